@@ -1,0 +1,109 @@
+"""Non-linearities, elementwise, each with its derivative written by hand.
+
+Their derivatives are written in terms of the output y, so only y is kept for the backward pass
+and the layer before may forget its own copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .function import Function
+
+
+class Relu(Function):
+    """y = max(0, x);  dx = dy sign(y), where sign(y) is 1 for y > 0 and 0 for y = 0."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clamp_min(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return dy * y.sign()
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return x_t * y.sign()
+
+
+class Tanh_(Function):
+    """y = tanh(x);  dx = dy (1 - y^2)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return dy * (1 - y * y)
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return x_t * (1 - y * y)
+
+
+@torch.compiler.allow_in_graph
+def _relu(x: Tensor) -> Tensor:
+    return Relu.apply(x)
+
+
+@torch.compiler.allow_in_graph
+def _tanh(x: Tensor) -> Tensor:
+    return Tanh_.apply(x)
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """y = max(0, x), elementwise, any shape; its derivative at 0 is 0.
+
+    Raises:
+        ValueError: inplace.
+    Derivatives: all orders, forward mode, vmap.
+    Source: Krizhevsky et al. 2012, section 3.1.
+    """
+    if inplace:
+        raise ValueError("inplace=True is not supported: relu keeps its output, nothing is saved by it")
+    return _relu(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """y = tanh(x), elementwise, any shape.
+
+    Derivatives: all orders, forward mode, vmap.
+    """
+    return _tanh(input)
+
+
+class ReLU(torch.nn.ReLU):
+    """torch.nn.ReLU computed by our `relu`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return relu(input, self.inplace)
+
+
+class Tanh(torch.nn.Tanh):
+    """torch.nn.Tanh computed by our `tanh`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return tanh(input)

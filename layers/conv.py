@@ -1,0 +1,241 @@
+"""The convolution and its two derivatives, closed under differentiation.
+
+A convolution, its gradient by the image and its gradient by the filters are one trilinear form
+with one of its three slots left open:
+
+    T(x, w, g) = sum over n, co, ci, p, k of  g[n,co,p] * w[co,ci,k] * x[n,ci, S p + D k - P]
+
+    conv2d(x, w)         leaves g open  ->  (N, C_out, H_out, W_out)
+    conv2d_input(w, g)   leaves x open  ->  (N, C_in, H, W)
+    conv2d_weight(x, g)  leaves w open  ->  (C_out, C_in/G, K_h, K_w)
+
+The derivative of each by either argument is another of the three, so every order of derivative
+exists.  The chapter says it in words: "the backward pass for a convolution operation is also a
+convolution".  Only x, w and g are ever saved, never the columns; those are made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import conv_kernels as kernels
+from .autocast import autocast_operands
+from .function import GroupedBilinear
+from .geometry import Geometry, Pair, pair, same_padding
+
+
+class Convolution(GroupedBilinear):
+    """y = conv2d(x, w):  dx = conv2d_input(w, dy),  dw = conv2d_weight(x, dy)."""
+
+    FILTERS, CHANNELS = 1, (1, 0, 1)
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        return kernels.conv2d(x, weight, geometry.flatten())
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple:
+        (x, weight), (geometry,) = ctx.saved_tensors, ctx.constants
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        dx = ConvolutionInput.apply(weight, dy, geometry, _size(x)) if needs_x else None
+        dw = ConvolutionWeight.apply(x, dy, geometry) if needs_weight else None
+        return dx, dw, None
+
+
+class ConvolutionInput(GroupedBilinear):
+    """x = conv2d_input(w, g):  dw = conv2d_weight(dx, g),  dg = conv2d(dx, w)."""
+
+    FILTERS, CHANNELS = 0, (0, 1, 1)
+
+    @staticmethod
+    def forward(weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair) -> Tensor:
+        return kernels.conv2d_input(weight, g, geometry.flatten(), image_size)
+
+    @staticmethod
+    def backward(ctx: Any, dx: Tensor) -> tuple:
+        (weight, g), (geometry, _) = ctx.saved_tensors, ctx.constants
+        needs_weight, needs_g, *_ = ctx.needs_input_grad
+        dw = ConvolutionWeight.apply(dx, g, geometry) if needs_weight else None
+        dg = Convolution.apply(dx, weight, geometry) if needs_g else None
+        return dw, dg, None, None
+
+
+class ConvolutionWeight(GroupedBilinear):
+    """w = conv2d_weight(x, g):  dx = conv2d_input(dw, g),  dg = conv2d(x, dw)."""
+
+    FILTERS, CHANNELS = None, (1, 1, 0)
+
+    @staticmethod
+    def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
+        return kernels.conv2d_weight(x, g, geometry.flatten())
+
+    @staticmethod
+    def backward(ctx: Any, dw: Tensor) -> tuple:
+        (x, g), (geometry,) = ctx.saved_tensors, ctx.constants
+        needs_x, needs_g, _ = ctx.needs_input_grad
+        dx = ConvolutionInput.apply(dw, g, geometry, _size(x)) if needs_x else None
+        dg = Convolution.apply(x, dw, geometry) if needs_g else None
+        return dx, dg, None
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Slide C_out filters over an image: cross-correlation, as every framework's "convolution".
+
+        y[n,co,p] = b[co] + sum over ci, k of  w[co,ci,k] * x[n,ci, S p + D k - P]
+
+    Args:
+        input: images, (N, C_in, H, W) or (C_in, H, W), any float dtype, any strides.
+        weight: filters, (C_out, C_in/groups, K_h, K_w).
+        bias: (C_out), or None.
+        stride: pixels from one window to the next.
+        padding: zeros added on each side, in pixels; "same" keeps the size, "valid" adds none.
+        dilation: pixels from one tap to the next; 1 is an ordinary filter (the chapter's 0).
+        groups: filters of a group see only their own C_in/groups channels.
+    Returns:
+        (N, C_out, H_out, W_out); H_out = floor((H + 2P - D(K_h - 1) - 1)/S) + 1.
+    Raises:
+        RuntimeError: shapes that do not fit together, or an image smaller than one window.
+        ValueError: padding "same" with a stride.
+    Derivatives: all orders, forward mode, vmap.
+    Source: the chapter, "Convolutional Layer"; torch.nn.functional.conv2d for the signature.
+    """
+    if input.dim() == 3:
+        return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
+    input, weight, bias = autocast_operands(input, weight, bias)
+    input, geometry = _geometry(input, weight, stride, padding, dilation, groups)
+    _check(input, weight, bias, geometry)
+    y = _convolution(input, weight, *geometry)
+    # Added in place: a second volume of this size would be most of the layer's memory.
+    return y if bias is None else y.add_(bias[:, None, None])
+
+
+def conv2d_input(
+    input_size: Sequence[int],
+    weight: Tensor,
+    grad_output: Tensor,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The gradient of `conv2d` by its image, (N, C_in, H, W) = input_size; all orders.
+
+        x[n,ci,q] = sum over co and all p, k with S p + D k - P = q of  w[co,ci,k] * g[n,co,p]
+
+    A transposed convolution, hence also the "filter" step of a deconvnet.  See `conv2d` for the
+    arguments; signature of torch.nn.grad.conv2d_input.
+    """
+    _, geometry = _geometry(grad_output, weight, stride, padding, dilation, groups)
+    return ConvolutionInput.apply(weight, grad_output, geometry, tuple(input_size[-2:]))
+
+
+def conv2d_weight(
+    input: Tensor,
+    weight_size: Sequence[int],
+    grad_output: Tensor,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The gradient of `conv2d` by its filters, (C_out, C_in/G, K_h, K_w) = weight_size; all orders.
+
+        w[co,ci,k] = sum over n, p of  g[n,co,p] * x[n,ci, S p + D k - P]
+
+    See `conv2d` for the arguments; signature of torch.nn.grad.conv2d_weight.
+    """
+    kernel_size = (weight_size[2], weight_size[3])
+    geometry = Geometry(
+        kernel_size, pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation"),
+        groups,
+    )  # fmt: skip
+    return ConvolutionWeight.apply(input, grad_output, geometry)
+
+
+class Conv2d(torch.nn.Conv2d):
+    """torch.nn.Conv2d computed by our `conv2d`: same arguments, parameters and keys."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            # torch keeps the pads of the last axis first, the order F.pad takes
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            padding = 0
+        return conv2d(
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
+
+
+@torch.compiler.allow_in_graph
+def _convolution(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+    """Traced as one call, because Dynamo cannot look into a Function that has a `jvp`."""
+    return Convolution.apply(x, weight, Geometry(*geometry))
+
+
+def _geometry(
+    x: Tensor,
+    weight: Tensor,
+    stride: int | Sequence[int],
+    padding: str | int | Sequence[int],
+    dilation: int | Sequence[int],
+    groups: int,
+) -> tuple[Tensor, Geometry]:
+    """The window's geometry; an even "same" kernel pads the image by hand, one side more."""
+    kernel_size = (weight.shape[2], weight.shape[3])
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    if isinstance(padding, str):
+        if padding == "valid":
+            padding = 0
+        elif padding != "same":
+            raise RuntimeError(f"padding must be 'same', 'valid' or pixels, got {padding!r}")
+        elif stride != (1, 1):
+            raise RuntimeError("padding='same' keeps the size only at stride 1; give pixels instead")
+        else:
+            (top, bottom), (left, right) = same_padding(kernel_size, dilation)
+            if (top, left) != (bottom, right):
+                x = F.pad(x, (0, right - left, 0, bottom - top))
+            padding = (top, left)
+    return x, Geometry(kernel_size, stride, pair(padding, "padding"), dilation, groups)
+
+
+def _size(image: Tensor) -> Pair:
+    return image.shape[2], image.shape[3]
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> None:
+    if x.dim() != 4 or weight.dim() != 4:
+        raise RuntimeError(
+            "conv2d needs images (N, C, H, W) or (C, H, W) and filters (C_out, C/groups, K_h, K_w), "
+            f"got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    out_channels, channels = weight.shape[:2]
+    if x.shape[1] != channels * geometry.groups:
+        raise RuntimeError(
+            f"filters {tuple(weight.shape)} in {geometry.groups} group(s) read "
+            f"{channels * geometry.groups} channels, but the image {tuple(x.shape)} has {x.shape[1]}"
+        )
+    if out_channels % geometry.groups:
+        raise RuntimeError(
+            f"{out_channels} filters cannot be shared equally among {geometry.groups} groups"
+        )
+    if bias is not None and bias.shape != (out_channels,):
+        raise RuntimeError(f"{out_channels} filters need {out_channels} biases, got {tuple(bias.shape)}")
+    if x.dtype != weight.dtype:
+        raise RuntimeError(f"image and filters must have one dtype, got {x.dtype} and {weight.dtype}")
+    if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0:
+        raise RuntimeError(
+            f"stride and dilation must be at least 1 and padding at least 0, got {geometry}"
+        )

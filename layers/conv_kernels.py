@@ -1,0 +1,89 @@
+"""The three convolutions as matrix products over columns, a few images at a time.
+
+    conv2d          Y = W_row @ X_col
+    conv2d_input    X_col = W_row^T @ Y, then col2im
+    conv2d_weight   W_row = Y @ X_col^T, summed over the images
+
+Each is registered as one opaque operator: `torch.compile` and `torch.export` see a single node,
+whose size does not grow with the batch.  Operators take integers, so the `Geometry` travels flat.
+Their derivatives are in conv.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .geometry import Geometry
+from .im2col import Columns, col2im, new_volume
+from .operator import operator
+
+
+def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Columns, Tensor]:
+    """The layout, and an empty y (N, C_out, H_out, W_out)."""
+    shape = Geometry.unflatten(geometry)
+    run = x.shape[1] * shape.kernel_size[1]  # im2col copies rows of windows
+    layout = Columns(x.shape[2:], x.shape[1], shape, run)
+    return layout, new_volume(x, (x.shape[0], weight.shape[0], *layout.output_size), layout)
+
+
+@operator(fake=lambda *inputs: plan_conv2d(*inputs)[1])
+def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
+    """x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out)."""
+    layout, y = plan_conv2d(x, weight, geometry)
+    w_row = layout.w_row(weight)
+    for images, x_col in layout.filled(x):
+        torch.bmm(layout.repeat(w_row, len(x_col)), x_col, out=layout.matrices(y[images]))
+    return y
+
+
+def plan_conv2d_input(
+    weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
+) -> tuple[Columns, Tensor]:
+    """The layout, and an empty x (N, C_in, *image_size)."""
+    shape = Geometry.unflatten(geometry)
+    in_channels = weight.shape[1] * shape.groups
+    layout = Columns(image_size, in_channels, shape, run=in_channels)  # col2im adds pixels
+    return layout, new_volume(g, (g.shape[0], in_channels, *image_size), layout)
+
+
+@operator(fake=lambda *inputs: plan_conv2d_input(*inputs)[1])
+def conv2d_input(
+    weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
+) -> Tensor:
+    """weight (C_out, C_in/G, K_h, K_w), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size)."""
+    layout, x = plan_conv2d_input(weight, g, geometry, image_size)
+    w_row = layout.w_row(weight)
+    if layout.geometry.is_pointwise:
+        torch.bmm(w_row.mT, layout.matrices(g), out=layout.matrices(x))
+        return x
+    x.zero_()
+    for images, columns, x_col in layout.chunks(g):
+        torch.bmm(layout.repeat(w_row, len(x_col)).mT, layout.matrices(g[images]), out=x_col)
+        col2im(columns, x[images], layout)
+    return x
+
+
+def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[Columns, Tensor]:
+    """The layout, and an empty weight (C_out, C_in/G, K_h, K_w)."""
+    shape = Geometry.unflatten(geometry)
+    run = x.shape[1] * shape.kernel_size[1]  # im2col copies rows of windows
+    layout = Columns(x.shape[2:], x.shape[1], shape, run)
+    return layout, x.new_empty(g.shape[1], layout.channels, *layout.geometry.kernel_size)
+
+
+@operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1])
+def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
+    """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w)."""
+    layout, weight = plan_conv2d_weight(x, g, geometry)
+    w_row = torch.zeros_like(layout.w_row(weight).mT).mT  # K is the product's long side
+    for images, x_col in layout.filled(x):
+        y = layout.matrices(g[images])
+        if len(y) == len(w_row):
+            w_row.baddbmm_(y, x_col.mT)
+        else:  # a product for each image, then their sum
+            w_row.add_(torch.bmm(x_col, y.mT).unflatten(0, (-1, len(w_row))).sum(0).mT)
+    return weight.copy_(layout.filters(w_row))
+

@@ -1,0 +1,121 @@
+"""What our autograd Functions share: saved tensors, forward derivatives and vmap.
+
+A subclass then states its mathematics, `forward` and `backward`, and little else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Function(torch.autograd.Function):
+    """torch.autograd.Function, which inspects `forward`'s signature anew at every call."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "forward" in vars(cls):
+            cls.forward.__signature__ = inspect.signature(cls.forward)  # inspected once
+
+
+class Bilinear(Function):
+    """f(a, b, *constants), linear in each of its two tensors.
+
+    So the tensors to save are the arguments themselves, and the product rule is the forward
+    derivative.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        a, b, *ctx.constants = inputs
+        ctx.save_for_backward(a, b)
+        ctx.save_for_forward(a, b)
+
+    @classmethod
+    def jvp(cls, ctx: Any, a_t: Tensor | None, b_t: Tensor | None, *_: None) -> Tensor:
+        """df = f(da, b) + f(a, db)."""
+        a, b = ctx.saved_tensors
+        if b_t is None:
+            return cls.apply(a_t, b, *ctx.constants)
+        if a_t is None:
+            return cls.apply(a, b_t, *ctx.constants)
+        return cls.apply(a_t, b, *ctx.constants) + cls.apply(a, b_t, *ctx.constants)
+
+
+class GroupedBilinear(Bilinear):
+    """A bilinear operator on channels in groups: `torch.vmap` makes its dimension more groups.
+
+    Examples that share nothing are a block-diagonal product, which is what groups are.  Where
+    all examples share the filters, they are simply more images of the batch.
+    """
+
+    FILTERS: int | None  # which argument holds the filters; None: the result does
+    CHANNELS: tuple[int, int, int]  # the grouped dimension of a, of b and of the result
+
+    @classmethod
+    def vmap(
+        cls, info: Any, in_dims: tuple, a: Tensor, b: Tensor, geometry: Any, *constants: Any
+    ) -> tuple[Tensor, int]:
+        size, dims, tensors = info.batch_size, in_dims[:2], (a, b)
+        if cls.FILTERS is not None and dims[cls.FILTERS] is None:
+            images = [
+                t if dim is None else t.movedim(dim, 0).flatten(0, 1)
+                for t, dim in zip(tensors, dims, strict=True)
+            ]
+            return cls.apply(*images, geometry, *constants).unflatten(0, (size, -1)), 0
+        blocks = [
+            _batched(t, dim, size).movedim(0, at).flatten(at, at + 1)
+            for t, dim, at in zip(tensors, dims, cls.CHANNELS[:2], strict=True)
+        ]
+        geometry = geometry._replace(groups=size * geometry.groups)
+        at = cls.CHANNELS[2]
+        return cls.apply(*blocks, geometry, *constants).unflatten(at, (size, -1)), at
+
+
+class PerImage(Function):
+    """An operator on images (N, C, H, W) one by one: `torch.vmap` only makes the batch longer."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple, *inputs: Any) -> tuple[Any, Any]:
+        size = info.batch_size
+        folded = [
+            _batched(value, dim, size).flatten(0, 1) if isinstance(value, Tensor) else value
+            for value, dim in zip(inputs, in_dims, strict=True)
+        ]
+        outputs = cls.apply(*folded)
+        if isinstance(outputs, Tensor):
+            return outputs.unflatten(0, (size, -1)), 0
+        return tuple(y.unflatten(0, (size, -1)) for y in outputs), (0,) * len(outputs)
+
+
+class Adjoint(PerImage):
+    """A linear map of images, f(t, *switches, geometry, image_size, output_size).
+
+    A linear map is its own forward derivative, and its backward is its transpose.
+    """
+
+    TRANSPOSE: type[Adjoint]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, *switches, geometry, image_size, output_size = inputs
+        ctx.sizes = geometry, image_size, output_size
+        ctx.save_for_backward(*switches)
+        ctx.save_for_forward(*switches)
+
+    @classmethod
+    def backward(cls, ctx: Any, upstream: Tensor) -> tuple:
+        constants = *ctx.saved_tensors, *ctx.sizes
+        return cls.TRANSPOSE.apply(upstream, *constants), *(None for _ in constants)
+
+    @classmethod
+    def jvp(cls, ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return cls.apply(tangent, *ctx.saved_tensors, *ctx.sizes)
+
+
+def _batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    """The tensor with its vmapped dimension in front; one that has none is repeated (a view)."""
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)

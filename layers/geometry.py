@@ -1,0 +1,136 @@
+"""Where windows fall on an image: pure integers, no tensors.
+
+Letters: K kernel size, S stride, P padding, D dilation, all per axis (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+Pair = tuple[int, int]
+
+
+def pair(value: int | Sequence[int], name: str) -> Pair:
+    """One number for both axes, or (height, width), as torch.nn accepts them."""
+    if isinstance(value, int):
+        return value, value
+    values = tuple(int(v) for v in value)
+    if len(values) == 1:
+        return values[0], values[0]
+    if len(values) != 2:
+        raise RuntimeError(
+            f"{name} must be one integer or a (height, width) pair, got {list(value)}"
+        )
+    return values[0], values[1]
+
+
+class Geometry(NamedTuple):
+    """How a window slides over an image: everything but the numbers it holds."""
+
+    kernel_size: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def flatten(self) -> list[int]:
+        """Nine integers: what an operator's signature can carry."""
+        return [*self.kernel_size, *self.stride, *self.padding, *self.dilation, self.groups]
+
+    @classmethod
+    def unflatten(cls, numbers: Sequence[int]) -> Geometry:
+        kh, kw, sh, sw, ph, pw, dh, dw, groups = numbers
+        return cls((kh, kw), (sh, sw), (ph, pw), (dh, dw), groups)
+
+    @property
+    def span(self) -> Pair:
+        """Pixels from a window's first to its last: D (K - 1) + 1."""
+        (kh, kw), (dh, dw) = self.kernel_size, self.dilation
+        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether two windows may share a pixel."""
+        return any(span > stride for span, stride in zip(self.span, self.stride, strict=True))
+
+    @property
+    def is_pointwise(self) -> bool:
+        """A 1x1 window that visits every pixel once: the columns are the image itself."""
+        return self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0)
+
+    def output_size(self, image_size: Sequence[int], ceil_mode: bool = False) -> Pair:
+        """Number of windows per axis: floor((H + 2P - D(K-1) - 1) / S) + 1.
+
+        With `ceil_mode` the division rounds up, but a last window that would start in the far
+        padding is dropped (torch's and Caffe's rule for pooling).
+
+        Raises:
+            RuntimeError: the padded image is smaller than one window.
+        """
+        height, width = (self._output_length(axis, image_size[axis], ceil_mode) for axis in (0, 1))
+        return height, width
+
+    def _output_length(self, axis: int, length: int, ceil_mode: bool) -> int:
+        span, stride, padding = self.span[axis], self.stride[axis], self.padding[axis]
+        room = length + 2 * padding - span
+        if room < 0:
+            raise RuntimeError(
+                f"a window {span} pixels {('high', 'wide')[axis]} does not fit an image of "
+                f"{length} + 2*{padding} pixels: use a larger image, a smaller kernel or padding"
+            )
+        if not ceil_mode:
+            return room // stride + 1
+        count = -(-room // stride) + 1
+        return count - 1 if (count - 1) * stride >= length + padding else count
+
+    def fits_neatly(self, image_size: Sequence[int]) -> bool:
+        """The chapter's rule: (W - F + 2P)/S + 1 is whole, so that no pixel is left over."""
+        return all(
+            (image_size[axis] + 2 * self.padding[axis] - self.span[axis]) % self.stride[axis] == 0
+            for axis in (0, 1)
+        )
+
+    def taps(
+        self, image_size: Sequence[int], output_size: Sequence[int]
+    ) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
+        """For each position inside the window: which outputs read which pixels through it.
+
+        Yields (row, column, output slices, pixel slices).  Windows that hang over the border are
+        clipped, so nobody needs a padded copy of the image.
+        """
+        (kh, kw) = self.kernel_size
+        rows = [self._tap(0, i, image_size[0], output_size[0]) for i in range(kh)]
+        columns = [self._tap(1, j, image_size[1], output_size[1]) for j in range(kw)]
+        for i, (out_rows, in_rows) in enumerate(rows):
+            for j, (out_columns, in_columns) in enumerate(columns):
+                yield i, j, (out_rows, out_columns), (in_rows, in_columns)
+
+    def _tap(self, axis: int, index: int, length: int, outputs: int) -> tuple[slice, slice]:
+        stride = self.stride[axis]
+        offset = index * self.dilation[axis] - self.padding[axis]  # pixel read by output 0
+        first = max(0, -(offset // stride))  # first output whose pixel is >= 0
+        stop = min(outputs, (length - 1 - offset) // stride + 1)  # pixel is < length
+        stop = max(first, stop)
+        begin = first * stride + offset
+        return slice(first, stop), slice(begin, begin + (stop - first) * stride, stride)
+
+    def pixels_per_window(
+        self, axis: int, length: int, outputs: int, count_padding: bool
+    ) -> list[int]:
+        """How many pixels each window covers along an axis, with or without the padding."""
+        margin = self.padding[axis] if count_padding else 0
+        starts = (p * self.stride[axis] - self.padding[axis] for p in range(outputs))
+        return [min(s + self.span[axis], length + margin) - max(s, -margin) for s in starts]
+
+
+def same_padding(kernel_size: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """((top, bottom), (left, right)) zeros that keep the size at stride 1; the odd one goes last.
+
+    For an odd kernel this is the chapter's P = (F - 1)/2 on every side.
+    """
+    (top, bottom), (left, right) = (
+        (total // 2, total - total // 2)
+        for total in (d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True))
+    )
+    return (top, bottom), (left, right)

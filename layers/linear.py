@@ -1,0 +1,86 @@
+"""The fully connected layer: the convolution's trilinear form without space.
+
+    T(x, w, g) = sum over n, co, ci of  g[n,co] * w[co,ci] * x[n,ci]
+
+Without space the three operators are one product of matrices, transposed:
+
+    linear(x, w) = x w^T      linear_input(w, g) = g w      linear_weight(x, g) = g^T x
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .autocast import autocast_operands
+from .function import Bilinear
+
+
+class Linear_(Bilinear):
+    """y = x w^T:  dx = dy w = linear(dy, w^T),  dw = dy^T x = linear(dy^T, x^T)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.mm(x, weight.T)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight = ctx.needs_input_grad
+        dx = Linear_.apply(dy, weight.T) if needs_x else None
+        dw = Linear_.apply(dy.T, x.T) if needs_weight else None
+        return dx, dw
+
+
+@torch.compiler.allow_in_graph
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """Traced as one call, because Dynamo cannot look into a Function that has a `jvp`."""
+    return Linear_.apply(x, weight)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Every output sees every input:  y[..., co] = b[co] + sum over ci of w[co,ci] * x[..., ci].
+
+    Args:
+        input: (..., C_in), any float dtype.
+        weight: (C_out, C_in).
+        bias: (C_out), or None.
+    Returns:
+        (..., C_out).
+    Raises:
+        RuntimeError: shapes that do not fit together.
+    Derivatives: all orders, forward mode, vmap.
+    Source: the chapter, "Fully-connected layer".
+    """
+    input, weight, bias = autocast_operands(input, weight, bias)
+    if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
+        raise RuntimeError(
+            f"weights (C_out, C_in) = {tuple(weight.shape)} do not fit inputs (..., C_in) = "
+            f"{tuple(input.shape)}"
+        )
+    if input.dtype != weight.dtype:
+        raise RuntimeError(f"inputs are {input.dtype} but weights {weight.dtype}: use one dtype")
+    y = _product(input.reshape(-1, input.shape[-1]), weight)
+    y = y if bias is None else y.add_(bias)
+    return y.reshape(*input.shape[:-1], weight.shape[0])
+
+
+def linear_input(weight: Tensor, grad_output: Tensor) -> Tensor:
+    """The gradient of `linear` by its input, g w: (N, C_in).  All orders."""
+    return linear(grad_output, weight.T)
+
+
+def linear_weight(input: Tensor, grad_output: Tensor) -> Tensor:
+    """The gradient of `linear` by its weights, g^T x: (C_out, C_in).  All orders."""
+    return linear(grad_output.T, input.T)
+
+
+class Linear(torch.nn.Linear):
+    """torch.nn.Linear computed by our `linear`: same arguments, parameters and keys."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)

@@ -1,0 +1,29 @@
+"""Kernels as operators: one opaque node each to `torch.compile`, `torch.export` and FakeTensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a kernel as torch.ops.convnets.<its name>, for every device.
+
+    The decorated name is then the operator.  It has no derivative of its own: an autograd
+    Function calls it.  (`torch.library.custom_op` does the same with two more layers of Python,
+    which a small network can feel.)
+
+    Args:
+        fake: the kernel without the computation: outputs of the right shape, dtype and layout.
+    """
+
+    def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        name = f"convnets::{kernel.__name__}"
+        torch.library.define(name, torch.library.infer_schema(kernel, mutates_args=()))
+        torch.library.impl(name, "default", kernel)
+        torch.library.register_fake(name, fake)
+        return getattr(torch.ops.convnets, kernel.__name__).default
+
+    return register

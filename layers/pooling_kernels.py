@@ -1,0 +1,142 @@
+"""Pooling as a walk over the positions inside a window, all windows at once.
+
+For a K_h x K_w window there are K_h*K_w taps; tap (i, j) of every window is one strided slice of
+the image.  Nothing is unfolded: a maximum is a running maximum over those slices, a sum a running
+sum.  A few images at a time, so that the running values stay in the cache.
+
+Letters: N images, C channels, H x W pixels, H_out x W_out windows.  `switches` hold, per window,
+which tap won, i*K_w + j: one byte where torch keeps an 8-byte index into the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from .geometry import Geometry
+from .operator import operator
+from .select import select
+
+CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
+
+
+def _chunks(image: Tensor) -> Iterator[slice]:
+    total, size = image.shape[0], image[:1].numel() * image.element_size()
+    step = total if image.is_cuda else max(1, CPU_CHUNK // max(1, size))
+    for start in range(0, total, max(1, step)):
+        yield slice(start, start + step)
+
+
+def _memory_format(volume: Tensor) -> torch.memory_format:
+    last = volume.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not volume.is_contiguous() else torch.contiguous_format
+
+
+def _like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+    """A new volume with `volume`'s batch, channels and memory format, of another size."""
+    return torch.empty(
+        (*volume.shape[:2], *size),
+        dtype=dtype or volume.dtype,
+        device=volume.device,
+        memory_format=_memory_format(volume),
+    )
+
+
+def switch_dtype(geometry: Geometry) -> torch.dtype:
+    """One byte for windows of up to 256 taps."""
+    kh, kw = geometry.kernel_size
+    return torch.uint8 if kh * kw <= 256 else torch.int16
+
+
+def _empty_max_pool2d(
+    x: Tensor, geometry: Sequence[int], output_size: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    dtype = switch_dtype(Geometry.unflatten(geometry))
+    return _like(x, output_size), _like(x, output_size, dtype)
+
+
+@operator(fake=_empty_max_pool2d)
+def max_pool2d(
+    x: Tensor, geometry: Sequence[int], output_size: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """x (N, C, H, W) -> y and switches (N, C, *output_size).  First maximum wins; NaN beats all."""
+    shape = Geometry.unflatten(geometry)
+    y, switches = _empty_max_pool2d(x, geometry, output_size)
+    for images in _chunks(x):
+        _max_pool2d(x[images], y[images], switches[images], shape)
+    return y, switches
+
+
+def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:
+    """First the maxima; then a switch is the number of taps before the first that equals it."""
+    taps = list(geometry.taps(x.shape[2:], y.shape[2:]))
+    y.fill_(-torch.inf)
+    for *_, outputs, pixels in taps:
+        best = y[(..., *outputs)]
+        torch.maximum(best, x[(..., *pixels)], out=best)
+    switches.zero_()
+    searching = torch.ones_like(switches, dtype=torch.bool)
+    for *_, outputs, pixels in taps[:-1]:
+        searching[(..., *outputs)].logical_and_(x[(..., *pixels)] != y[(..., *outputs)])
+        switches.add_(searching)
+    if x.is_cuda or y.isnan().any():  # NaN equals nothing, and the last of several wins
+        for tap, (*_, outputs, pixels) in enumerate(taps):
+            here = switches[(..., *outputs)]
+            here.copy_(torch.where(x[(..., *pixels)].isnan(), tap, here))
+
+
+@operator(fake=lambda x, switches, geometry: _like(x, switches.shape[2:]))
+def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
+    """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
+    shape, size = Geometry.unflatten(geometry), switches.shape[2:]
+    y, kw = _like(x, size), shape.kernel_size[1]
+    for images in _chunks(x):
+        image, switch, out = x[images], switches[images], y[images].zero_()
+        for i, j, outputs, pixels in shape.taps(x.shape[2:], size):
+            here = switch[(..., *outputs)] == i * kw + j
+            out[(..., *outputs)].add_(select(image[(..., *pixels)], here))
+    return y
+
+
+@operator(fake=lambda y, switches, geometry, image_size: _like(y, image_size))
+def put(
+    y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequence[int]
+) -> Tensor:
+    """x[n,c, the pixel that p's switch names] += y[n,c,p]: the adjoint of `take`, a scatter-add.
+
+    Where windows overlap, a pixel that won in several of them receives all their values.
+    """
+    shape = Geometry.unflatten(geometry)
+    x, kw = _like(y, image_size).zero_(), shape.kernel_size[1]
+    put_there = Tensor.add_ if shape.overlaps else Tensor.copy_
+    for images in _chunks(x):
+        image, switch, values = x[images], switches[images], y[images]
+        for i, j, outputs, pixels in shape.taps(image_size, y.shape[2:]):
+            here = switch[(..., *outputs)] == i * kw + j
+            put_there(image[(..., *pixels)], select(values[(..., *outputs)], here))
+    return x
+
+
+@operator(fake=lambda x, geometry, output_size: _like(x, output_size))
+def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
+    """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size)."""
+    shape, y = Geometry.unflatten(geometry), _like(x, output_size).zero_()
+    for images in _chunks(x):
+        image, total = x[images], y[images]
+        for _, _, outputs, pixels in shape.taps(x.shape[2:], output_size):
+            total[(..., *outputs)].add_(image[(..., *pixels)])
+    return y
+
+
+@operator(fake=lambda y, geometry, image_size: _like(y, image_size))
+def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
+    """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
+    shape, x = Geometry.unflatten(geometry), _like(y, image_size).zero_()
+    for images in _chunks(x):
+        image, total = x[images], y[images]
+        for _, _, outputs, pixels in shape.taps(image_size, y.shape[2:]):
+            image[(..., *pixels)].add_(total[(..., *outputs)])
+    return x
+
