@@ -9,7 +9,7 @@ from torch import Tensor
 def autocast_operands(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     """The operands of a product, cast to autocast's dtype where it is on (float64 never is)."""
     device = next(t.device.type for t in tensors if t is not None)
-    if not torch.is_autocast_enabled(device):
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)

@@ -27,6 +27,7 @@ from . import conv_kernels as kernels
 from .autocast import autocast_operands
 from .function import GroupedBilinear
 from .geometry import Geometry, Pair, pair, same_padding
+from .operator import image_size
 
 
 class Convolution(GroupedBilinear):
@@ -42,7 +43,7 @@ class Convolution(GroupedBilinear):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x, weight), (geometry,) = ctx.saved_tensors, ctx.constants
         needs_x, needs_weight, _ = ctx.needs_input_grad
-        dx = ConvolutionInput.apply(weight, dy, geometry, _size(x)) if needs_x else None
+        dx = ConvolutionInput.apply(weight, dy, geometry, image_size(x)) if needs_x else None
         dw = ConvolutionWeight.apply(x, dy, geometry) if needs_weight else None
         return dx, dw, None
 
@@ -53,8 +54,8 @@ class ConvolutionInput(GroupedBilinear):
     FILTERS, CHANNELS = 0, (0, 1, 1)
 
     @staticmethod
-    def forward(weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair) -> Tensor:
-        return kernels.conv2d_input(weight, g, geometry.flatten(), image_size)
+    def forward(weight: Tensor, g: Tensor, geometry: Geometry, size: Pair) -> Tensor:
+        return kernels.conv2d_input(weight, g, geometry.flatten(), size)
 
     @staticmethod
     def backward(ctx: Any, dx: Tensor) -> tuple:
@@ -78,7 +79,7 @@ class ConvolutionWeight(GroupedBilinear):
     def backward(ctx: Any, dw: Tensor) -> tuple:
         (x, g), (geometry,) = ctx.saved_tensors, ctx.constants
         needs_x, needs_g, _ = ctx.needs_input_grad
-        dx = ConvolutionInput.apply(dw, g, geometry, _size(x)) if needs_x else None
+        dx = ConvolutionInput.apply(dw, g, geometry, image_size(x)) if needs_x else None
         dg = Convolution.apply(x, dw, geometry) if needs_g else None
         return dx, dg, None
 
@@ -194,7 +195,7 @@ def _geometry(
     groups: int,
 ) -> tuple[Tensor, Geometry]:
     """The window's geometry; an even "same" kernel pads the image by hand, one side more."""
-    kernel_size = (weight.shape[2], weight.shape[3])
+    kernel_size = image_size(weight)
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     if isinstance(padding, str):
         if padding == "valid":
@@ -209,10 +210,6 @@ def _geometry(
                 x = F.pad(x, (0, right - left, 0, bottom - top))
             padding = (top, left)
     return x, Geometry(kernel_size, stride, pair(padding, "padding"), dilation, groups)
-
-
-def _size(image: Tensor) -> Pair:
-    return image.shape[2], image.shape[3]
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> None:

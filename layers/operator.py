@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from .geometry import Pair
 
 
 def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -27,3 +30,12 @@ def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
         return getattr(torch.ops.convnets, kernel.__name__).default
 
     return register
+
+
+def image_size(volume: Tensor) -> Pair:
+    """(H, W) of (N, C, H, W), as numbers that an operator accepts.
+
+    Under `torch.jit.trace`, with which TensorBoard draws its graph, sizes are tensors.
+    """
+    height, width = volume.shape[2:]
+    return (int(height), int(width)) if torch.jit.is_tracing() else (height, width)

@@ -17,6 +17,7 @@ from torch import Tensor
 from . import pooling_kernels as kernels
 from .function import Adjoint, PerImage
 from .geometry import Geometry, Pair, pair
+from .operator import image_size
 
 
 class MaxPool(PerImage):
@@ -125,8 +126,8 @@ def max_pool2d_with_switches(
         )
         return y[0], switches[0]
     geometry = _geometry(input, kernel_size, stride, padding, dilation)
-    image_size = (input.shape[2], input.shape[3])
-    return _max_pool(input, geometry, image_size, geometry.output_size(image_size, ceil_mode))
+    size = image_size(input)
+    return _max_pool(input, geometry, size, geometry.output_size(size, ceil_mode))
 
 
 def max_pool2d(
@@ -183,13 +184,13 @@ def avg_pool2d(
     if divisor_override == 0:
         raise RuntimeError("divisor_override must not be zero")
     geometry = _geometry(input, kernel_size, stride, padding, 1)
-    image_size = (input.shape[2], input.shape[3])
-    output_size = geometry.output_size(image_size, ceil_mode)
-    total = _window_sum(input, geometry, image_size, output_size)
+    size = image_size(input)
+    output_size = geometry.output_size(size, ceil_mode)
+    total = _window_sum(input, geometry, size, output_size)
     if divisor_override is not None:
         return total / divisor_override
     rows, columns = (
-        geometry.pixels_per_window(axis, image_size[axis], output_size[axis], count_include_pad)
+        geometry.pixels_per_window(axis, size[axis], output_size[axis], count_include_pad)
         for axis in (0, 1)
     )
     if len({*rows}) == len({*columns}) == 1:  # every window is whole

@@ -1,0 +1,52 @@
+"""The networks: `MODELS` lists them, `build` builds one from either layer set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import torch
+
+import layers
+
+from .lenet import LeNet, LeNet5
+
+MODELS: dict[str, Callable[..., torch.nn.Module]] = {
+    "lenet": LeNet,
+    "lenet5": LeNet5,
+}
+
+LAYER_SETS: dict[str, ModuleType] = {"custom": layers, "torch": torch.nn}
+
+
+def build(
+    name: str,
+    *,
+    nn: ModuleType = layers,
+    num_classes: int = 10,
+    in_channels: int = 1,
+    image_size: int | Sequence[int] = 32,
+) -> torch.nn.Module:
+    """A network with freshly initialised parameters.
+
+    Args:
+        name: a key of `MODELS`.
+        nn: `layers` (ours) or `torch.nn` (built-in); parameters and keys are the same.
+        num_classes: logits.
+        in_channels: 1 for grey images, 3 for colour.
+        image_size: pixels, one number or (height, width).
+    Raises:
+        KeyError: no network of that name.
+        ValueError: the image is too small; the message says the smallest that fits.
+    """
+    return MODELS[name](num_classes, in_channels=in_channels, image_size=image_size, nn=nn)
+
+
+def criterion(
+    model: torch.nn.Module, nn: ModuleType = layers, label_smoothing: float = 0.0
+) -> torch.nn.Module:
+    """The loss a network is trained with: its own where its paper has one, else cross-entropy."""
+    own = getattr(model, "criterion", None)
+    if own is not None:
+        return own(label_smoothing, nn)
+    return nn.CrossEntropyLoss(label_smoothing=label_smoothing)

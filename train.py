@@ -1,0 +1,21 @@
+"""Train a network from the command line.
+
+python train.py --model lenet --data mnist
+python train.py --resume runs/lenet-mnist
+"""
+
+import sys
+
+from training import errors
+from training.command_line import parse
+
+
+def main() -> None:
+    options = parse(sys.argv[1:], "Train a network; see it in TensorBoard.")
+    from training.fit import fit  # imports torch: not before --help has been answered
+
+    fit(options)
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,79 @@
+"""Checkpoints: written whole or not at all, read without executing anything."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import UserError
+from .options import Options, from_dict, to_dict
+
+FORMAT = "convnets checkpoint 1"
+
+
+def save(path: Path, options: Options, **state: Any) -> None:
+    """Write options and state (tensors and plain values) to `path`.
+
+    Atomic: a temporary file is written and flushed to the disk, then renamed over `path`, so a
+    crash leaves the old checkpoint or the new one, never half of one.
+    """
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, "options": to_dict(options), **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
+
+
+def load(path: Path) -> tuple[Options, dict[str, Any]]:
+    """The options and the state of a checkpoint, on the CPU.
+
+    `weights_only=True`: the file can hold tensors and plain values, never code.
+
+    Raises:
+        UserError: no such file, truncated, or not a checkpoint of ours.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at {path}") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+        raise UserError(
+            f"{path} is not a readable checkpoint: it is truncated or was written by another "
+            "program; a run keeps last.pt and best.pt, try the other one"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of train.py: it lacks the mark {FORMAT!r}")
+    return from_dict(state["options"]), state
+
+
+def random_state() -> dict[str, Any]:
+    """Where every generator of random numbers stands."""
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.as_tensor(keys.astype(np.int64)), position, has_gauss, cached],
+        "python": random.getstate(),
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

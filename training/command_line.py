@@ -1,0 +1,59 @@
+"""From the command line to `Options`, in two readings.
+
+First --model, --data and --resume alone, because they decide the defaults; then everything.
+tyro builds the parser from the dataclass: names, types, choices, help and defaults have one source.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from .errors import UserError
+from .options import Options, load_yaml
+from .recipes import recipe
+
+CHANGEABLE = ("epochs", "workers", "device", "log_every")  # when a run is resumed
+
+
+@dataclass(frozen=True)
+class _Choice:
+    model: str = Options.model
+    data: str = Options.data
+    resume: Path | None = None
+
+
+def parse(arguments: Sequence[str], description: str) -> Options:
+    """
+    Raises:
+        UserError: an unknown name, an impossible value, or a changed option of a resumed run.
+    """
+    choice, _ = tyro.cli(_Choice, args=arguments, return_unknown_args=True, add_help=False)
+    if choice.resume is not None:
+        defaults = dataclasses.replace(load_yaml(run_folder(choice.resume) / "config.yaml"), resume=choice.resume)
+    else:
+        defaults = recipe(choice.model, choice.data)
+    options = tyro.cli(Options, args=arguments, default=defaults, description=description)
+    if choice.resume is not None:
+        changed = [
+            field.name
+            for field in dataclasses.fields(Options)
+            if getattr(options, field.name) != getattr(defaults, field.name)
+            and field.name not in CHANGEABLE
+        ]
+        if changed:
+            raise UserError(
+                f"a resumed run keeps its options, but --{changed[0].replace('_', '-')} differs: "
+                f"only {', '.join('--' + name.replace('_', '-') for name in CHANGEABLE)} may change"
+            )
+    options.check()
+    return options
+
+
+def run_folder(resume: Path) -> Path:
+    """The folder of a run, given itself or a checkpoint in it."""
+    return resume.parent if resume.suffix == ".pt" else resume

@@ -1,0 +1,140 @@
+"""One epoch of training, and one evaluation: the two loops everything else is built around."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from .errors import UserError
+from .preprocess import Preprocess
+from .progress import Progress
+from .tensorboard import Board
+
+
+@dataclass
+class Learner:
+    """What changes during training, and what it is trained with."""
+
+    model: torch.nn.Module
+    criterion: torch.nn.Module
+    preprocess: Preprocess
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    device: torch.device
+    step: int = 0  # optimiser steps taken since the first epoch
+
+
+@dataclass
+class Figures:
+    """Of one pass over some images."""
+
+    loss: float  # mean over the images, nats
+    acc1: float  # part of the images whose largest logit is the true class
+    images_per_second: float
+
+    def described(self) -> dict[str, str]:
+        return {
+            "loss": f"{self.loss:.4f}",
+            "acc": f"{self.acc1:.2%}",
+            "images/s": f"{self.images_per_second:.0f}",
+        }
+
+
+@dataclass
+class Evaluation(Figures):
+    logits: Tensor  # (N, num_classes), on the CPU
+    targets: Tensor  # (N)
+
+    @property
+    def predictions(self) -> Tensor:
+        return self.logits.argmax(1)
+
+    def accuracy(self, k: int) -> float:
+        """Part of the images whose true class is among the k largest logits."""
+        k = min(k, self.logits.shape[1])
+        hits = self.logits.topk(k, 1).indices == self.targets[:, None]
+        return hits.any(1).double().mean().item()
+
+
+def train_one_epoch(
+    learner: Learner, batches: DataLoader, board: Board, label: str, log_every: int
+) -> Figures:
+    """One pass over the training images, in the loader's order.
+
+    Raises:
+        UserError: the loss is no longer finite; nothing of this epoch is worth keeping.
+    """
+    learner.model.train()
+    learner.preprocess.train()
+    loss_sum = torch.zeros((), dtype=torch.float64, device=learner.device)
+    hits = torch.zeros((), dtype=torch.int64, device=learner.device)
+    seen, start = 0, time.perf_counter()
+    progress = Progress(batches, len(batches), label)
+    for batch, (images, targets) in enumerate(progress, 1):
+        targets = targets.to(learner.device, non_blocking=True)
+        x = learner.preprocess(images.to(learner.device, non_blocking=True))
+        logits = learner.model(x)
+        loss = learner.criterion(logits, targets)
+        learner.optimizer.zero_grad()
+        loss.backward()
+        rate = learner.scheduler.get_last_lr()[0]
+        learner.optimizer.step()
+        learner.scheduler.step()
+
+        learner.step += 1
+        seen += len(targets)
+        loss_sum += loss.detach() * len(targets)
+        hits += (logits.detach().argmax(1) == targets).sum()
+        if learner.step % log_every == 0 or batch == len(batches):
+            if not torch.isfinite(loss_sum):
+                raise diverged(learner.step, rate)
+            figures = Figures(
+                loss_sum.item() / seen, hits.item() / seen, seen / (time.perf_counter() - start)
+            )
+            board.training_step(learner.step, loss.item(), rate, learner.model, figures)
+            progress.show(batch, **figures.described())
+    return figures
+
+
+def diverged(step: int, rate: float) -> UserError:
+    return UserError(
+        f"the loss stopped being finite by step {step}, at learning rate {rate:.3g}: the last good "
+        f"checkpoint is kept; try --lr {rate / 10:.2g} or --warmup-epochs 1"
+    )
+
+
+@torch.no_grad()
+def evaluate(
+    model: torch.nn.Module,
+    criterion: torch.nn.Module,
+    preprocess: Preprocess,
+    batches: DataLoader,
+    device: torch.device,
+    label: str,
+) -> Evaluation:
+    """The model's answers to all images of a loader, without augmentation or dropout."""
+    model.eval()
+    preprocess.eval()
+    loss_sum, all_logits, all_targets = 0.0, [], []
+    start = time.perf_counter()
+    for images, targets in Progress(batches, len(batches), label):
+        targets = targets.to(device, non_blocking=True)
+        logits = model(preprocess(images.to(device, non_blocking=True)))
+        loss_sum += criterion(logits, targets).item() * len(targets)
+        all_logits.append(logits.cpu())
+        all_targets.append(targets.cpu())
+    logits, targets = torch.cat(all_logits), torch.cat(all_targets)
+    seconds = time.perf_counter() - start
+    return Evaluation(
+        loss_sum / len(targets),
+        (logits.argmax(1) == targets).double().mean().item(),
+        len(targets) / seconds,
+        logits,
+        targets,
+    )

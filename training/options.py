@@ -1,0 +1,133 @@
+"""The options of a training run: one dataclass, read by the command line, config.yaml and TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train a network. Defaults are the recipe for the chosen --model and --data."""
+
+    model: str = "lenet5"
+    """Network: lenet, lenet5."""
+    layers: Literal["custom", "torch"] = "custom"
+    """Whose layers: ours, or torch.nn's."""
+    data: str = "digits"
+    """Data set: digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder."""
+    data_root: Path = Path("data")
+    """Folder the data set lies in, or is downloaded to."""
+    image_size: int = 32
+    """Height and width of the network's input, in pixels."""
+    mean: tuple[float, ...] = (0.5,)
+    """Subtracted from pixels scaled to [0, 1]; one number per channel."""
+    std: tuple[float, ...] = (0.5,)
+    """Divides them; one number per channel."""
+    augment: Literal["none", "affine", "crop-flip"] = "none"
+    """Random change to each training image: small rotations, scalings, shears and shifts; or a shift by up to an eighth and a mirror image."""
+    val_fraction: float = 0.1
+    """Part of the training set that is held out for validation."""
+    epochs: int = 20
+    """Passes over the training set."""
+    batch_size: int = 128
+    """Images per step."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Update rule."""
+    lr: float = 0.05
+    """Learning rate at its highest."""
+    momentum: float = 0.9
+    """Of sgd; also adamw's first beta."""
+    weight_decay: float = 5e-4
+    """Pull of the weights towards zero."""
+    schedule: Literal["step", "cosine", "one-cycle"] = "cosine"
+    """Learning rate over time, after the warm-up: divided by 10 at each milestone; half a cosine to zero; up for 30 % of the run, then down."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Where the step schedule divides, as fractions of the run."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises from zero."""
+    label_smoothing: float = 0.0
+    """Part of the truth that is spread over all classes."""
+    seed: int = 0
+    """Of initialisation, split, shuffling and augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of weights and activations."""
+    workers: int = 0
+    """Processes that load images; worth it for imagefolder only."""
+    logdir: Path = Path("runs")
+    """Folder of all runs, for `tensorboard --logdir`."""
+    name: str = ""
+    """Folder of this run inside logdir; by default MODEL-DATA, numbered if taken."""
+    log_every: int = 10
+    """Steps between points of the per-step curves."""
+    resume: Path | None = None
+    """Folder of an interrupted run (or its last.pt): continue it with the options it had."""
+
+    def check(self) -> None:
+        """Raise UserError for values that no run can have."""
+        for name in ("epochs", "batch_size", "image_size", "log_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        for name in ("momentum", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_epochs", "workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise UserError(f"--lr must be positive, got {self.lr}")
+        if not 0 < self.val_fraction < 1:
+            raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
+        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise UserError("--mean and --std need one number per channel each, --std positive ones")
+
+
+def to_dict(options: Options) -> dict[str, object]:
+    """Plain values only: what YAML, a checkpoint and TensorBoard can hold."""
+    plain = dataclasses.asdict(options)
+    return {
+        key: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        for key, value in plain.items()
+    }
+
+
+def from_dict(plain: dict[str, object]) -> Options:
+    """The inverse of `to_dict`; an option this version does not know is refused."""
+    known = {field.name: field.type for field in dataclasses.fields(Options)}
+    strange = sorted(set(plain) - set(known))
+    if strange:
+        raise UserError(f"options of another version: {', '.join(strange)} is not known here")
+    values = {
+        key: Path(str(value)) if "Path" in str(known[key]) and value is not None
+        else tuple(value) if isinstance(value, list) else value
+        for key, value in plain.items()
+    }  # fmt: skip
+    return Options(**values)  # type: ignore[arg-type]
+
+
+def save_yaml(options: Options, path: Path) -> None:
+    path.write_text(yaml.safe_dump(to_dict(options), sort_keys=False))
+
+
+def load_yaml(path: Path) -> Options:
+    """
+    Raises:
+        UserError: no such file, or not the options of a run.
+    """
+    try:
+        plain = yaml.safe_load(path.read_text())
+    except OSError:
+        raise UserError(f"{path.parent} is no run: it has no {path.name}") from None
+    except yaml.YAMLError:
+        plain = None
+    if not isinstance(plain, dict):
+        raise UserError(f"{path} does not hold the options of a run")
+    return from_dict(plain)

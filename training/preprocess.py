@@ -1,0 +1,80 @@
+"""From uint8 images to what a network sees: augmentation, scaling, on the whole batch at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .options import Options
+
+
+class Preprocess(torch.nn.Module):
+    """(N, C, S, S) uint8 -> (N, C, S, S) floats, (pixel/255 - mean) / std.
+
+    In training mode each image is changed at random first (`augment`):
+        affine      rotation, scaling, shear and shift, as LeCun et al. 1998 distort digits
+                    (section III-A); black enters at the border.
+        crop-flip   a shift by up to an eighth of the image and, every other time, a mirror
+                    image, as everybody does on CIFAR (He et al. 2015, section 4.2: 4 of 32).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.augment = options.augment
+        dtype = getattr(torch, options.dtype)
+        self.register_buffer("mean", torch.tensor(options.mean, dtype=dtype)[:, None, None])
+        self.register_buffer("std", torch.tensor(options.std, dtype=dtype)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.to(self.mean.dtype) / 255
+        if self.training and self.augment == "affine":
+            x = random_affine(x)
+        elif self.training and self.augment == "crop-flip":
+            x = random_crop_flip(x)
+        return (x - self.mean) / self.std
+
+
+def random_affine(
+    x: Tensor, degrees: float = 10, scale: float = 0.1, shear: float = 0.1, shift: float = 0.08
+) -> Tensor:
+    """Each image (N, C, S, S) through its own affine map, uniformly drawn.
+
+    Args:
+        degrees: of rotation, either way.
+        scale: by 1 - scale to 1 + scale.
+        shear: horizontal pixels per vertical pixel, either way.
+        shift: either way, as a part of the image's size.
+    """
+
+    def draw(bound: float) -> Tensor:
+        return torch.empty(len(x), dtype=x.dtype, device=x.device).uniform_(-bound, bound)
+
+    angle, size, slant = draw(math.radians(degrees)), 1 + draw(scale), draw(shear)
+    cos, sin = angle.cos() / size, angle.sin() / size
+    # The map from output to input pixels, in coordinates that run from -1 to 1.
+    theta = torch.stack(
+        (cos, cos * slant - sin, 2 * draw(shift), sin, sin * slant + cos, 2 * draw(shift)), 1
+    ).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+def random_crop_flip(x: Tensor) -> Tensor:
+    """Each image (N, C, S, S) shifted by up to S/8 pixels over black, and mirrored or not."""
+    n, channels, height, width = x.shape
+    margin = height // 8
+    padded = F.pad(x, (margin, margin, margin, margin))
+    top, left = torch.randint(2 * margin + 1, (2, n, 1), device=x.device)
+    rows = top + torch.arange(height, device=x.device)
+    columns = left + torch.arange(width, device=x.device)
+    mirrored = torch.rand(n, 1, device=x.device) < 0.5
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    image = torch.arange(n, device=x.device)[:, None, None, None]
+    channel = torch.arange(channels, device=x.device)[:, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

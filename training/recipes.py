@@ -1,0 +1,69 @@
+"""Which options train which network well on which data: recipes that derive from each other.
+
+A recipe is a function from a data set's name to `Options`; the command line then overrides single
+options.  Figures are measured, with seeds and spread, in docs/results.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from .catalog import DATA
+from .errors import unknown
+from .options import Options
+
+
+def small(data: str) -> Options:
+    """Any small network on any data: SGD with momentum, half a cosine, the data's own scaling."""
+    facts = DATA[data]
+    return Options(data=data, mean=facts.mean, std=facts.std)
+
+
+def lenet(data: str) -> Options:
+    """Today's LeNet on digits of any kind; photographs are mirrored instead of sheared.
+
+    python train.py --model lenet --data mnist
+    """
+    options = replace(small(data), model="lenet", lr=0.05, epochs=30, warmup_epochs=1)
+    if data == "digits":
+        return replace(options, augment="affine", batch_size=32, epochs=40)
+    if data == "mnist":
+        return replace(options, augment="affine")
+    return replace(options, augment="crop-flip")
+
+
+def lenet5(data: str) -> Options:
+    """LeNet-5 of 1998 with the paper's input scaling: paper -0.1, ink 1.175 (section II-B).
+
+    python train.py --model lenet5 --data mnist
+
+    Differs: momentum SGD for the paper's second-order method; light distortions, as in its
+    section III-A.
+    """
+    scale = 1.175 + 0.1
+    channels = DATA[data].in_channels
+    return replace(
+        lenet(data),
+        model="lenet5",
+        mean=(0.1 / scale,) * channels,
+        std=(1 / scale,) * channels,
+        lr=0.01,
+        weight_decay=0.0,
+    )
+
+
+RECIPES: dict[str, Callable[[str], Options]] = {"lenet": lenet, "lenet5": lenet5}
+
+
+def recipe(model: str, data: str) -> Options:
+    """The options for a network and a data set.
+
+    Raises:
+        UserError: an unknown name of either; says the nearest ones.
+    """
+    if model not in RECIPES:
+        raise unknown("model", model, RECIPES)
+    if data not in DATA:
+        raise unknown("data", data, DATA)
+    return RECIPES[model](data)

@@ -1,0 +1,44 @@
+"""The learning rate as a function of the step alone, so that a resumed run finds its place."""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from .options import Options
+
+
+def scheduler(optimizer: Optimizer, options: Options, steps_per_epoch: int) -> LambdaLR:
+    """To be stepped after every optimiser step."""
+    steps = options.epochs * steps_per_epoch
+    warmup = round(options.warmup_epochs * steps_per_epoch)
+
+    def factor(step: int) -> float:
+        """What the highest learning rate is multiplied by before step number `step`, from 0."""
+        rise = min(1.0, (step + 1) / (warmup + 1))
+        if options.schedule == "one-cycle":
+            return one_cycle(step / steps)
+        if step < warmup:
+            return rise
+        if options.schedule == "step":
+            return 0.1 ** sum(step >= milestone * steps for milestone in options.milestones)
+        return half_cosine((step - warmup) / max(1, steps - warmup))
+
+    return LambdaLR(optimizer, factor)
+
+
+def half_cosine(progress: float) -> float:
+    """From 1 at progress 0 to 0 at progress 1."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def one_cycle(progress: float, peak: float = 0.3, low: float = 0.04, end: float = 4e-6) -> float:
+    """Up from `low` to 1 until `peak`, then down to `end`, both along a cosine.
+
+    The bounds are those of torch's OneCycleLR; Smith & Topin 2017, "Super-Convergence".
+    """
+    if progress < peak:
+        return 1 - (1 - low) * half_cosine(progress / peak)
+    return end + (1 - end) * half_cosine((progress - peak) / (1 - peak))

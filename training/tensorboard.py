@@ -1,0 +1,105 @@
+"""A run as TensorBoard shows it.
+
+Three event files lie in the run's folder: train/ and val/ hold curves of the same names, which
+TensorBoard draws on shared axes; the folder itself holds pictures, text, graph and hparams.
+Everything is plotted over optimiser steps, so a resumed run purges what came after its checkpoint
+and continues the same curves.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+from torchvision.utils import make_grid
+
+from . import figures
+from .options import Options, to_dict
+
+if TYPE_CHECKING:
+    from .loop import Evaluation, Figures
+
+
+class Board:
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        """
+        Args:
+            folder: of the run.
+            resume_step: steps taken when the checkpoint was written; later events are purged.
+        """
+        purge = None if resume_step is None else resume_step + 1
+        self.run = SummaryWriter(str(folder), purge_step=purge)
+        self.train = SummaryWriter(str(folder / "train"), purge_step=purge)
+        self.val = SummaryWriter(str(folder / "val"), purge_step=purge)
+
+    def start(self, options: Options, model: torch.nn.Module, images: Tensor, x: Tensor) -> None:
+        """Options as text, a grid of inputs as the network sees them, and its graph."""
+        text = "\n".join(f"    {key}: {value}" for key, value in to_dict(options).items())
+        self.run.add_text("options", text, 0)
+        self.run.add_image("inputs/original", make_grid(images[:64], nrow=8), 0)
+        self.run.add_image("inputs/preprocessed", make_grid(x[:64], nrow=8, normalize=True), 0)
+        with warnings.catch_warnings():  # the writer traces with torch.jit, which warns
+            warnings.simplefilter("ignore")
+            self.run.add_graph(model, x[:1])
+
+    def training_step(
+        self, step: int, loss: float, rate: float, model: torch.nn.Module, figures: Figures
+    ) -> None:
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        self.train.add_scalar("step/loss", loss, step)
+        self.train.add_scalar("step/learning_rate", rate, step)
+        self.train.add_scalar("step/gradient_norm", torch.nn.utils.get_total_norm(grads), step)
+        self.train.add_scalar("step/images_per_second", figures.images_per_second, step)
+
+    def epoch(
+        self, step: int, epoch: int, model: torch.nn.Module, train: Figures, val: Evaluation
+    ) -> None:
+        for writer, result in ((self.train, train), (self.val, val)):
+            writer.add_scalar("epoch/loss", result.loss, step)
+            writer.add_scalar("epoch/accuracy", result.acc1, step)
+        self.train.add_scalar("epoch/number", epoch, step)
+        for name, parameter in model.named_parameters():
+            self.run.add_histogram(f"weights/{name}", parameter, step)
+            if parameter.grad is not None:
+                self.run.add_histogram(f"gradients/{name}", parameter.grad, step)
+        first = next((p for p in model.parameters() if p.dim() == 4), None)
+        if first is not None:
+            self.run.add_image("filters", make_grid(figures.filters(first), nrow=8, pad_value=1), step)
+
+    def mistakes(
+        self, step: int, val: Evaluation, images: Tensor, indices: Tensor, classes: list[str]
+    ) -> None:
+        """The misclassified validation images, and the confusion matrix.
+
+        Args:
+            images: those at `indices`, (n, C, S, S) in [0, 1].
+        """
+        pairs = zip(val.targets[indices].tolist(), val.predictions[indices].tolist(), strict=True)
+        titles = [f"{classes[target]} as {classes[guess]}" for target, guess in pairs]
+        self.run.add_figure("misclassified", figures.mistakes(images, titles), step)
+        self.run.add_figure(
+            "confusion_matrix", figures.confusion(val.predictions, val.targets, classes), step
+        )
+
+    def finish(self, options: Options, metrics: dict[str, float], step: int) -> None:
+        """The options as hparams beside the final metrics."""
+        values = {
+            key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            for key, value in to_dict(options).items()
+            if key not in ("resume", "logdir", "name")
+        }
+        named = {f"final/{name}": value for name, value in metrics.items()}
+        for summary in hparams(values, named):
+            self.run.file_writer.add_summary(summary)
+        for name, value in named.items():
+            self.run.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        for writer in (self.run, self.train, self.val):
+            writer.close()
