@@ -1,0 +1,51 @@
+"""Judge a checkpoint on images it was not trained on.
+
+python evaluate.py runs/lenet-mnist/best.pt
+python evaluate.py runs/lenet-mnist/best.pt --layers torch --json
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from training import errors
+
+
+@dataclass(frozen=True)
+class Options:
+    """Accuracy, loss, per-class table, confusion matrix and speed of a checkpoint."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """best.pt or last.pt of a run, or the run's folder for its best.pt."""
+    split: Literal["test", "val"] = "test"
+    """Which images: the test set, or those held out of the training set."""
+    layers: Literal["custom", "torch"] | None = None
+    """Whose layers compute; by default those it was trained with. The weights are the same."""
+    data: str | None = None
+    """Another data set with the same classes; by default the one it was trained on."""
+    data_root: Path | None = None
+    """Folder of the data set; by default the one it was trained from."""
+    batch_size: int = 256
+    """Images at a time."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+
+def main() -> None:
+    options = tyro.cli(Options, args=sys.argv[1:], description=__doc__)
+    from training.judge import judge, report  # imports torch: not before --help has been answered
+
+    verdict = judge(
+        options.checkpoint, split=options.split, layers=options.layers, data_name=options.data,
+        data_root=options.data_root, batch_size=options.batch_size, device=options.device,
+    )  # fmt: skip
+    print(report(verdict, as_json=options.json))
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,152 @@
+"""Fully connected layer, activations and loss."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+import layers
+import layers.functional as L
+from tests import reference
+from tests.cases import doubles
+
+
+def all_derivatives(f, *inputs):
+    assert gradcheck(f, inputs, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(f, inputs)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 5), (0, 5), (2, 3, 5), (5,)], ids=str)
+def test_linear_equals_torch_and_the_definition(shape):
+    x, weight, bias = doubles(shape, (3, 5), 3)
+    ours, theirs = L.linear(x, weight, bias), F.linear(x, weight, bias)
+    assert_close(ours, theirs)
+    if len(shape) == 2:
+        assert_close(ours, reference.linear(x, weight, bias))
+    grad = torch.randn_like(theirs)
+    for a, b in zip(
+        torch.autograd.grad(ours, (x, weight, bias), grad),
+        torch.autograd.grad(theirs, (x, weight, bias), grad),
+        strict=True,
+    ):
+        assert_close(a, b)
+
+
+def test_linear_derivatives():
+    x, weight, bias = doubles((4, 5), (3, 5), 3)
+    all_derivatives(L.linear, x, weight, bias)
+    all_derivatives(lambda x, weight: L.linear(x, weight), x, weight)
+
+
+def test_linear_trio_is_one_trilinear_form():
+    x, weight, g = doubles((4, 5), (3, 5), (4, 3), requires_grad=False)
+    scalar = (g * L.linear(x, weight)).sum()
+    assert_close((x * L.linear_input(weight, g)).sum(), scalar)
+    assert_close((weight * L.linear_weight(x, g)).sum(), scalar)
+
+
+def test_linear_of_transposed_and_expanded_tensors():
+    (x,) = doubles((5, 4))
+    (weight,) = doubles((5, 3))
+    assert_close(L.linear(x.T, weight.T), F.linear(x.T, weight.T))
+    assert_close(L.linear(x[:1].expand(6, 4), weight[:4].T), F.linear(x[:1].expand(6, 4), weight[:4].T))
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh"])
+def test_activations(name):
+    (x,) = doubles((3, 4))
+    ours, theirs = getattr(L, name), getattr(torch, name)
+    special = torch.tensor([-torch.inf, -1.0, -0.0, 0.0, 1e-300, 2.0, torch.inf, torch.nan])
+    assert_close(ours(special), theirs(special), equal_nan=True)
+    all_derivatives(ours, x)
+    for shape in ((0, 3), (2, 3, 4, 5)):
+        (x,) = doubles(shape)
+        grad = torch.randn_like(x)
+        assert_close(*(torch.autograd.grad(f(x), x, grad)[0] for f in (ours, theirs)))
+
+
+def test_relu_has_no_slope_at_zero():
+    x = torch.zeros(3, requires_grad=True)
+    L.relu(x).sum().backward()
+    assert x.grad.tolist() == [0, 0, 0]
+
+
+LOSS_OPTIONS = [
+    dict(),
+    dict(reduction="sum"),
+    dict(reduction="none"),
+    dict(label_smoothing=0.1),
+    dict(weight=torch.tensor([0.5, 1.0, 2.0, 0.1], dtype=torch.float64)),
+    dict(weight=torch.tensor([0.5, 1.0, 2.0, 0.1], dtype=torch.float64), label_smoothing=0.3),
+    dict(ignore_index=2),
+]
+
+
+@pytest.mark.parametrize("options", LOSS_OPTIONS, ids=str)
+@pytest.mark.parametrize("shape", [(5, 4), (1, 4), (4,), (3, 4, 2), (3, 4, 2, 2)], ids=str)
+@pytest.mark.parametrize("kind", ["indices", "probabilities"])
+def test_cross_entropy_equals_torch(shape, kind, options):
+    (logits,) = doubles(shape)
+    if kind == "probabilities":
+        target = torch.rand(shape, dtype=torch.float64).softmax(0 if len(shape) == 1 else 1)
+        options = {k: v for k, v in options.items() if k != "ignore_index"}
+    else:
+        target = torch.randint(4, shape[:1] + shape[2:] if len(shape) > 1 else ())
+        if "ignore_index" in options:
+            target.view(-1)[:1] = 1  # a mean over nothing is NaN in both
+    ours, theirs = (f(logits, target, **options) for f in (L.cross_entropy, F.cross_entropy))
+    assert_close(ours, theirs)
+    grad = torch.ones_like(theirs)
+    assert_close(*(torch.autograd.grad(loss, logits, grad)[0] for loss in (ours, theirs)))
+
+
+def test_cross_entropy_equals_the_definition():
+    logits, q = doubles((4, 3), (4, 3), requires_grad=False)
+    assert_close(L.cross_entropy(logits, q, reduction="none"), reference.cross_entropy(logits, q))
+
+
+def test_cross_entropy_derivatives():
+    logits, q = doubles((4, 3), (4, 3))
+    all_derivatives(lambda z, q: L.cross_entropy(z, q, label_smoothing=0.1), logits, q)
+    all_derivatives(lambda z: L.cross_entropy(z, torch.tensor([0, 2, 1, 1])), logits)
+
+
+def test_cross_entropy_of_huge_logits_is_finite():
+    logits = torch.tensor([[1e4, 0.0], [-1e4, 1e4]], requires_grad=True)
+    loss = L.cross_entropy(logits, torch.tensor([1, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(5e3)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "call"),
+    [
+        (RuntimeError, "do not fit", lambda: L.linear(torch.ones(2, 3), torch.ones(4, 5))),
+        (RuntimeError, "one dtype", lambda: L.linear(torch.ones(2, 3).double(), torch.ones(4, 3))),
+        (ValueError, "inplace", lambda: L.relu(torch.ones(2), inplace=True)),
+        (ValueError, "need class indices", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(3).long())),
+        (ValueError, "shaped like", lambda: L.cross_entropy(torch.ones(2, 3), torch.ones(2, 4))),
+        (ValueError, "reduction", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(2).long(), reduction="max")),
+        (ValueError, "retired", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(2).long(), size_average=True)),
+        (ValueError, "between 0 and 1", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(2).long(), label_smoothing=2)),
+        (IndexError, "0 to 2", lambda: L.cross_entropy(torch.ones(2, 3), torch.tensor([0, 3]))),
+    ],
+)  # fmt: skip
+def test_errors(error, words, call):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_modules_are_their_twins():
+    x, target = torch.randn(4, 6), torch.tensor([0, 1, 2, 5])
+    for name, arguments in (("Linear", (6, 3)), ("ReLU", ()), ("Tanh", ())):
+        ours, twin = getattr(layers, name)(*arguments), getattr(torch.nn, name)(*arguments)
+        ours.load_state_dict(twin.state_dict())
+        assert_close(ours(x), twin(x))
+        assert repr(ours) == repr(twin)
+    options = dict(label_smoothing=0.1, ignore_index=2, reduction="sum")
+    assert_close(
+        layers.CrossEntropyLoss(**options)(x, target), torch.nn.CrossEntropyLoss(**options)(x, target)
+    )

@@ -1,0 +1,182 @@
+"""Max-pooling through switches, and average pooling."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+import layers
+import layers.functional as L
+from layers.geometry import Geometry
+from layers.pooling import Put, Take
+from tests import reference
+from tests.cases import LAYOUTS, POOL, UNDILATED, channels_last, contiguous, doubles, strided, table
+
+
+def arguments(case):
+    return case.kernel, case.stride, case.padding, case.dilation, case.ceil_mode
+
+
+def ties(case):
+    """Few distinct values, so that most windows have several maxima."""
+    return torch.randint(0, 3, case.image).double().requires_grad_()
+
+
+@table(POOL)
+def test_max_equals_the_definition(case):
+    x = ties(case).detach()
+    y, switches = L.max_pool2d_with_switches(x, *arguments(case))
+    expected = reference.max_pool2d(x, *arguments(case)[:4], y.shape[2:])
+    assert_close(y, expected[0])
+    assert torch.equal(switches.long(), expected[1])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@table(POOL)
+def test_max_equals_torch_forward_and_backward(case, layout):
+    x = ties(case)
+    ours, theirs = (f(layout(x), *arguments(case)) for f in (L.max_pool2d, F.max_pool2d))
+    assert torch.equal(ours, theirs)
+    grad = layout(torch.randn_like(theirs))
+    assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
+
+
+@table(POOL)
+def test_max_propagates_nan_and_infinity_as_torch(case):
+    x = ties(case).detach()
+    x[torch.rand_like(x) < 0.2] = torch.nan
+    x[torch.rand_like(x) < 0.3] = -torch.inf
+    x.requires_grad_()
+    ours, theirs = (f(x, *arguments(case)) for f in (L.max_pool2d, F.max_pool2d))
+    assert_close(ours, theirs, equal_nan=True)
+    grad = torch.randn_like(theirs)
+    assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
+
+
+def test_an_infinite_gradient_reaches_the_winner_alone():
+    x = torch.arange(4.0).view(1, 1, 2, 2).requires_grad_()
+    L.max_pool2d(x, 2).backward(torch.full((1, 1, 1, 1), torch.inf))
+    assert x.grad.flatten().tolist() == [0, 0, 0, torch.inf]
+
+
+@table([case for case in POOL if case.image[0]])
+def test_max_derivatives(case):
+    x = torch.randperm(torch.Size(case.image).numel()).double().view(case.image).requires_grad_()
+
+    def f(x):
+        return L.max_pool2d(x, *arguments(case))
+
+    assert gradcheck(f, x, fast_mode=True, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(f, x, fast_mode=True)
+
+
+@table(POOL)
+def test_take_and_put_are_adjoint(case):
+    """<y, take(x)> = <put(y), x>, and they are each other's derivative."""
+    (x,) = doubles(case.image, requires_grad=False)
+    _, switches = L.max_pool2d_with_switches(x, *arguments(case))
+    sizes = Geometry(*arguments(case)[:4]), tuple(x.shape[2:]), tuple(switches.shape[2:])
+    z, y = doubles(x.shape, switches.shape)
+    taken, put = Take.apply(z, switches, *sizes), Put.apply(y, switches, *sizes)
+    assert_close((y * taken).sum(), (put * z).sum())
+    if case.image[0]:
+        assert gradcheck(lambda z: Take.apply(z, switches, *sizes), z, fast_mode=True, check_forward_ad=True)
+        assert gradcheck(lambda y: Put.apply(y, switches, *sizes), y, fast_mode=True, check_forward_ad=True)
+
+
+def test_overlapping_winners_add_up():
+    """A pixel that wins in four windows receives four gradients."""
+    x = torch.zeros(1, 1, 5, 5)
+    x[0, 0, 2, 2] = 1
+    x.requires_grad_()
+    L.max_pool2d(x, 3, 2).sum().backward()
+    assert x.grad[0, 0, 2, 2] == 4
+
+
+def test_switches_take_one_byte():
+    x = torch.randn(2, 3, 8, 8)
+    saved = []
+    x.requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        L.max_pool2d(x, 2)
+    assert [(t.dtype, t.numel()) for t in saved] == [(torch.uint8, 2 * 3 * 4 * 4)]
+
+
+@pytest.mark.parametrize("count_include_pad", [True, False])
+@table(UNDILATED)
+def test_average_equals_the_definition(case, count_include_pad):
+    (x,) = doubles(case.image, requires_grad=False)
+    options = case.kernel, case.stride, case.padding
+    y = L.avg_pool2d(x, *options, case.ceil_mode, count_include_pad)
+    assert_close(y, reference.avg_pool2d(x, *options, y.shape[2:], count_include_pad))
+
+
+@pytest.mark.parametrize("layout", [contiguous, channels_last, strided])
+@pytest.mark.parametrize("count_include_pad", [True, False])
+@table(UNDILATED)
+def test_average_equals_torch_forward_and_backward(case, count_include_pad, layout):
+    (x,) = doubles(case.image)
+    options = case.kernel, case.stride, case.padding, case.ceil_mode, count_include_pad
+    ours, theirs = (f(layout(x), *options) for f in (L.avg_pool2d, F.avg_pool2d))
+    assert_close(ours, theirs)
+    grad = torch.randn_like(theirs)
+    assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
+
+
+@table([case for case in UNDILATED if case.image[0]])
+def test_average_derivatives(case):
+    (x,) = doubles(case.image)
+
+    def f(x):
+        return L.avg_pool2d(x, case.kernel, case.stride, case.padding, case.ceil_mode, False).pow(2)
+
+    assert gradcheck(f, x, fast_mode=True, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(f, x, fast_mode=True)
+
+
+def test_divisor_override():
+    x = torch.randn(2, 3, 4, 4)
+    assert_close(L.avg_pool2d(x, 2, divisor_override=1), F.avg_pool2d(x, 2, divisor_override=1))
+
+
+def test_modules_are_their_twins():
+    x = torch.randn(2, 4, 9, 9)
+    for name, options in (
+        ("MaxPool2d", dict(kernel_size=3, stride=2)),
+        ("MaxPool2d", dict(kernel_size=2, ceil_mode=True)),
+        ("MaxPool2d", dict(kernel_size=3, padding=1, dilation=2)),
+        ("AvgPool2d", dict(kernel_size=3, stride=2, padding=1, count_include_pad=False)),
+        ("AvgPool2d", dict(kernel_size=2, divisor_override=1)),
+    ):
+        ours, twin = getattr(layers, name)(**options), getattr(torch.nn, name)(**options)
+        assert_close(ours(x), twin(x))
+        assert repr(ours) == repr(twin)
+    assert_close(L.max_pool2d(x[0], 2), F.max_pool2d(x[0], 2))
+    assert_close(L.avg_pool2d(x[0], 2), F.avg_pool2d(x[0], 2))
+
+
+@pytest.mark.parametrize("pool", ["max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((2, 3, 2, 2), dict(kernel_size=3), "does not fit"),
+        ((2, 3, 6, 6), dict(kernel_size=2, padding=2), "half the kernel"),
+        ((2, 3, 6, 6), dict(kernel_size=0), "at least 1"),
+        ((2, 3), dict(kernel_size=2), "needs images"),
+    ],
+)
+def test_errors_name_the_rule_and_are_torch_s_kind(pool, shape, options, words):
+    x = torch.randn(shape)
+    with pytest.raises(RuntimeError, match=words):
+        getattr(L, pool)(x, **options)
+    with pytest.raises((RuntimeError, IndexError)):  # torch's average stumbles over two dimensions
+        getattr(F, pool)(x, **options)
+
+
+def test_what_is_not_supported_says_so():
+    x = torch.randn(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="max_pool2d_with_switches"):
+        L.max_pool2d(x, 2, return_indices=True)
+    with pytest.raises(RuntimeError, match="zero"):
+        L.avg_pool2d(x, 2, divisor_override=0)

@@ -1,0 +1,93 @@
+"""Loop-written oracles: the definitions, one number at a time, no tensor operator in them."""
+
+import itertools
+import math
+
+import torch
+
+
+def taps(size, kernel, stride, padding, dilation, outputs):
+    """For each window, the pixels it reads: lists of (row, column) inside the image."""
+    height, width = size
+    for p, q in itertools.product(range(outputs[0]), range(outputs[1])):
+        pixels = []
+        for i, j in itertools.product(range(kernel[0]), range(kernel[1])):
+            row = p * stride[0] + i * dilation[0] - padding[0]
+            column = q * stride[1] + j * dilation[1] - padding[1]
+            if 0 <= row < height and 0 <= column < width:
+                pixels.append((i, j, row, column))
+        yield (p, q), pixels
+
+
+def conv2d(x, weight, bias, stride, padding, dilation, groups):
+    n, channels, height, width = x.shape
+    out_channels, shared, *kernel = weight.shape
+    outputs = [
+        (size + 2 * pad - d * (k - 1) - 1) // s + 1
+        for size, pad, d, k, s in zip((height, width), padding, dilation, kernel, stride, strict=True)
+    ]
+    y = torch.zeros(n, out_channels, *outputs, dtype=x.dtype)
+    windows = list(taps((height, width), kernel, stride, padding, dilation, outputs))
+    for image, filter_ in itertools.product(range(n), range(out_channels)):
+        first = filter_ // (out_channels // groups) * shared
+        for (p, q), pixels in windows:
+            total = bias[filter_].item()
+            for c, (i, j, row, column) in itertools.product(range(shared), pixels):
+                total += weight[filter_, c, i, j].item() * x[image, first + c, row, column].item()
+            y[image, filter_, p, q] = total
+    return y
+
+
+def max_pool2d(x, kernel, stride, padding, dilation, outputs):
+    """The maxima, and i*K_w + j of the first pixel of each window that has it."""
+    n, channels, *size = x.shape
+    y = torch.zeros(n, channels, *outputs, dtype=x.dtype)
+    switches = torch.zeros(n, channels, *outputs, dtype=torch.int64)
+    windows = list(taps(size, kernel, stride, padding, dilation, outputs))
+    for image, c in itertools.product(range(n), range(channels)):
+        for (p, q), pixels in windows:
+            best = max(x[image, c, row, column].item() for _, _, row, column in pixels)
+            y[image, c, p, q] = best
+            switches[image, c, p, q] = next(
+                i * kernel[1] + j for i, j, row, column in pixels
+                if x[image, c, row, column].item() == best
+            )  # fmt: skip
+    return y, switches
+
+
+def avg_pool2d(x, kernel, stride, padding, outputs, count_include_pad):
+    n, channels, height, width = x.shape
+    y = torch.zeros(n, channels, *outputs, dtype=x.dtype)
+    for (p, q), pixels in taps((height, width), kernel, stride, padding, (1, 1), outputs):
+        rows, columns = (
+            min(at * s - pad + k, size + pad) - (at * s - pad)
+            for at, s, pad, k, size in zip(
+                (p, q), stride, padding, kernel, (height, width), strict=True
+            )
+        )
+        area = rows * columns if count_include_pad else len(pixels)
+        for image, c in itertools.product(range(n), range(channels)):
+            y[image, c, p, q] = sum(x[image, c, r, w].item() for _, _, r, w in pixels) / area
+    return y
+
+
+def linear(x, weight, bias):
+    return torch.tensor(
+        [
+            [
+                bias[o].item() + sum(w.item() * v.item() for w, v in zip(weight[o], row, strict=True))
+                for o in range(len(weight))
+            ]
+            for row in x
+        ],
+        dtype=x.dtype,
+    ).reshape(len(x), len(weight))
+
+
+def cross_entropy(logits, q):
+    """Per image, - sum of q log softmax(z)."""
+    losses = []
+    for z, truth in zip(logits.tolist(), q.tolist(), strict=True):
+        log_sum = math.log(sum(math.exp(v) for v in z))
+        losses.append(sum(t * (log_sum - v) for t, v in zip(truth, z, strict=True)))
+    return torch.tensor(losses, dtype=logits.dtype)

@@ -1,0 +1,107 @@
+"""What `evaluate.py` does: a checkpoint's answers to a whole split, in figures and pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from sklearn.metrics import classification_report
+from torch.utils.tensorboard import SummaryWriter
+
+import models
+
+from . import checkpoint, data, figures
+from .errors import UserError
+from .fit import choose_device, new_model
+from .loop import evaluate
+from .preprocess import Preprocess
+from .progress import table
+
+
+def judge(
+    path: Path,
+    *,
+    split: str = "test",
+    layers: str | None = None,
+    data_name: str | None = None,
+    data_root: Path | None = None,
+    batch_size: int = 256,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Evaluate a checkpoint; draw its confusion matrix beside it and in TensorBoard.
+
+    Returns:
+        checkpoint, model, layers, data, split, images, top1, top5, loss, images_per_second,
+        classes (per class: precision, recall, f1-score, support), confusion_png.
+    Raises:
+        UserError: no or a foreign checkpoint, missing data, another number of classes.
+    """
+    path = path / "best.pt" if path.is_dir() else path
+    options, state = checkpoint.load(path)
+    changes = {"layers": layers, "data": data_name, "data_root": data_root}
+    options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
+    dataset, classes = data.load(options, split)
+    if len(classes) != len(state["classes"]):
+        raise UserError(
+            f"{path} tells {len(state['classes'])} classes apart, but {options.data} has "
+            f"{len(classes)}: evaluate it on the data it was trained on"
+        )
+    where = choose_device(device)
+    model = new_model(options, len(classes)).to(where)
+    model.load_state_dict(state["model"])
+    criterion = models.criterion(model, models.LAYER_SETS[options.layers])
+    batches = data.loader(dataset, batch_size, workers=options.workers)
+    result = evaluate(
+        model, criterion.to(where), Preprocess(options).to(where), batches, where, split
+    )
+
+    picture = figures.confusion(result.predictions, result.targets, classes)
+    png = path.with_name(f"confusion_{split}.png")
+    picture.savefig(png, dpi=120)
+    with SummaryWriter(str(path.parent / split)) as board:
+        board.add_figure("confusion_matrix", picture, state["step"])
+        board.add_scalar("epoch/loss", result.loss, state["step"])
+        board.add_scalar("epoch/accuracy", result.acc1, state["step"])
+    per_class = classification_report(
+        result.targets, result.predictions, labels=range(len(classes)), target_names=classes,
+        output_dict=True, zero_division=0,
+    )  # fmt: skip
+    return {
+        "checkpoint": str(path),
+        "model": options.model,
+        "layers": options.layers,
+        "data": options.data,
+        "split": split,
+        "images": len(result.targets),
+        "top1": result.acc1,
+        "top5": result.accuracy(5),
+        "loss": result.loss,
+        "images_per_second": result.images_per_second,
+        "classes": {name: per_class[name] for name in classes},
+        "confusion_png": str(png),
+    }
+
+
+def report(verdict: dict[str, Any], *, as_json: bool = False) -> str:
+    """A verdict for a person, or for a program."""
+    if as_json:
+        return json.dumps(verdict, indent=2)
+    rows = [
+        ("checkpoint", verdict["checkpoint"]),
+        ("model", f"{verdict['model']}, {verdict['layers']} layers"),
+        ("data", f"{verdict['data']}, {verdict['images']:,} {verdict['split']} images"),
+        ("top-1", f"{verdict['top1']:.2%}"),
+        ("top-5", f"{verdict['top5']:.2%}"),
+        ("loss", f"{verdict['loss']:.4f}"),
+        ("images/s", f"{verdict['images_per_second']:.0f}"),
+        ("confusion", verdict["confusion_png"]),
+    ]
+    lines = [table(rows), "", f"  {'class':<16}{'precision':>10}{'recall':>10}{'f1':>10}{'images':>10}"]
+    for name, row in verdict["classes"].items():
+        lines.append(
+            f"  {name:<16}{row['precision']:>10.2%}{row['recall']:>10.2%}"
+            f"{row['f1-score']:>10.2%}{row['support']:>10.0f}"
+        )
+    return "\n".join(lines)
