@@ -83,7 +83,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     Source: Krizhevsky et al. 2012, section 3.1.
     """
     if inplace:
-        raise ValueError("inplace=True is not supported: relu keeps its output, nothing is saved by it")
+        raise ValueError("inplace=True is not supported: use inplace=False, which costs no more")
     return _relu(input)
 
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 
-def autocast_operands(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The operands of a product, cast to autocast's dtype where it is on (float64 never is)."""
-    device = next(t.device.type for t in tensors if t is not None)
+def autocast(operand: Tensor) -> Tensor:
+    """A product's operand, in autocast's dtype where autocast is on (float64 stays as it is)."""
+    device = operand.device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
-    return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
+        return operand
+    if operand.dtype == torch.float64:
+        return operand
+    return operand.to(torch.get_autocast_dtype(device))

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import conv_kernels as kernels
-from .autocast import autocast_operands
+from .autocast import autocast
 from .function import GroupedBilinear
 from .geometry import Geometry, Pair, pair, same_padding
 from .operator import image_size
@@ -115,12 +115,12 @@ def conv2d(
     """
     if input.dim() == 3:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
-    input, weight, bias = autocast_operands(input, weight, bias)
+    input, weight = autocast(input), autocast(weight)
     input, geometry = _geometry(input, weight, stride, padding, dilation, groups)
     _check(input, weight, bias, geometry)
     y = _convolution(input, weight, *geometry)
     # Added in place: a second volume of this size would be most of the layer's memory.
-    return y if bias is None else y.add_(bias[:, None, None])
+    return y if bias is None else y.add_(autocast(bias)[:, None, None])
 
 
 def conv2d_input(
@@ -170,7 +170,7 @@ class Conv2d(torch.nn.Conv2d):
     """torch.nn.Conv2d computed by our `conv2d`: same arguments, parameters and keys."""
 
     def forward(self, input: Tensor) -> Tensor:
-        padding = self.padding
+        padding: str | int | Sequence[int] = self.padding
         if self.padding_mode != "zeros":
             # torch keeps the pads of the last axis first, the order F.pad takes
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
@@ -203,7 +203,7 @@ def _geometry(
         elif padding != "same":
             raise RuntimeError(f"padding must be 'same', 'valid' or pixels, got {padding!r}")
         elif stride != (1, 1):
-            raise RuntimeError("padding='same' keeps the size only at stride 1; give pixels instead")
+            raise RuntimeError("padding='same' keeps the size only at stride 1: give pixels")
         else:
             (top, bottom), (left, right) = same_padding(kernel_size, dilation)
             if (top, left) != (bottom, right):
@@ -215,23 +215,23 @@ def _geometry(
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> None:
     if x.dim() != 4 or weight.dim() != 4:
         raise RuntimeError(
-            "conv2d needs images (N, C, H, W) or (C, H, W) and filters (C_out, C/groups, K_h, K_w), "
-            f"got {tuple(x.shape)} and {tuple(weight.shape)}"
+            "conv2d needs images (N, C, H, W) or (C, H, W) and filters (C_out, C/groups, K_h, K_w)"
+            f", got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     out_channels, channels = weight.shape[:2]
     if x.shape[1] != channels * geometry.groups:
         raise RuntimeError(
             f"filters {tuple(weight.shape)} in {geometry.groups} group(s) read "
-            f"{channels * geometry.groups} channels, but the image {tuple(x.shape)} has {x.shape[1]}"
+            f"{channels * geometry.groups} channels, but images {tuple(x.shape)} have {x.shape[1]}"
         )
     if out_channels % geometry.groups:
         raise RuntimeError(
             f"{out_channels} filters cannot be shared equally among {geometry.groups} groups"
         )
     if bias is not None and bias.shape != (out_channels,):
-        raise RuntimeError(f"{out_channels} filters need {out_channels} biases, got {tuple(bias.shape)}")
+        raise RuntimeError(f"filters need {out_channels} biases, got {tuple(bias.shape)}")
     if x.dtype != weight.dtype:
-        raise RuntimeError(f"image and filters must have one dtype, got {x.dtype} and {weight.dtype}")
+        raise RuntimeError(f"images are {x.dtype} but filters {weight.dtype}: use one dtype")
     if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0:
         raise RuntimeError(
             f"stride and dilation must be at least 1 and padding at least 0, got {geometry}"

@@ -86,4 +86,3 @@ def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
         else:  # a product for each image, then their sum
             w_row.add_(torch.bmm(x_col, y.mT).unflatten(0, (-1, len(w_row))).sum(0).mT)
     return weight.copy_(layout.filters(w_row))
-

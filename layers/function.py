@@ -18,7 +18,8 @@ class Function(torch.autograd.Function):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "forward" in vars(cls):
-            cls.forward.__signature__ = inspect.signature(cls.forward)  # inspected once
+            signature = inspect.signature(cls.forward)
+            cls.forward.__signature__ = signature  # type: ignore[attr-defined]
 
 
 class Bilinear(Function):

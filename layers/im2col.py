@@ -43,9 +43,7 @@ class Columns:
         self.output_size = geometry.output_size(image_size)
         self.channels = in_channels // geometry.groups
         self.channels_last = geometry.is_pointwise or run > LONG_RUN
-        self.memory_format = (
-            torch.channels_last if self.channels_last else torch.contiguous_format
-        )
+        self.memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         self.per_image = prod((in_channels, *geometry.kernel_size, *self.output_size))
 
     def chunks(self, like: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -64,8 +62,9 @@ class Columns:
             yield images, *self._views(workspace, images.stop - images.start)
 
     def _views(self, workspace: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        (kh, kw), (ho, wo), groups = self.geometry.kernel_size, self.output_size, self.geometry.groups
-        memory, c = workspace[: n * self.per_image], self.channels
+        (kh, kw), (ho, wo) = self.geometry.kernel_size, self.output_size
+        groups, c = self.geometry.groups, self.channels
+        memory = workspace[: n * self.per_image]
         if self.channels_last:
             columns = memory.view(groups, n, ho, wo, kh, kw, c).permute(1, 0, 6, 4, 5, 2, 3)
             return columns, memory.view(groups, n * ho * wo, kh * kw * c).mT

@@ -104,7 +104,8 @@ def cross_entropy(
     if target.is_floating_point():
         if target.shape != input.shape:
             raise ValueError(
-                f"probabilities {tuple(target.shape)} must be shaped like logits {tuple(input.shape)}"
+                f"probabilities {tuple(target.shape)} must be shaped like the logits, "
+                f"{tuple(input.shape)}"
             )
         q, counted = target.movedim(1, -1).flatten(0, -2), None
     else:

@@ -101,9 +101,7 @@ def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
 
 
 @operator(fake=lambda y, switches, geometry, image_size: _like(y, image_size))
-def put(
-    y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequence[int]
-) -> Tensor:
+def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, the pixel that p's switch names] += y[n,c,p]: the adjoint of `take`, a scatter-add.
 
     Where windows overlap, a pixel that won in several of them receives all their values.
@@ -139,4 +137,3 @@ def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int])
         for _, _, outputs, pixels in shape.taps(image_size, y.shape[2:]):
             image[(..., *pixels)].add_(total[(..., *outputs)])
     return x
-

@@ -29,10 +29,9 @@ DIGITS = """
 
 def output_codes(num_classes: int) -> Tensor:
     """(num_classes, 84) of +-1: the ten digits, then, for further classes, fixed random codes."""
-    rows = [row.split() for row in DIGITS.split("\n") if row]
-    digits = torch.tensor(
-        [[1.0 if mark == "#" else -1.0 for row in rows for mark in row[digit]] for digit in range(10)]
-    )
+    rows = [line.split() for line in DIGITS.strip().split("\n")]
+    glyphs = ["".join(glyph) for glyph in zip(*rows, strict=True)]
+    digits = torch.tensor([[1.0 if mark == "#" else -1.0 for mark in glyph] for glyph in glyphs])
     generator = torch.Generator().manual_seed(0)
     more = torch.randint(2, (max(0, num_classes - 10), WIDTH * HEIGHT), generator=generator)
     return torch.cat((digits, 2.0 * more - 1.0))[:num_classes]

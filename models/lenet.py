@@ -130,7 +130,7 @@ class LeNet5(torch.nn.Module):
 
 
 class Squash(torch.nn.Module):
-    """f(a) = A tanh(S a), A = 1.7159, S = 2/3: f(1) = 1, and |f''| is largest there (appendix A)."""
+    """f(a) = A tanh(S a), A = 1.7159, S = 2/3: f(1) = 1, where |f''| is largest (appendix A)."""
 
     A, S = 1.7159, 2 / 3
 

@@ -1,4 +1,4 @@
-"""What size of image a network takes, found by asking it rather than by a second set of formulas."""
+"""What size of image a network takes: it is asked, there is no second set of formulas."""
 
 from __future__ import annotations
 

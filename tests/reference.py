@@ -20,11 +20,13 @@ def taps(size, kernel, stride, padding, dilation, outputs):
 
 
 def conv2d(x, weight, bias, stride, padding, dilation, groups):
-    n, channels, height, width = x.shape
+    n, _, height, width = x.shape
     out_channels, shared, *kernel = weight.shape
     outputs = [
         (size + 2 * pad - d * (k - 1) - 1) // s + 1
-        for size, pad, d, k, s in zip((height, width), padding, dilation, kernel, stride, strict=True)
+        for size, pad, d, k, s in zip(
+            (height, width), padding, dilation, kernel, stride, strict=True
+        )
     ]
     y = torch.zeros(n, out_channels, *outputs, dtype=x.dtype)
     windows = list(taps((height, width), kernel, stride, padding, dilation, outputs))
@@ -75,7 +77,8 @@ def linear(x, weight, bias):
     return torch.tensor(
         [
             [
-                bias[o].item() + sum(w.item() * v.item() for w, v in zip(weight[o], row, strict=True))
+                bias[o].item()
+                + sum(w.item() * v.item() for w, v in zip(weight[o], row, strict=True))
                 for o in range(len(weight))
             ]
             for row in x

@@ -60,11 +60,12 @@ def load(path: Path) -> tuple[Options, dict[str, Any]]:
 
 def random_state() -> dict[str, Any]:
     """Where every generator of random numbers stands."""
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy = np.random.get_state(legacy=False)
+    keys = torch.as_tensor(numpy["state"]["key"].astype(np.int64))
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, torch.as_tensor(keys.astype(np.int64)), position, has_gauss, cached],
+        "numpy": {**numpy, "state": {**numpy["state"], "key": keys}},
         "python": random.getstate(),
     }
 
@@ -73,7 +74,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    keys = state["numpy"]["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": keys}})
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))

@@ -34,7 +34,8 @@ def parse(arguments: Sequence[str], description: str) -> Options:
     """
     choice, _ = tyro.cli(_Choice, args=arguments, return_unknown_args=True, add_help=False)
     if choice.resume is not None:
-        defaults = dataclasses.replace(load_yaml(run_folder(choice.resume) / "config.yaml"), resume=choice.resume)
+        saved = load_yaml(run_folder(choice.resume) / "config.yaml")
+        defaults = dataclasses.replace(saved, resume=choice.resume)
     else:
         defaults = recipe(choice.model, choice.data)
     options = tyro.cli(Options, args=arguments, default=defaults, description=description)

@@ -52,7 +52,7 @@ class InMemory(Dataset):
         return self.images[indices], self.targets[indices]
 
 
-def load(options: Options, split: str) -> tuple[Dataset, list[str]]:
+def load(options: Options, split: str) -> tuple[Subset | InMemory, list[str]]:
     """One part of a data set, and the names of its classes.
 
     Args:

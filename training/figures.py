@@ -35,8 +35,8 @@ def mistakes(images: Tensor, titles: list[str], columns: int = 8) -> Figure:
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for axes, image, title in zip(figure.axes, images, titles, strict=False):
-        pixels = image.permute(1, 2, 0).numpy()
-        axes.imshow(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=1)
+        pixels = image.permute(1, 2, 0).squeeze(2).numpy()
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
         axes.set_title(title, fontsize=8)
     return figure
 

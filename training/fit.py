@@ -1,4 +1,4 @@
-"""A whole training run: from options to a trained network, its checkpoints and its test accuracy."""
+"""A whole training run: from options to a trained network and its test accuracy."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def fit(options: Options) -> dict[str, float]:
     train_set, classes = data.load(options, "train")
     val_set, _ = data.load(options, "val")
     pin = device.type == "cuda"
-    train = data.loader(train_set, options.batch_size, shuffle=True, workers=options.workers, pin=pin)
-    val = data.loader(val_set, options.batch_size, workers=options.workers, pin=pin)
+    size, workers = options.batch_size, options.workers
+    train = data.loader(train_set, size, shuffle=True, workers=workers, pin=pin)
+    val = data.loader(val_set, size, workers=workers, pin=pin)
 
     seed_everything(options.seed)
     learner = new_learner(options, len(classes), len(train), device)
@@ -94,7 +95,7 @@ def fit(options: Options) -> dict[str, float]:
     finally:
         board.close()
     rows = [(name.replace("_", " "), shown(name, value)) for name, value in metrics.items()]
-    rows += [("time", f"{time.monotonic() - start:.0f} s"), ("checkpoints", f"{folder}/best.pt, last.pt")]
+    rows += [("time", f"{time.monotonic() - start:.0f} s"), ("checkpoint", f"{folder}/best.pt")]
     say("\n" + table(rows) + f"\n\n  tensorboard --logdir {options.logdir}")
     return metrics
 
@@ -129,7 +130,7 @@ def new_model(options: Options, num_classes: int) -> torch.nn.Module:
             image_size=options.image_size,
         ).to(getattr(torch, options.dtype))
     except ValueError as error:
-        raise UserError(f"--model {options.model} --image-size {options.image_size}: {error}") from None
+        raise UserError(f"--model {options.model}: {error}; use a larger --image-size") from None
 
 
 def new_learner(options: Options, num_classes: int, steps: int, device: torch.device) -> Learner:
@@ -172,7 +173,8 @@ def new_folder(options: Options) -> Path:
         folder = options.logdir / options.name
         if folder.exists():
             raise UserError(
-                f"{folder} already exists: continue it with --resume {folder}, or choose another --name"
+                f"{folder} already exists: continue it with --resume {folder}, or choose another "
+                "--name"
             )
     else:
         base = options.logdir / f"{options.model}-{options.data}"
@@ -182,7 +184,9 @@ def new_folder(options: Options) -> Path:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"cannot create {folder}: {error.strerror}; choose another --logdir") from None
+        raise UserError(
+            f"cannot create {folder} ({error.strerror}): choose another --logdir"
+        ) from None
     return folder
 
 
@@ -197,7 +201,9 @@ def announce(options: Options, folder: Path, learner: Learner, train: int, val: 
     say(table(rows) + "\n")
 
 
-def show_inputs(board: Board, options: Options, learner: Learner, dataset: Subset) -> None:
+def show_inputs(
+    board: Board, options: Options, learner: Learner, dataset: Subset | data.InMemory
+) -> None:
     """The first training images, before and after preprocessing; leaves the generators alone."""
     images, _ = next(iter(data.loader(dataset, 64)))
     with torch.random.fork_rng():
@@ -206,7 +212,7 @@ def show_inputs(board: Board, options: Options, learner: Learner, dataset: Subse
 
 
 def show_mistakes(
-    board: Board, step: int, seen: Evaluation, dataset: Subset, classes: list[str]
+    board: Board, step: int, seen: Evaluation, dataset: Subset | data.InMemory, classes: list[str]
 ) -> None:
     wrong = (seen.predictions != seen.targets).nonzero().flatten()[:SHOWN_MISTAKES]
     images = [dataset[int(index)][0].float() / 255 for index in wrong]

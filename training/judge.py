@@ -40,7 +40,7 @@ def judge(
     """
     path = path / "best.pt" if path.is_dir() else path
     options, state = checkpoint.load(path)
-    changes = {"layers": layers, "data": data_name, "data_root": data_root}
+    changes: dict[str, Any] = {"layers": layers, "data": data_name, "data_root": data_root}
     options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
     dataset, classes = data.load(options, split)
     if len(classes) != len(state["classes"]):
@@ -98,7 +98,8 @@ def report(verdict: dict[str, Any], *, as_json: bool = False) -> str:
         ("images/s", f"{verdict['images_per_second']:.0f}"),
         ("confusion", verdict["confusion_png"]),
     ]
-    lines = [table(rows), "", f"  {'class':<16}{'precision':>10}{'recall':>10}{'f1':>10}{'images':>10}"]
+    head = f"  {'class':<16}{'precision':>10}{'recall':>10}{'f1':>10}{'images':>10}"
+    lines = [table(rows), "", head]
     for name, row in verdict["classes"].items():
         lines.append(
             f"  {name:<16}{row['precision']:>10.2%}{row['recall']:>10.2%}"

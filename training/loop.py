@@ -83,7 +83,7 @@ def train_one_epoch(
         loss = learner.criterion(logits, targets)
         learner.optimizer.zero_grad()
         loss.backward()
-        rate = learner.scheduler.get_last_lr()[0]
+        rate = float(learner.scheduler.get_last_lr()[0])
         learner.optimizer.step()
         learner.scheduler.step()
 

@@ -1,4 +1,4 @@
-"""The options of a training run: one dataclass, read by the command line, config.yaml and TensorBoard."""
+"""The options of a run: one dataclass for the command line, config.yaml and TensorBoard."""
 
 from __future__ import annotations
 
@@ -75,26 +75,38 @@ class Options:
         """Raise UserError for values that no run can have."""
         for name in ("epochs", "batch_size", "image_size", "log_every"):
             if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+                raise UserError(
+                    f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
+                )
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}")
+                raise UserError(
+                    f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}"
+                )
         for name in ("weight_decay", "warmup_epochs", "workers"):
             if getattr(self, name) < 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}")
+                raise UserError(
+                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
+                )
         if not self.lr > 0:
             raise UserError(f"--lr must be positive, got {self.lr}")
         if not 0 < self.val_fraction < 1:
             raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise UserError("--mean and --std need one number per channel each, --std positive ones")
+            raise UserError(
+                "--mean and --std need one number per channel each, --std positive ones"
+            )
 
 
 def to_dict(options: Options) -> dict[str, object]:
     """Plain values only: what YAML, a checkpoint and TensorBoard can hold."""
     plain = dataclasses.asdict(options)
     return {
-        key: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        key: str(value)
+        if isinstance(value, Path)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
         for key, value in plain.items()
     }
 

@@ -70,7 +70,8 @@ class Board:
                 self.run.add_histogram(f"gradients/{name}", parameter.grad, step)
         first = next((p for p in model.parameters() if p.dim() == 4), None)
         if first is not None:
-            self.run.add_image("filters", make_grid(figures.filters(first), nrow=8, pad_value=1), step)
+            grid = make_grid(figures.filters(first), nrow=8, pad_value=1)
+            self.run.add_image("filters", grid, step)
 
     def mistakes(
         self, step: int, val: Evaluation, images: Tensor, indices: Tensor, classes: list[str]
@@ -95,8 +96,9 @@ class Board:
             if key not in ("resume", "logdir", "name")
         }
         named = {f"final/{name}": value for name, value in metrics.items()}
+        writer = self.run._get_file_writer()
         for summary in hparams(values, named):
-            self.run.file_writer.add_summary(summary)
+            writer.add_summary(summary)
         for name, value in named.items():
             self.run.add_scalar(name, value, step)
 

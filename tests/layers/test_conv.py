@@ -32,7 +32,9 @@ def test_equals_torch_forward_and_backward(case, layout):
     grad = layout(torch.randn_like(theirs))
     inputs = (x, weight, bias)
     for a, b in zip(
-        torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(theirs, inputs, grad), strict=True
+        torch.autograd.grad(ours, inputs, grad),
+        torch.autograd.grad(theirs, inputs, grad),
+        strict=True,
     ):
         assert_close(a, b)
 
@@ -117,7 +119,8 @@ def test_only_the_asked_gradient_is_computed(needs):
 def test_saves_only_image_and_filters():
     saved = []
     x, weight, bias = doubles((2, 3, 8, 8), (4, 3, 3, 3), 4)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.shape) or t, lambda t: t):
+    hooks = (lambda t: saved.append(t.shape) or t), (lambda t: t)
+    with torch.autograd.graph.saved_tensors_hooks(*hooks):
         L.conv2d(x, weight, bias, padding=1)
     assert sorted(saved) == sorted([x.shape, weight.shape])
 

@@ -1,11 +1,10 @@
 """Window arithmetic, over every geometry hypothesis can think of."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-
-import pytest
 
 from layers.geometry import Geometry, pair, same_padding
 
@@ -31,9 +30,7 @@ def geometries(draw):
 @given(geometries(), st.booleans())
 def test_output_size_is_torch_s(case, ceil_mode):
     geometry, size = case
-    theirs = F.max_pool2d(
-        torch.zeros(1, 1, *size), *geometry[:4], ceil_mode=ceil_mode
-    )
+    theirs = F.max_pool2d(torch.zeros(1, 1, *size), *geometry[:4], ceil_mode=ceil_mode)
     assert geometry.output_size(size, ceil_mode) == theirs.shape[2:]
 
 

@@ -50,7 +50,9 @@ def test_linear_of_transposed_and_expanded_tensors():
     (x,) = doubles((5, 4))
     (weight,) = doubles((5, 3))
     assert_close(L.linear(x.T, weight.T), F.linear(x.T, weight.T))
-    assert_close(L.linear(x[:1].expand(6, 4), weight[:4].T), F.linear(x[:1].expand(6, 4), weight[:4].T))
+    assert_close(
+        L.linear(x[:1].expand(6, 4), weight[:4].T), F.linear(x[:1].expand(6, 4), weight[:4].T)
+    )
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh"])
@@ -120,23 +122,26 @@ def test_cross_entropy_of_huge_logits_is_finite():
     assert torch.isfinite(logits.grad).all()
 
 
+LOGITS, CLASSES = torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)
+
+
 @pytest.mark.parametrize(
-    ("error", "words", "call"),
+    ("error", "words", "function", "arguments", "options"),
     [
-        (RuntimeError, "do not fit", lambda: L.linear(torch.ones(2, 3), torch.ones(4, 5))),
-        (RuntimeError, "one dtype", lambda: L.linear(torch.ones(2, 3).double(), torch.ones(4, 3))),
-        (ValueError, "inplace", lambda: L.relu(torch.ones(2), inplace=True)),
-        (ValueError, "need class indices", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(3).long())),
-        (ValueError, "shaped like", lambda: L.cross_entropy(torch.ones(2, 3), torch.ones(2, 4))),
-        (ValueError, "reduction", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(2).long(), reduction="max")),
-        (ValueError, "retired", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(2).long(), size_average=True)),
-        (ValueError, "between 0 and 1", lambda: L.cross_entropy(torch.ones(2, 3), torch.zeros(2).long(), label_smoothing=2)),
-        (IndexError, "0 to 2", lambda: L.cross_entropy(torch.ones(2, 3), torch.tensor([0, 3]))),
+        (RuntimeError, "do not fit", L.linear, (LOGITS, torch.ones(4, 5)), {}),
+        (RuntimeError, "one dtype", L.linear, (LOGITS.double(), torch.ones(4, 3)), {}),
+        (ValueError, "inplace", L.relu, (LOGITS,), dict(inplace=True)),
+        (ValueError, "need class indices", L.cross_entropy, (LOGITS, CLASSES[:1]), {}),
+        (ValueError, "shaped like", L.cross_entropy, (LOGITS, torch.ones(2, 4)), {}),
+        (ValueError, "reduction", L.cross_entropy, (LOGITS, CLASSES), dict(reduction="max")),
+        (ValueError, "retired", L.cross_entropy, (LOGITS, CLASSES), dict(size_average=True)),
+        (ValueError, "0 and 1", L.cross_entropy, (LOGITS, CLASSES), dict(label_smoothing=2)),
+        (IndexError, "0 to 2", L.cross_entropy, (LOGITS, CLASSES + 3), {}),
     ],
-)  # fmt: skip
-def test_errors(error, words, call):
+)
+def test_errors(error, words, function, arguments, options):
     with pytest.raises(error, match=words):
-        call()
+        function(*arguments, **options)
 
 
 def test_modules_are_their_twins():
@@ -148,5 +153,6 @@ def test_modules_are_their_twins():
         assert repr(ours) == repr(twin)
     options = dict(label_smoothing=0.1, ignore_index=2, reduction="sum")
     assert_close(
-        layers.CrossEntropyLoss(**options)(x, target), torch.nn.CrossEntropyLoss(**options)(x, target)
+        layers.CrossEntropyLoss(**options)(x, target),
+        torch.nn.CrossEntropyLoss(**options)(x, target),
     )

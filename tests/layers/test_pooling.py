@@ -81,8 +81,12 @@ def test_take_and_put_are_adjoint(case):
     taken, put = Take.apply(z, switches, *sizes), Put.apply(y, switches, *sizes)
     assert_close((y * taken).sum(), (put * z).sum())
     if case.image[0]:
-        assert gradcheck(lambda z: Take.apply(z, switches, *sizes), z, fast_mode=True, check_forward_ad=True)
-        assert gradcheck(lambda y: Put.apply(y, switches, *sizes), y, fast_mode=True, check_forward_ad=True)
+        assert gradcheck(
+            lambda z: Take.apply(z, switches, *sizes), z, fast_mode=True, check_forward_ad=True
+        )
+        assert gradcheck(
+            lambda y: Put.apply(y, switches, *sizes), y, fast_mode=True, check_forward_ad=True
+        )
 
 
 def test_overlapping_winners_add_up():
