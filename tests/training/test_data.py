@@ -1,0 +1,186 @@
+"""The three parts of a data set, and what happens where it is missing."""
+
+import dataclasses
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from training import data
+from training.errors import UserError
+from training.preprocess import Preprocess, random_affine, random_crop_flip
+from training.recipes import recipe
+
+DIGITS = recipe("lenet", "digits")
+
+
+def everything(options, split):
+    dataset, _ = data.load(options, split)
+    return next(iter(data.loader(dataset, 10_000)))
+
+
+def test_digits_parts_are_disjoint_and_complete():
+    parts = {split: everything(DIGITS, split) for split in ("train", "val", "test")}
+    sizes = {split: len(targets) for split, (_, targets) in parts.items()}
+    assert sizes == {"train": 1293, "val": 144, "test": 360}
+    images = torch.cat([images for images, _ in parts.values()]).flatten(1)
+    assert len(images.unique(dim=0)) == len(torch.unique(images, dim=0)) >= 1795  # near-duplicates
+    assert parts["train"][0].shape[1:] == (1, 32, 32)
+    assert parts["train"][0].dtype == torch.uint8
+
+
+def test_validation_is_stratified_and_seeded():
+    _, targets = everything(DIGITS, "val")
+    counts = torch.bincount(targets)
+    assert counts.min() >= 13
+    assert counts.max() <= 16
+    again = everything(DIGITS, "val")[1]
+    other = everything(dataclasses.replace(DIGITS, seed=1), "val")[1]
+    assert torch.equal(targets, again)
+    assert not torch.equal(targets, other)
+    test = [everything(dataclasses.replace(DIGITS, seed=seed), "test")[0] for seed in (0, 1)]
+    assert torch.equal(*test)  # the test set never depends on the seed
+
+
+def test_a_few_pixels_more_are_background_and_others_are_resized():
+    images = torch.full((2, 1, 28, 28), 200, dtype=torch.uint8)
+    padded = data._fit(images, 32)
+    assert torch.equal(padded[:, :, 2:-2, 2:-2], images)
+    assert padded[:, :, :2].sum() == 0
+    assert data._fit(images, 64).float().mean() == 200
+    assert data._fit(images, 14).shape == (2, 1, 14, 14)
+
+
+def test_missing_data_that_cannot_be_downloaded(monkeypatch, tmp_path):
+    def dataset(root, train, download=False):
+        raise urllib.error.URLError("no route") if download else RuntimeError("Dataset not found")
+
+    monkeypatch.setitem(data.TORCHVISION, "mnist", (dataset, "MNIST/raw"))
+    options = dataclasses.replace(recipe("lenet", "mnist"), data_root=tmp_path)
+    with pytest.raises(UserError, match="could not be downloaded") as caught:
+        data.load(options, "train")
+    assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
+
+
+def test_downloads_where_there_is_a_connection(monkeypatch, tmp_path):
+    class Found:
+        data = torch.zeros(40, 28, 28, dtype=torch.uint8)
+        targets = torch.arange(40) % 10
+        classes = tuple("0123456789")
+
+    calls = []
+
+    def dataset(root, train, download=False):
+        calls.append(download)
+        if not download:
+            raise RuntimeError("Dataset not found")
+        return Found()
+
+    monkeypatch.setitem(data.TORCHVISION, "mnist", (dataset, "MNIST/raw"))
+    options = dataclasses.replace(recipe("lenet", "mnist"), data_root=tmp_path, val_fraction=0.25)
+    assert len(data.load(options, "val")[0]) == 10
+    assert calls == [False, True]
+
+
+def test_too_few_images_to_split(monkeypatch):
+    options = dataclasses.replace(DIGITS, val_fraction=0.001)
+    with pytest.raises(UserError, match="cannot be split"):
+        data.load(options, "train")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of coloured images of different sizes."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 10), ("val", 4)):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(0, 255, (40 + i, 50, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_image_folder(folder, workers):
+    options = dataclasses.replace(
+        recipe("lenet", "imagefolder"), data_root=folder, image_size=32, val_fraction=0.2
+    )
+    sizes = {}
+    for split in ("train", "val", "test"):
+        dataset, classes = data.load(options, split)
+        images, targets = next(iter(data.loader(dataset, 100, workers=workers)))
+        assert images.shape[1:] == (3, 32, 32)
+        assert images.dtype == torch.uint8
+        sizes[split] = len(targets)
+    assert classes == ["cat", "dog"]
+    assert sizes == {"train": 16, "val": 4, "test": 8}
+
+
+def test_no_image_folder(tmp_path):
+    options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=tmp_path / "nothing")
+    with pytest.raises(UserError, match="expected .*nothing/train/CLASS"):
+        data.load(options, "train")
+
+
+def test_unknown_data():
+    with pytest.raises(UserError, match="did you mean digits"):
+        data.load(dataclasses.replace(DIGITS, data="digit"), "train")
+
+
+def test_preprocess_scales_and_augments_in_training_only():
+    options = dataclasses.replace(DIGITS, mean=(0.5,), std=(0.25,), augment="affine")
+    preprocess = Preprocess(options)
+    images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    expected = (images.float() / 255 - 0.5) / 0.25
+    assert_close(preprocess.eval()(images), expected)
+    assert not torch.allclose(preprocess.train()(images), expected)
+    double = Preprocess(dataclasses.replace(options, dtype="float64"))
+    assert double.eval()(images).dtype == torch.float64
+
+
+def test_affine_of_nothing_is_nothing_and_each_image_moves_on_its_own():
+    x = torch.rand(2, 1, 9, 9)
+    assert_close(random_affine(x, degrees=0, scale=0, shear=0, shift=0), x)
+    same = torch.rand(1, 1, 9, 9).expand(2, 1, 9, 9)
+    moved = random_affine(same)
+    assert not torch.allclose(moved[0], moved[1])
+
+
+def test_affine_rotates_by_the_angle_asked():
+    """A quarter turn, drawn as such, moves a dot on the right to the bottom or the top."""
+    x = torch.zeros(64, 1, 9, 9)
+    x[:, :, 4, 7] = 1
+    torch.manual_seed(0)
+    angles = torch.empty(64).uniform_(-1.5707963, 1.5707963)
+    torch.manual_seed(0)
+    moved = random_affine(x, degrees=90, scale=0, shear=0, shift=0)
+    weight = moved.flatten(1).sum(1)
+    rows = (moved.sum((1, 3)) * torch.arange(9.0)).sum(1) / weight - 4
+    assert_close(rows, -3 * torch.sin(angles), atol=0.2, rtol=0)
+
+
+def test_crop_flip_shifts_by_at_most_an_eighth_and_mirrors_half():
+    x = torch.zeros(400, 2, 16, 16)
+    x[:, :, 8, 2] = 1
+    moved = random_crop_flip(x)
+    rows, columns = moved[:, 0].flatten(1).argmax(1) // 16, moved[:, 0].flatten(1).argmax(1) % 16
+    assert set(rows.tolist()) == set(range(6, 11))
+    left = columns < 8
+    assert set(columns[left].tolist()) <= set(range(5))
+    assert set(columns[~left].tolist()) <= set(range(11, 16))
+    assert 150 < left.sum() < 250
+    assert torch.equal(moved[:, 0], moved[:, 1])
+
+
+def test_catalog_figures_are_the_data_s():
+    images = everything(DIGITS, "train")[0].float() / 255
+    eight = data._digits(8, train=True).images.float() / 255
+    assert eight.mean().item() == pytest.approx(DIGITS.mean[0], abs=0.01)
+    assert eight.std().item() == pytest.approx(DIGITS.std[0], abs=0.01)
+    assert images.mean().item() == pytest.approx(eight.mean().item(), abs=0.02)
+    assert Path("data") == DIGITS.data_root

@@ -1,0 +1,104 @@
+"""Options and recipes: one source for the command line, config.yaml and checkpoints."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import models
+from training.catalog import DATA
+from training.command_line import parse
+from training.errors import UserError
+from training.options import Options, from_dict, load_yaml, save_yaml, to_dict
+from training.recipes import RECIPES, recipe
+
+EVERY = [(model, data) for model in RECIPES for data in DATA]
+
+
+def test_every_network_has_a_recipe_and_is_named_in_the_help():
+    assert set(RECIPES) == set(models.MODELS)
+    source = Path("training/options.py").read_text()
+    assert f"Network: {', '.join(models.MODELS)}." in source
+    assert f"Data set: {', '.join(DATA)}." in source
+
+
+@pytest.mark.parametrize(("model", "data"), EVERY)
+def test_every_recipe_is_possible(model, data):
+    options = recipe(model, data)
+    options.check()
+    assert (options.model, options.data) == (model, data)
+    assert len(options.mean) == len(options.std) == DATA[data].in_channels
+
+
+def test_lenet5_scales_paper_to_minus_0_1_and_ink_to_1_175():
+    options = recipe("lenet5", "mnist")
+    paper, ink = ((pixel - options.mean[0]) / options.std[0] for pixel in (0, 1))
+    assert paper == pytest.approx(-0.1)
+    assert ink == pytest.approx(1.175)
+
+
+def test_round_trips(tmp_path):
+    options = dataclasses.replace(recipe("lenet", "cifar10"), resume=Path("x"), lr=0.125)
+    assert from_dict(to_dict(options)) == options
+    save_yaml(options, tmp_path / "config.yaml")
+    assert load_yaml(tmp_path / "config.yaml") == options
+
+
+def test_the_command_line_overrides_the_recipe():
+    options = parse("--model lenet --data mnist --lr 0.5 --mean 0.25".split(), "")
+    assert options == dataclasses.replace(recipe("lenet", "mnist"), lr=0.5, mean=(0.25,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--model lenot", "did you mean lenet"),
+        ("--model vehicle", "choose from lenet"),
+        ("--data minst", "did you mean mnist"),
+        ("--epochs 0", "--epochs must be at least 1"),
+        ("--batch-size -3", "--batch-size must be at least 1"),
+        ("--lr 0", "--lr must be positive"),
+        ("--lr nan", "--lr must be positive"),
+        ("--momentum 1", "--momentum must be in"),
+        ("--val-fraction 1", "--val-fraction must be between"),
+        ("--weight-decay -1", "must not be negative"),
+        ("--std 0", "positive ones"),
+        ("--mean 0.1 0.2", "one number per channel"),
+        ("--resume nowhere", "nowhere is no run"),
+    ],
+)
+def test_impossible_values_get_a_sentence(arguments, words):
+    with pytest.raises(UserError, match=words):
+        parse(arguments.split(), "")
+
+
+def test_a_resumed_run_keeps_its_options(tmp_path):
+    save_yaml(recipe("lenet", "mnist"), tmp_path / "config.yaml")
+    options = parse(["--resume", str(tmp_path), "--epochs", "99"], "")
+    assert (options.model, options.data, options.epochs) == ("lenet", "mnist", 99)
+    with pytest.raises(UserError, match="--lr differs"):
+        parse(["--resume", str(tmp_path), "--lr", "9"], "")
+    (tmp_path / "config.yaml").write_text("- 1")
+    with pytest.raises(UserError, match="does not hold the options"):
+        parse(["--resume", str(tmp_path)], "")
+    (tmp_path / "config.yaml").write_text("colour: red")
+    with pytest.raises(UserError, match="colour is not known"):
+        parse(["--resume", str(tmp_path)], "")
+
+
+@pytest.mark.parametrize("command", ["train.py", "evaluate.py"])
+def test_help_answers_without_importing_torch(command):
+    start = time.monotonic()
+    code = (
+        "import sys, runpy; sys.argv = [sys.argv[1], '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--layers" in done.stdout
+    assert time.monotonic() - start < 5  # a loaded machine; 0.2 s on a quiet one
