@@ -5,10 +5,21 @@ Letters: K kernel size, S stride, P padding, D dilation, all per axis (height, w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
+from types import EllipsisType
 from typing import NamedTuple
 
 Pair = tuple[int, int]
+
+
+class Tap(NamedTuple):
+    """One position inside the window, and the windows that find a pixel there."""
+
+    row: int
+    column: int
+    outputs: tuple[EllipsisType, slice, slice]  # y[tap.outputs] reads
+    pixels: tuple[EllipsisType, slice, slice]  # x[tap.pixels]
 
 
 def pair(value: int | Sequence[int], name: str) -> Pair:
@@ -91,29 +102,12 @@ class Geometry(NamedTuple):
             for axis in (0, 1)
         )
 
-    def taps(
-        self, image_size: Sequence[int], output_size: Sequence[int]
-    ) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
+    def taps(self, image_size: Sequence[int], output_size: Sequence[int]) -> tuple[Tap, ...]:
         """For each position inside the window: which outputs read which pixels through it.
 
-        Yields (row, column, output slices, pixel slices).  Windows that hang over the border are
-        clipped, so nobody needs a padded copy of the image.
+        Windows that hang over the border are clipped, so nobody needs a padded copy of the image.
         """
-        (kh, kw) = self.kernel_size
-        rows = [self._tap(0, i, image_size[0], output_size[0]) for i in range(kh)]
-        columns = [self._tap(1, j, image_size[1], output_size[1]) for j in range(kw)]
-        for i, (out_rows, in_rows) in enumerate(rows):
-            for j, (out_columns, in_columns) in enumerate(columns):
-                yield i, j, (out_rows, out_columns), (in_rows, in_columns)
-
-    def _tap(self, axis: int, index: int, length: int, outputs: int) -> tuple[slice, slice]:
-        stride = self.stride[axis]
-        offset = index * self.dilation[axis] - self.padding[axis]  # pixel read by output 0
-        first = max(0, -(offset // stride))  # first output whose pixel is >= 0
-        stop = min(outputs, (length - 1 - offset) // stride + 1)  # pixel is < length
-        stop = max(first, stop)
-        begin = first * stride + offset
-        return slice(first, stop), slice(begin, begin + (stop - first) * stride, stride)
+        return _taps(self, tuple(image_size), tuple(output_size))
 
     def pixels_per_window(
         self, axis: int, length: int, outputs: int, count_padding: bool
@@ -122,6 +116,31 @@ class Geometry(NamedTuple):
         margin = self.padding[axis] if count_padding else 0
         starts = (p * self.stride[axis] - self.padding[axis] for p in range(outputs))
         return [min(s + self.span[axis], length + margin) - max(s, -margin) for s in starts]
+
+
+@lru_cache(maxsize=4096)  # a network asks for the same few again and again
+def _taps(geometry: Geometry, image_size: Pair, output_size: Pair) -> tuple[Tap, ...]:
+    (rows, columns) = (
+        [_reads(geometry, axis, i, image_size[axis], output_size[axis]) for i in range(size)]
+        for axis, size in enumerate(geometry.kernel_size)
+    )
+    return tuple(
+        Tap(i, j, (..., out_rows, out_columns), (..., in_rows, in_columns))
+        for i, (out_rows, in_rows) in enumerate(rows)
+        for j, (out_columns, in_columns) in enumerate(columns)
+    )
+
+
+def _reads(
+    geometry: Geometry, axis: int, index: int, length: int, outputs: int
+) -> tuple[slice, slice]:
+    """Along one axis: (the outputs whose tap number `index` is inside the image, its pixels)."""
+    stride = geometry.stride[axis]
+    offset = index * geometry.dilation[axis] - geometry.padding[axis]  # pixel read by output 0
+    first = max(0, -(offset // stride))  # first output whose pixel is >= 0
+    stop = max(first, min(outputs, (length - 1 - offset) // stride + 1))  # pixel is < length
+    begin = first * stride + offset
+    return slice(first, stop), slice(begin, begin + (stop - first) * stride, stride)
 
 
 def same_padding(kernel_size: Pair, dilation: Pair) -> tuple[Pair, Pair]:

@@ -142,8 +142,8 @@ def col2im(columns: Tensor, image: Tensor, layout: Columns) -> None:
         image: (n, G*C, H, W), added to.
     """
     grouped = image.unflatten(1, (layout.geometry.groups, layout.channels))
-    for i, j, outputs, pixels in layout.geometry.taps(layout.image_size, layout.output_size):
-        grouped[(..., *pixels)].add_(columns[:, :, :, i, j][(..., *outputs)])
+    for tap in layout.geometry.taps(layout.image_size, layout.output_size):
+        grouped[tap.pixels].add_(columns[:, :, :, tap.row, tap.column][tap.outputs])
 
 
 def new_volume(like: Tensor, shape: Sequence[int], layout: Columns) -> Tensor:

@@ -71,32 +71,32 @@ def max_pool2d(
 
 def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:
     """First the maxima; then a switch is the number of taps before the first that equals it."""
-    taps = list(geometry.taps(x.shape[2:], y.shape[2:]))
+    taps = geometry.taps(x.shape[2:], y.shape[2:])
     y.fill_(-torch.inf)
-    for *_, outputs, pixels in taps:
-        best = y[(..., *outputs)]
-        torch.maximum(best, x[(..., *pixels)], out=best)
+    for tap in taps:
+        best = y[tap.outputs]
+        torch.maximum(best, x[tap.pixels], out=best)
     switches.zero_()
     searching = torch.ones_like(switches, dtype=torch.bool)
-    for *_, outputs, pixels in taps[:-1]:
-        searching[(..., *outputs)].logical_and_(x[(..., *pixels)] != y[(..., *outputs)])
+    for tap in taps[:-1]:
+        searching[tap.outputs].logical_and_(x[tap.pixels] != y[tap.outputs])
         switches.add_(searching)
     if x.is_cuda or y.isnan().any():  # NaN equals nothing, and the last of several wins
-        for tap, (*_, outputs, pixels) in enumerate(taps):
-            here = switches[(..., *outputs)]
-            here.copy_(torch.where(x[(..., *pixels)].isnan(), tap, here))
+        for number, tap in enumerate(taps):
+            here = switches[tap.outputs]
+            here.copy_(torch.where(x[tap.pixels].isnan(), number, here))
 
 
 @operator(fake=lambda x, switches, geometry: _like(x, switches.shape[2:]))
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
-    shape, size = Geometry.unflatten(geometry), switches.shape[2:]
-    y, kw = _like(x, size), shape.kernel_size[1]
+    shape = Geometry.unflatten(geometry)
+    y = _like(x, switches.shape[2:]).zero_()
     for images in _chunks(x):
-        image, switch, out = x[images], switches[images], y[images].zero_()
-        for i, j, outputs, pixels in shape.taps(x.shape[2:], size):
-            here = switch[(..., *outputs)] == i * kw + j
-            out[(..., *outputs)].add_(select(image[(..., *pixels)], here))
+        image, switch, out = x[images], switches[images], y[images]
+        for number, tap in enumerate(shape.taps(x.shape[2:], y.shape[2:])):
+            here = switch[tap.outputs] == number
+            out[tap.outputs].add_(select(image[tap.pixels], here))
     return y
 
 
@@ -107,13 +107,13 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
     shape = Geometry.unflatten(geometry)
-    x, kw = _like(y, image_size).zero_(), shape.kernel_size[1]
+    x = _like(y, image_size).zero_()
     put_there = Tensor.add_ if shape.overlaps else Tensor.copy_
     for images in _chunks(x):
         image, switch, values = x[images], switches[images], y[images]
-        for i, j, outputs, pixels in shape.taps(image_size, y.shape[2:]):
-            here = switch[(..., *outputs)] == i * kw + j
-            put_there(image[(..., *pixels)], select(values[(..., *outputs)], here))
+        for number, tap in enumerate(shape.taps(image_size, y.shape[2:])):
+            here = switch[tap.outputs] == number
+            put_there(image[tap.pixels], select(values[tap.outputs], here))
     return x
 
 
@@ -122,9 +122,8 @@ def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -
     """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size)."""
     shape, y = Geometry.unflatten(geometry), _like(x, output_size).zero_()
     for images in _chunks(x):
-        image, total = x[images], y[images]
-        for _, _, outputs, pixels in shape.taps(x.shape[2:], output_size):
-            total[(..., *outputs)].add_(image[(..., *pixels)])
+        for tap in shape.taps(x.shape[2:], output_size):
+            y[images][tap.outputs].add_(x[images][tap.pixels])
     return y
 
 
@@ -133,7 +132,6 @@ def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int])
     """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
     shape, x = Geometry.unflatten(geometry), _like(y, image_size).zero_()
     for images in _chunks(x):
-        image, total = x[images], y[images]
-        for _, _, outputs, pixels in shape.taps(image_size, y.shape[2:]):
-            image[(..., *pixels)].add_(total[(..., *outputs)])
+        for tap in shape.taps(image_size, y.shape[2:]):
+            x[images][tap.pixels].add_(y[images][tap.outputs])
     return x

@@ -30,6 +30,8 @@ def test_layers_need_torch_alone(file):
     assert {name.split(".")[0] for name in imported(file)} <= standard | {"torch"}
 
 
-@pytest.mark.parametrize("file", [file for _, file in FILES], ids=lambda p: f"{p.parent.name}/{p.name}")
+@pytest.mark.parametrize(
+    "file", [file for _, file in FILES], ids=lambda p: f"{p.parent.name}/{p.name}"
+)
 def test_a_file_has_one_idea(file):
     assert len(file.read_text().splitlines()) <= 300

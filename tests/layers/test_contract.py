@@ -34,7 +34,9 @@ class LayerCase(NamedTuple):
 
 LAYERS = [
     LayerCase("Conv2d", "Conv2d", dict(in_channels=4, out_channels=6, kernel_size=3, padding=1)),
-    LayerCase("Conv2d-stride", "Conv2d", dict(in_channels=4, out_channels=6, kernel_size=3, stride=2)),
+    LayerCase(
+        "Conv2d-stride", "Conv2d", dict(in_channels=4, out_channels=6, kernel_size=3, stride=2)
+    ),
     LayerCase("Conv2d-1x1", "Conv2d", dict(in_channels=4, out_channels=6, kernel_size=1)),
     LayerCase(
         "Conv2d-groups", "Conv2d", dict(in_channels=4, out_channels=6, kernel_size=2, groups=2)

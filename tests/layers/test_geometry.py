@@ -40,7 +40,7 @@ def test_taps_are_exactly_the_pixels_inside(case, ceil_mode):
     geometry, size = case
     outputs = geometry.output_size(size, ceil_mode)
     visited = {}
-    for i, j, out, pixels in geometry.taps(size, outputs):
+    for i, j, (_, *out), (_, *pixels) in geometry.taps(size, outputs):
         rows = [range(length)[s] for length, s in zip(outputs, out, strict=True)]
         reads = [range(length)[s] for length, s in zip(size, pixels, strict=True)]
         for p, row in zip(rows[0], reads[0], strict=True):

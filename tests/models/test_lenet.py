@@ -59,7 +59,9 @@ def test_deepcopy_and_pickle(name):
 
 
 @each_network
-@pytest.mark.parametrize(("size", "channels", "classes"), [(28, 1, 10), (40, 3, 7), ((32, 48), 1, 100)])
+@pytest.mark.parametrize(
+    ("size", "channels", "classes"), [(28, 1, 10), (40, 3, 7), ((32, 48), 1, 100)]
+)
 def test_any_image_and_any_number_of_classes(name, size, channels, classes):
     network = models.build(name, image_size=size, in_channels=channels, num_classes=classes)
     height, width = (size, size) if isinstance(size, int) else size

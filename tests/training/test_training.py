@@ -26,7 +26,12 @@ ROOT = Path(__file__).parent.parent.parent
 def quick(tmp_path):
     """Two epochs of LeNet on a part of the digits."""
     return dataclasses.replace(
-        recipe("lenet", "digits"), epochs=2, batch_size=64, image_size=16, logdir=tmp_path, log_every=3
+        recipe("lenet", "digits"),
+        epochs=2,
+        batch_size=64,
+        image_size=16,
+        logdir=tmp_path,
+        log_every=3,
     )
 
 
@@ -100,14 +105,22 @@ def test_fit_writes_what_it_says(quick, capsys):
     metrics = fit.fit(quick)
     folder = quick.logdir / "lenet-digits"
     assert metrics["test_accuracy"] == pytest.approx(1 - metrics["test_error"])
-    assert {path.name for path in folder.iterdir()} >= {"last.pt", "best.pt", "config.yaml", "train", "val"}
+    assert {path.name for path in folder.iterdir()} >= {
+        "last.pt",
+        "best.pt",
+        "config.yaml",
+        "train",
+        "val",
+    }
     assert not list(folder.glob("*.tmp"))
     printed = capsys.readouterr().out
     assert "epoch 2/2" in printed
     assert "test accuracy" in printed
 
     run, train, val = (events(folder / part) for part in ("", "train", "val"))
-    assert {"filters", "inputs/original", "misclassified", "confusion_matrix"} <= set(run.Tags()["images"])
+    assert {"filters", "inputs/original", "misclassified", "confusion_matrix"} <= set(
+        run.Tags()["images"]
+    )
     assert "weights/features.0.weight" in run.Tags()["histograms"]
     assert "gradients/features.0.weight" in run.Tags()["histograms"]
     assert run.Tags()["graph"]
@@ -116,9 +129,12 @@ def test_fit_writes_what_it_says(quick, capsys):
     assert run.Scalars("final/test_accuracy")[0].value == pytest.approx(metrics["test_accuracy"])
     shared = {"epoch/loss", "epoch/accuracy"}
     assert shared <= set(train.Tags()["scalars"]) & set(val.Tags()["scalars"])
-    assert {"step/loss", "step/learning_rate", "step/gradient_norm", "step/images_per_second"} <= set(
-        train.Tags()["scalars"]
-    )
+    assert {
+        "step/loss",
+        "step/learning_rate",
+        "step/gradient_norm",
+        "step/images_per_second",
+    } <= set(train.Tags()["scalars"])
 
     # a second run takes a folder of its own
     fit.fit(dataclasses.replace(quick, epochs=1))
