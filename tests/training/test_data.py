@@ -123,7 +123,7 @@ def test_image_folder(folder, workers):
 
 def test_no_image_folder(tmp_path):
     options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=tmp_path / "nothing")
-    with pytest.raises(UserError, match="expected .*nothing/train/CLASS"):
+    with pytest.raises(UserError, match=r"expected .*nothing/train/CLASS"):
         data.load(options, "train")
 
 

@@ -12,7 +12,7 @@ import models
 from training.catalog import DATA
 from training.command_line import parse
 from training.errors import UserError
-from training.options import Options, from_dict, load_yaml, save_yaml, to_dict
+from training.options import from_dict, load_yaml, save_yaml, to_dict
 from training.recipes import RECIPES, recipe
 
 EVERY = [(model, data) for model in RECIPES for data in DATA]
@@ -48,7 +48,7 @@ def test_round_trips(tmp_path):
 
 
 def test_the_command_line_overrides_the_recipe():
-    options = parse("--model lenet --data mnist --lr 0.5 --mean 0.25".split(), "")
+    options = parse(["--model", "lenet", "--data", "mnist", "--lr", "0.5", "--mean", "0.25"], "")
     assert options == dataclasses.replace(recipe("lenet", "mnist"), lr=0.5, mean=(0.25,))
 
 

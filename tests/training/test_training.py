@@ -1,4 +1,4 @@
-"""The loop and what surrounds it: same curves from both layer sets, schedules, checkpoints, resume."""
+"""The loop and what surrounds it: equal curves, schedules, checkpoints, resuming."""
 
 import dataclasses
 import math
