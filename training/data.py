@@ -63,7 +63,7 @@ def load(options: Options, split: str) -> tuple[Subset | InMemory, list[str]]:
     if options.data not in DATA:
         raise unknown("data", options.data, DATA)
     dataset = _whole(options, train=split != "test", augmented=split == "train")
-    classes = [str(name) for name in dataset.classes]
+    classes = [str(name).split(" - ")[0] for name in dataset.classes]  # MNIST's "1 - one"
     if split == "test":
         return dataset, classes
     targets = np.asarray(dataset.targets)

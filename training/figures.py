@@ -42,7 +42,7 @@ def mistakes(images: Tensor, titles: list[str], columns: int = 8) -> Figure:
 
 
 def filters(weight: Tensor) -> Tensor:
-    """First-layer filters (C_out, C_in, K_h, K_w) as pictures (C_out, 1 or 3, K_h, K_w) in [0, 1].
+    """First-layer filters (C_out, C_in, K_h, K_w) as pictures in [0, 1], a weight 8 pixels wide.
 
     Each is stretched to its own range; channels that are not colours are averaged.
     """
@@ -50,4 +50,5 @@ def filters(weight: Tensor) -> Tensor:
     if pictures.shape[1] != 3:
         pictures = pictures.mean(1, keepdim=True)
     low, high = pictures.amin((1, 2, 3), True), pictures.amax((1, 2, 3), True)
-    return (pictures - low) / torch.clamp(high - low, min=1e-12)
+    pictures = (pictures - low) / torch.clamp(high - low, min=1e-12)
+    return pictures.repeat_interleave(8, 2).repeat_interleave(8, 3)
