@@ -24,7 +24,7 @@ from .geometry import Geometry
 
 CPU_WORKSPACE = 4 << 20  # bytes: what stays in the cache between the copy and the product
 CUDA_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
-LONG_RUN = 32  # numbers: a thin image, whose runs are shorter, is faster channels first
+LONG_RUN = 16  # numbers: a thin image, whose runs are shorter, is faster channels first
 
 
 class Columns:

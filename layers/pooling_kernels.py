@@ -44,6 +44,11 @@ def _like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None)
     )
 
 
+def _equals(switches: Tensor, number: int) -> Tensor:
+    """switches == number; byte against byte is vectorised, byte against scalar is not."""
+    return switches == torch.full_like(switches, number)
+
+
 def switch_dtype(geometry: Geometry) -> torch.dtype:
     """One byte for windows of up to 256 taps."""
     kh, kw = geometry.kernel_size
@@ -72,19 +77,20 @@ def max_pool2d(
 def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:
     """First the maxima; then a switch is the number of taps before the first that equals it."""
     taps = geometry.taps(x.shape[2:], y.shape[2:])
+    layout = _memory_format(x)
+    values = [x[tap.pixels].contiguous(memory_format=layout) for tap in taps]  # read x once
     y.fill_(-torch.inf)
-    for tap in taps:
-        best = y[tap.outputs]
-        torch.maximum(best, x[tap.pixels], out=best)
+    for tap, value in zip(taps, values, strict=True):
+        torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
     switches.zero_()
     searching = torch.ones_like(switches, dtype=torch.bool)
-    for tap in taps[:-1]:
-        searching[tap.outputs].logical_and_(x[tap.pixels] != y[tap.outputs])
+    for tap, value in zip(taps[:-1], values, strict=False):
+        searching[tap.outputs].logical_and_(value != y[tap.outputs])
         switches.add_(searching)
-    if x.is_cuda or y.isnan().any():  # NaN equals nothing, and the last of several wins
-        for number, tap in enumerate(taps):
+    if x.is_cuda or y.sum().isnan():  # NaN equals nothing, and the last of several wins
+        for number, (tap, value) in enumerate(zip(taps, values, strict=True)):
             here = switches[tap.outputs]
-            here.copy_(torch.where(x[tap.pixels].isnan(), number, here))
+            here.copy_(torch.where(value.isnan(), number, here))
 
 
 @operator(fake=lambda x, switches, geometry: _like(x, switches.shape[2:]))
@@ -95,7 +101,7 @@ def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     for images in _chunks(x):
         image, switch, out = x[images], switches[images], y[images]
         for number, tap in enumerate(shape.taps(x.shape[2:], y.shape[2:])):
-            here = switch[tap.outputs] == number
+            here = _equals(switch[tap.outputs], number)
             out[tap.outputs].add_(select(image[tap.pixels], here))
     return y
 
@@ -112,7 +118,7 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
     for images in _chunks(x):
         image, switch, values = x[images], switches[images], y[images]
         for number, tap in enumerate(shape.taps(image_size, y.shape[2:])):
-            here = switch[tap.outputs] == number
+            here = _equals(switch[tap.outputs], number)
             put_there(image[tap.pixels], select(values[tap.outputs], here))
     return x
 

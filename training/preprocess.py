@@ -41,7 +41,7 @@ class Preprocess(torch.nn.Module):
 
 
 def random_affine(
-    x: Tensor, degrees: float = 10, scale: float = 0.1, shear: float = 0.1, shift: float = 0.08
+    x: Tensor, degrees: float = 7, scale: float = 0.07, shear: float = 0.1, shift: float = 0.05
 ) -> Tensor:
     """Each image (N, C, S, S) through its own affine map, uniformly drawn.
 
