@@ -10,25 +10,43 @@ what has nothing to compute come from torch.nn itself.
 from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequential
 
 from . import functional
-from .activation import ReLU, Tanh
+from .activation import ReLU, ScaledTanh, Tanh
+from .adaptive_pooling import AdaptiveAvgPool2d
+from .batch_norm import BatchNorm2d
 from .conv import Conv2d
+from .dropout import Dropout
 from .linear import Linear
+from .locally_connected import LocallyConnected2d
 from .loss import CrossEntropyLoss
+from .norm_pooling import LPPool2d
 from .pooling import AvgPool2d, MaxPool2d
+from .response_norm import LocalResponseNorm
+from .softmax import LogSoftmax, Softmax
+from .unpooling import MaxUnpool2d
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BatchNorm2d",
     "Conv2d",
     "CrossEntropyLoss",
+    "Dropout",
     "Flatten",
     "Identity",
+    "LPPool2d",
     "Linear",
+    "LocalResponseNorm",
+    "LocallyConnected2d",
+    "LogSoftmax",
     "MaxPool2d",
+    "MaxUnpool2d",
     "Module",
     "ModuleList",
     "Parameter",
     "ReLU",
+    "ScaledTanh",
     "Sequential",
+    "Softmax",
     "Tanh",
     "functional",
 ]

@@ -64,6 +64,32 @@ class Tanh_(Function):
         return x_t * (1 - y * y)
 
 
+class ScaledTanh_(Function):
+    """y = A tanh(S x);  dx = dy S (A - y^2 / A)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, amplitude: float, slope: float) -> Tensor:
+        return torch.tanh(x * slope).mul_(amplitude)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, *ctx.constants = inputs
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple:
+        (y,), (amplitude, slope) = ctx.saved_tensors, ctx.constants
+        return dy * (slope * amplitude - (slope / amplitude) * y * y), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
+        (y,), (amplitude, slope) = ctx.saved_tensors, ctx.constants
+        return x_t * (slope * amplitude - (slope / amplitude) * y * y)
+
+
 @torch.compiler.allow_in_graph
 def _relu(x: Tensor) -> Tensor:
     return Relu.apply(x)
@@ -74,8 +100,16 @@ def _tanh(x: Tensor) -> Tensor:
     return Tanh_.apply(x)
 
 
+@torch.compiler.allow_in_graph
+def _scaled_tanh(x: Tensor, amplitude: float, slope: float) -> Tensor:
+    return ScaledTanh_.apply(x, amplitude, slope)
+
+
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """y = max(0, x), elementwise, any shape; its derivative at 0 is 0.
+
+    Differs: an infinite gradient at a closed gate becomes NaN, in torch 0; multiplying by the sign
+    is several times faster than selecting.
 
     Raises:
         ValueError: inplace.
@@ -95,6 +129,15 @@ def tanh(input: Tensor) -> Tensor:
     return _tanh(input)
 
 
+def scaled_tanh(input: Tensor, amplitude: float = 1.7159, slope: float = 2 / 3) -> Tensor:
+    """y = A tanh(S x), elementwise, any shape: LeCun's squashing function, f(1) = 1.
+
+    Derivatives: all orders, forward mode, vmap.
+    Source: LeCun et al. 1998, appendix A.
+    """
+    return _scaled_tanh(input, amplitude, slope)
+
+
 class ReLU(torch.nn.ReLU):
     """torch.nn.ReLU computed by our `relu`."""
 
@@ -107,3 +150,17 @@ class Tanh(torch.nn.Tanh):
 
     def forward(self, input: Tensor) -> Tensor:
         return tanh(input)
+
+
+class ScaledTanh(torch.nn.Module):
+    """A module of `scaled_tanh`; torch.nn has no twin."""
+
+    def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
+        super().__init__()
+        self.amplitude, self.slope = amplitude, slope
+
+    def forward(self, input: Tensor) -> Tensor:
+        return scaled_tanh(input, self.amplitude, self.slope)
+
+    def extra_repr(self) -> str:
+        return f"amplitude={self.amplitude}, slope={self.slope}"

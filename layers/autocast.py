@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 
 
-def autocast(operand: Tensor) -> Tensor:
-    """A product's operand, in autocast's dtype where autocast is on (float64 stays as it is)."""
+def autocasting(operand: Tensor) -> bool:
+    """Whether autocast is on for the operand's device, and touches it (float64 it never does)."""
     device = operand.device.type
-    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return on and operand.dtype != torch.float64
+
+
+def autocast(operand: Tensor) -> Tensor:
+    """A product's operand, in autocast's dtype where autocast is on."""
+    if not autocasting(operand):
         return operand
-    if operand.dtype == torch.float64:
-        return operand
-    return operand.to(torch.get_autocast_dtype(device))
+    return operand.to(torch.get_autocast_dtype(operand.device.type))

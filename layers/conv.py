@@ -25,7 +25,7 @@ from torch import Tensor
 
 from . import conv_kernels as kernels
 from .autocast import autocast
-from .function import GroupedBilinear
+from .function import GroupedBilinear, add_bias
 from .geometry import Geometry, Pair, pair, same_padding
 from .operator import image_size
 
@@ -108,19 +108,19 @@ def conv2d(
     Returns:
         (N, C_out, H_out, W_out); H_out = floor((H + 2P - D(K_h - 1) - 1)/S) + 1.
     Raises:
-        RuntimeError: shapes that do not fit together, or an image smaller than one window.
-        ValueError: padding "same" with a stride.
+        RuntimeError: shapes that do not fit together, an image smaller than one window, padding
+            "same" with a stride.
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "Convolutional Layer"; torch.nn.functional.conv2d for the signature.
     """
     if input.dim() == 3:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
     input, weight = autocast(input), autocast(weight)
+    _check_dimensions(input, weight)
     input, geometry = _geometry(input, weight, stride, padding, dilation, groups)
-    _check(input, weight, bias, geometry)
+    _check(input, weight, geometry)
     y = _convolution(input, weight, *geometry)
-    # Added in place: a second volume of this size would be most of the layer's memory.
-    return y if bias is None else y.add_(autocast(bias)[:, None, None])
+    return y if bias is None else add_bias(y, autocast(bias), (-1, 1, 1))
 
 
 def conv2d_input(
@@ -140,6 +140,8 @@ def conv2d_input(
     arguments; signature of torch.nn.grad.conv2d_input.
     """
     _, geometry = _geometry(grad_output, weight, stride, padding, dilation, groups)
+    channels = weight.shape[1] * groups
+    _check_gradient(grad_output, input_size, channels, len(weight), geometry)
     return ConvolutionInput.apply(weight, grad_output, geometry, tuple(input_size[-2:]))
 
 
@@ -163,6 +165,8 @@ def conv2d_weight(
         kernel_size, pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation"),
         groups,
     )  # fmt: skip
+    channels = weight_size[1] * groups
+    _check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)
     return ConvolutionWeight.apply(input, grad_output, geometry)
 
 
@@ -212,12 +216,31 @@ def _geometry(
     return x, Geometry(kernel_size, stride, pair(padding, "padding"), dilation, groups)
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> None:
+def _check_gradient(
+    g: Tensor, input_size: Sequence[int], channels: int, filters: int, geometry: Geometry
+) -> None:
+    """That g is shaped like the output of the convolution it is a gradient of."""
+    if len(input_size) == 4 and input_size[1] != channels:
+        raise RuntimeError(
+            f"filters that read {channels} channels do not fit images {tuple(input_size)}"
+        )
+    expected = (filters, *geometry.output_size(input_size[-2:]))
+    if tuple(g.shape[1:]) != expected:
+        raise RuntimeError(
+            f"the gradient of this convolution is (N, {', '.join(map(str, expected))}), "
+            f"got {tuple(g.shape)}"
+        )
+
+
+def _check_dimensions(x: Tensor, weight: Tensor) -> None:
     if x.dim() != 4 or weight.dim() != 4:
         raise RuntimeError(
             "conv2d needs images (N, C, H, W) or (C, H, W) and filters (C_out, C/groups, K_h, K_w)"
             f", got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
+
+
+def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
     out_channels, channels = weight.shape[:2]
     if x.shape[1] != channels * geometry.groups:
         raise RuntimeError(
@@ -228,8 +251,6 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -
         raise RuntimeError(
             f"{out_channels} filters cannot be shared equally among {geometry.groups} groups"
         )
-    if bias is not None and bias.shape != (out_channels,):
-        raise RuntimeError(f"filters need {out_channels} biases, got {tuple(bias.shape)}")
     if x.dtype != weight.dtype:
         raise RuntimeError(f"images are {x.dtype} but filters {weight.dtype}: use one dtype")
     if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .geometry import Geometry
 from .im2col import Columns, col2im, new_volume
-from .operator import operator
+from .operator import operator, wide
 
 
 def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Columns, Tensor]:
@@ -59,10 +59,12 @@ def conv2d_input(
     if layout.geometry.is_pointwise:
         torch.bmm(w_row.mT, layout.matrices(g), out=layout.matrices(x))
         return x
-    x.zero_()
     for images, columns, x_col in layout.chunks(g):
         torch.bmm(layout.repeat(w_row, len(x_col)).mT, layout.matrices(g[images]), out=x_col)
-        col2im(columns, x[images], layout)
+        total = wide(x[images].zero_())
+        col2im(columns, total, layout)
+        if total.dtype != x.dtype:
+            x[images] = total
     return x
 
 
@@ -78,10 +80,10 @@ def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[C
 def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w)."""
     layout, weight = plan_conv2d_weight(x, g, geometry)
-    w_row = torch.zeros_like(layout.w_row(weight).mT).mT  # K is the product's long side
+    w_row = wide(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
     for images, x_col in layout.filled(x):
         y = layout.matrices(g[images])
-        if len(y) == len(w_row):
+        if len(y) == len(w_row) and w_row.dtype == x.dtype:
             w_row.baddbmm_(y, x_col.mT)
         else:  # a product for each image, then their sum
             w_row.add_(torch.bmm(x_col, y.mT).unflatten(0, (-1, len(w_row))).sum(0).mT)

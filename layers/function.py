@@ -120,3 +120,20 @@ class Adjoint(PerImage):
 def _batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     """The tensor with its vmapped dimension in front; one that has none is repeated (a view)."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def add_bias(y: Tensor, bias: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """y + bias.view(shape), in place: a second volume would be most of a layer's memory.
+
+    Raises:
+        RuntimeError: a bias of another size or dtype than y.
+    """
+    if bias.dtype != y.dtype:
+        raise RuntimeError(f"the output is {y.dtype} but the bias {bias.dtype}: use one dtype")
+    channels = y.shape[-len(shape)]
+    if len(bias) != channels:
+        raise RuntimeError(f"{channels} output channels need {channels} biases, got {len(bias)}")
+    try:
+        return y.add_(bias.view(shape))
+    except RuntimeError:  # vmap over the bias alone: y has no room for the new dimension
+        return y + bias.view(shape)

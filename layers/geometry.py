@@ -85,15 +85,15 @@ class Geometry(NamedTuple):
     def _output_length(self, axis: int, length: int, ceil_mode: bool) -> int:
         span, stride, padding = self.span[axis], self.stride[axis], self.padding[axis]
         room = length + 2 * padding - span
-        if room < 0:
+        count = (-(-room // stride) if ceil_mode else room // stride) + 1
+        if ceil_mode and (count - 1) * stride >= length + padding:
+            count -= 1
+        if count < 1:
             raise RuntimeError(
                 f"a window {span} pixels {('high', 'wide')[axis]} does not fit an image of "
                 f"{length} + 2*{padding} pixels: use a larger image, a smaller kernel or padding"
             )
-        if not ceil_mode:
-            return room // stride + 1
-        count = -(-room // stride) + 1
-        return count - 1 if (count - 1) * stride >= length + padding else count
+        return count
 
     def fits_neatly(self, image_size: Sequence[int]) -> bool:
         """The chapter's rule: (W - F + 2P)/S + 1 is whole, so that no pixel is left over."""
@@ -108,6 +108,11 @@ class Geometry(NamedTuple):
         Windows that hang over the border are clipped, so nobody needs a padded copy of the image.
         """
         return _taps(self, tuple(image_size), tuple(output_size))
+
+    def first_row(self, row: int) -> Geometry:
+        """The same windows counted from output row `row` (the padding may become negative)."""
+        (ph, pw), sh = self.padding, self.stride[0]
+        return self._replace(padding=(ph - sh * row, pw))
 
     def pixels_per_window(
         self, axis: int, length: int, outputs: int, count_padding: bool

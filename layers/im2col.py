@@ -27,6 +27,10 @@ CUDA_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
 LONG_RUN = 16  # numbers: a thin image, whose runs are shorter, is faster channels first
 
 
+def workspace_bytes(like: Tensor) -> int:
+    return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE
+
+
 class Columns:
     """The matrices of one convolution: their sizes, their order in memory, their workspace."""
 
@@ -53,8 +57,7 @@ class Columns:
         x_col: (batch, K, pixels): channels last, one matrix a group, with the pixels of all n
             images side by side; channels first, one matrix for each group of each image.
         """
-        budget = CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE
-        step = max(1, budget // max(1, self.per_image * like.element_size()))
+        step = max(1, workspace_bytes(like) // max(1, self.per_image * like.element_size()))
         total = like.shape[0]
         workspace = like.new_empty(min(step, total) * self.per_image)
         for start in range(0, total, step):

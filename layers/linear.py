@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .autocast import autocast
-from .function import Bilinear
+from .function import Bilinear, add_bias
 
 
 class Linear_(Bilinear):
@@ -37,8 +37,8 @@ class Linear_(Bilinear):
 
 
 @torch.compiler.allow_in_graph
-def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """Traced as one call, because Dynamo cannot look into a Function that has a `jvp`."""
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x w^T for two matrices.  Traced as one call: Dynamo cannot look into a `jvp`."""
     return Linear_.apply(x, weight)
 
 
@@ -64,8 +64,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if input.dtype != weight.dtype:
         raise RuntimeError(f"inputs are {input.dtype} but weights {weight.dtype}: use one dtype")
-    y = _product(input.reshape(-1, input.shape[-1]), weight)
-    y = y if bias is None else y.add_(autocast(bias))
+    y = product(input.reshape(-1, input.shape[-1]), weight)
+    y = y if bias is None else add_bias(y, autocast(bias), (-1,))
     return y.reshape(*input.shape[:-1], weight.shape[0])
 
 

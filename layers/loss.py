@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autocast import autocasting
 from .function import Function
+from .operator import operator
 
 
 class CrossEntropy(Function):
@@ -22,7 +24,8 @@ class CrossEntropy(Function):
 
     @staticmethod
     def forward(logits: Tensor, q: Tensor) -> Tensor:
-        return (q * (torch.logsumexp(logits, 1, keepdim=True) - logits)).sum(1)
+        # An impossible class (logit -inf) costs nothing where the truth gives it no weight.
+        return torch.where(q == 0, 0, q * _surprise(logits)).sum(1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -35,7 +38,7 @@ class CrossEntropy(Function):
         dl = dl.unsqueeze(1)
         needs_logits, needs_q = ctx.needs_input_grad
         dz = dl * _slope(logits, q) if needs_logits else None
-        dq = dl * (torch.logsumexp(logits, 1, keepdim=True) - logits) if needs_q else None
+        dq = dl * _surprise(logits) if needs_q else None
         return dz, dq
 
     @staticmethod
@@ -49,6 +52,12 @@ class CrossEntropy(Function):
         return change
 
 
+def _surprise(logits: Tensor) -> Tensor:
+    """-log softmax(z), the maximum taken off first so that nothing overflows."""
+    shifted = logits - logits.amax(1, keepdim=True)
+    return shifted.exp().sum(1, keepdim=True).log() - shifted
+
+
 def _slope(logits: Tensor, q: Tensor) -> Tensor:
     return q.sum(1, keepdim=True) * torch.softmax(logits, 1) - q
 
@@ -56,6 +65,28 @@ def _slope(logits: Tensor, q: Tensor) -> Tensor:
 @torch.compiler.allow_in_graph
 def _cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
     return CrossEntropy.apply(logits, q)
+
+
+@operator(
+    fake=lambda indices, classes, ignore_index: indices.new_empty(
+        (*indices.shape, classes), dtype=torch.bool
+    )
+)
+def one_hot(indices: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """(N) class indices as rows (N, C), true at the index; rows of `ignore_index` are all false.
+
+    On a CPU a target outside the classes raises IndexError; on a GPU asking would stall it.
+    """
+    ignored = indices == ignore_index
+    if not indices.is_cuda and not (((indices >= 0) & (indices < classes)) | ignored).all():
+        raise IndexError(f"targets must be class indices from 0 to {classes - 1}")
+    hot = indices.unsqueeze(-1) == torch.arange(classes, device=indices.device)
+    return hot & ~ignored.unsqueeze(-1)
+
+
+@torch.library.register_vmap("convnets::one_hot")
+def _(info: Any, in_dims: tuple, indices: Tensor, classes: int, ignore_index: int) -> tuple:
+    return one_hot(indices.movedim(in_dims[0], 0), classes, ignore_index), 0
 
 
 def cross_entropy(
@@ -100,6 +131,8 @@ def cross_entropy(
         )
         return batch[0] if reduction == "none" else batch.sum()
     logits = input.movedim(1, -1).flatten(0, -2)  # every position of every image is an example
+    if autocasting(input):
+        logits = logits.float()
     classes = logits.shape[1]
     if target.is_floating_point():
         if target.shape != input.shape:
@@ -114,26 +147,16 @@ def cross_entropy(
                 f"logits {tuple(input.shape)} need class indices {tuple(input[:, 0].shape)}, "
                 f"got {tuple(target.shape)}"
             )
-        indices = target.flatten()
-        kept = (indices != ignore_index).unsqueeze(1)
-        q = _one_hot(torch.where(kept[:, 0], indices, 0), classes).to(logits.dtype) * kept
+        q = one_hot(target.flatten().long(), classes, ignore_index).to(logits.dtype)
         counted = (q if weight is None else q * weight).sum()
-        if label_smoothing:
-            q = (1 - label_smoothing) * q + label_smoothing / classes * kept
-    if label_smoothing and counted is None:
-        q = (1 - label_smoothing) * q + label_smoothing / classes
+    if label_smoothing:
+        kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero
+        q = (1 - label_smoothing) * q + label_smoothing / classes * kept
     losses = _cross_entropy(logits, q if weight is None else q * weight)
     if reduction == "none":
         return losses.unflatten(0, input[:, 0].shape)
     total = losses.sum()
     return total if reduction == "sum" else total / (len(logits) if counted is None else counted)
-
-
-def _one_hot(indices: Tensor, classes: int) -> Tensor:
-    try:
-        return torch.nn.functional.one_hot(indices, classes)
-    except RuntimeError as error:
-        raise IndexError(f"targets must be class indices from 0 to {classes - 1}") from error
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):

@@ -32,6 +32,11 @@ def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
     return register
 
 
+def wide(values: Tensor) -> Tensor:
+    """Values to add up: half precision in float32, as torch's own kernels do it."""
+    return values.float() if values.element_size() < 4 else values
+
+
 def image_size(volume: Tensor) -> Pair:
     """(H, W) of (N, C, H, W), as numbers that an operator accepts.
 

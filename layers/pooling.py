@@ -17,7 +17,7 @@ from torch import Tensor
 from . import pooling_kernels as kernels
 from .function import Adjoint, PerImage
 from .geometry import Geometry, Pair, pair
-from .operator import image_size
+from .operator import image_size, wide
 
 
 class MaxPool(PerImage):
@@ -90,6 +90,18 @@ def _max_pool(x: Tensor, geometry: Any, image_size: Any, output_size: Any) -> tu
 
 
 @torch.compiler.allow_in_graph
+def _put(y: Tensor, switches: Tensor, geometry: Any, image_size: Any, output_size: Any) -> Tensor:
+    return Put.apply(y, switches, Geometry(*geometry), image_size, output_size)
+
+
+def put(
+    y: Tensor, switches: Tensor, geometry: Geometry, image_size: Pair, output_size: Pair
+) -> Tensor:
+    """x[n,c, the pixel that p's switch names] += y[n,c,p], (N, C, *image_size); see `Put`."""
+    return _put(y, switches, geometry, image_size, output_size)
+
+
+@torch.compiler.allow_in_graph
 def _window_sum(x: Tensor, geometry: Any, image_size: Any, output_size: Any) -> Tensor:
     return WindowSum.apply(x, Geometry(*geometry), image_size, output_size)
 
@@ -125,7 +137,8 @@ def max_pool2d_with_switches(
             input[None], kernel_size, stride, padding, dilation, ceil_mode
         )
         return y[0], switches[0]
-    geometry = _geometry(input, kernel_size, stride, padding, dilation)
+    geometry = _geometry(kernel_size, stride, padding, dilation)
+    _check(input)
     size = image_size(input)
     return _max_pool(input, geometry, size, geometry.output_size(size, ceil_mode))
 
@@ -138,15 +151,26 @@ def max_pool2d(
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Tensor:
+) -> Tensor | tuple[Tensor, Tensor]:
     """The largest value of every window; see `max_pool2d_with_switches`.
 
-    Raises:
-        ValueError: return_indices, which `max_pool2d_with_switches` replaces.
+    With `return_indices`, also torch's int64 indices row * W + column of the winners in their
+    images, computed from the switches.
     """
-    if return_indices:
-        raise ValueError("return_indices is not supported: use max_pool2d_with_switches instead")
-    return max_pool2d_with_switches(input, kernel_size, stride, padding, dilation, ceil_mode)[0]
+    y, switches = max_pool2d_with_switches(input, kernel_size, stride, padding, dilation, ceil_mode)
+    if not return_indices:
+        return y
+    geometry = _geometry(kernel_size, stride, padding, dilation)
+    return y, indices_of(switches, geometry, input.shape[-1])
+
+
+def indices_of(switches: Tensor, geometry: Geometry, width: int) -> Tensor:
+    """Where in an image `width` pixels wide the switches point: row * width + column, int64."""
+    (_, kw), (sh, sw), (ph, pw), (dh, dw), _ = geometry
+    place = switches.long()
+    rows = torch.arange(switches.shape[-2], device=switches.device)[:, None] * sh - ph
+    columns = torch.arange(switches.shape[-1], device=switches.device) * sw - pw
+    return (rows + place // kw * dh) * width + columns + place % kw * dw
 
 
 def avg_pool2d(
@@ -183,28 +207,29 @@ def avg_pool2d(
         )[0]  # fmt: skip
     if divisor_override == 0:
         raise RuntimeError("divisor_override must not be zero")
-    geometry = _geometry(input, kernel_size, stride, padding, 1)
+    geometry = _geometry(kernel_size, stride, padding, 1)
+    _check(input)
     size = image_size(input)
     output_size = geometry.output_size(size, ceil_mode)
-    total = _window_sum(input, geometry, size, output_size)
+    total = _window_sum(wide(input), geometry, size, output_size)
     if divisor_override is not None:
-        return total / divisor_override
+        return (total / divisor_override).to(input.dtype)
     rows, columns = (
         geometry.pixels_per_window(axis, size[axis], output_size[axis], count_include_pad)
         for axis in (0, 1)
     )
     if len({*rows}) == len({*columns}) == 1:  # every window is whole
-        return total / (rows[0] * columns[0])
+        return (total / (rows[0] * columns[0])).to(input.dtype)
     area = torch.tensor(rows, device=total.device)[:, None] * torch.tensor(
         columns, device=total.device
     )
-    return total / area.to(total.dtype)
+    return (total / area.to(total.dtype)).to(input.dtype)
 
 
 class MaxPool2d(torch.nn.MaxPool2d):
     """torch.nn.MaxPool2d computed by our `max_pool2d`."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return max_pool2d(
             input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
             self.return_indices,
@@ -221,15 +246,17 @@ class AvgPool2d(torch.nn.AvgPool2d):
         )  # fmt: skip
 
 
+def _check(x: Tensor) -> None:
+    if x.dim() != 4:
+        raise RuntimeError(f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(x.shape)}")
+
+
 def _geometry(
-    x: Tensor,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None,
     padding: int | Sequence[int],
     dilation: int | Sequence[int],
 ) -> Geometry:
-    if x.dim() != 4:
-        raise RuntimeError(f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(x.shape)}")
     kernel = pair(kernel_size, "kernel_size")
     geometry = Geometry(
         kernel, pair(stride, "stride") if stride is not None and stride != () else kernel,

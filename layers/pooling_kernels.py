@@ -20,12 +20,13 @@ from .operator import operator
 from .select import select
 
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
+CUDA_CHUNK = 256 << 20
 
 
 def _chunks(image: Tensor) -> Iterator[slice]:
     total, size = image.shape[0], image[:1].numel() * image.element_size()
-    step = total if image.is_cuda else max(1, CPU_CHUNK // max(1, size))
-    for start in range(0, total, max(1, step)):
+    step = max(1, (CUDA_CHUNK if image.is_cuda else CPU_CHUNK) // max(1, size))
+    for start in range(0, total, step):
         yield slice(start, start + step)
 
 
@@ -52,7 +53,7 @@ def _equals(switches: Tensor, number: int) -> Tensor:
 def switch_dtype(geometry: Geometry) -> torch.dtype:
     """One byte for windows of up to 256 taps."""
     kh, kw = geometry.kernel_size
-    return torch.uint8 if kh * kw <= 256 else torch.int16
+    return torch.uint8 if kh * kw <= 256 else torch.int32
 
 
 def _empty_max_pool2d(

@@ -82,6 +82,7 @@ POOL = [
     PoolCase("not-square", (2, 2, 5, 8), (2, 3), (1, 2), (0, 1)),
     PoolCase("global", (2, 3, 4, 5), (4, 5), (4, 5)),
     PoolCase("empty-batch", (0, 3, 6, 6)),
+    PoolCase("one-window-ceil", (2, 2, 2, 2), (3, 3), ceil_mode=True),
     PoolCase("wide", (1, 1, 20, 20), (17, 17), (3, 3)),
 ]
 

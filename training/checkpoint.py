@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -48,12 +47,12 @@ def load(path: Path) -> tuple[Options, dict[str, Any]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+    except Exception:  # garbage fails in many ways
         raise UserError(
             f"{path} is not a readable checkpoint: it is truncated or was written by another "
             "program; a run keeps last.pt and best.pt, try the other one"
         ) from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or "options" not in state:
         raise UserError(f"{path} is not a checkpoint of train.py: it lacks the mark {FORMAT!r}")
     return from_dict(state["options"]), state
 

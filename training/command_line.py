@@ -17,7 +17,7 @@ from .errors import UserError
 from .options import Options, load_yaml
 from .recipes import recipe
 
-CHANGEABLE = ("epochs", "workers", "device", "log_every")  # when a run is resumed
+CHANGEABLE = ("epochs", "workers", "device", "log_every", "data_root")  # when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,4 @@ def parse(arguments: Sequence[str], description: str) -> Options:
 
 def run_folder(resume: Path) -> Path:
     """The folder of a run, given itself or a checkpoint in it."""
-    return resume.parent if resume.suffix == ".pt" else resume
+    return (resume.parent if resume.suffix == ".pt" else resume).resolve()

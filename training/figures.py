@@ -15,16 +15,18 @@ matplotlib.use("Agg")
 def confusion(predictions: Tensor, targets: Tensor, classes: list[str]) -> Figure:
     """Rows: the true class; columns: the predicted one; numbers of images."""
     matrix = confusion_matrix(targets, predictions, labels=range(len(classes)))
-    size = max(4.0, 1.5 + 0.45 * len(classes))
+    size = min(14.0, max(4.0, 1.5 + 0.45 * len(classes)))  # inches
     figure = Figure(figsize=(size, size), layout="constrained")
-    few = len(classes) <= 20
+    few, named = len(classes) <= 20, len(classes) <= 40
     off_diagonal = matrix - np.diag(np.diag(matrix))
-    display = ConfusionMatrixDisplay(matrix, display_labels=classes)
+    display = ConfusionMatrixDisplay(matrix, display_labels=classes if named else None)
     display.plot(
         ax=figure.subplots(), cmap="Blues", colorbar=False, include_values=few,
         xticks_rotation=90 if max(map(len, classes)) > 2 else 0,
         im_kw={"vmax": max(1, off_diagonal.max() * 2)},  # so that the mistakes can be seen
     )  # fmt: skip
+    if not named:
+        display.ax_.set(xticks=[], yticks=[])
     return figure
 
 

@@ -10,13 +10,10 @@ from typing import Any
 from sklearn.metrics import classification_report
 from torch.utils.tensorboard import SummaryWriter
 
-import models
-
 from . import checkpoint, data, figures
 from .errors import UserError
-from .fit import choose_device, new_model
+from .learner import choose_device, new_learner
 from .loop import evaluate
-from .preprocess import Preprocess
 from .progress import table
 
 
@@ -42,25 +39,24 @@ def judge(
     options, state = checkpoint.load(path)
     changes: dict[str, Any] = {"layers": layers, "data": data_name, "data_root": data_root}
     options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
-    dataset, classes = data.load(options, split)
+    if batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, got {batch_size}")
+    (dataset,), classes = data.load(options, split)
     if len(classes) != len(state["classes"]):
         raise UserError(
             f"{path} tells {len(state['classes'])} classes apart, but {options.data} has "
             f"{len(classes)}: evaluate it on the data it was trained on"
         )
-    where = choose_device(device)
-    model = new_model(options, len(classes)).to(where)
-    model.load_state_dict(state["model"])
-    criterion = models.criterion(model, models.LAYER_SETS[options.layers])
-    batches = data.loader(dataset, batch_size, workers=options.workers)
-    result = evaluate(
-        model, criterion.to(where), Preprocess(options).to(where), batches, where, split
-    )
+    if classes != state["classes"] and data_name is None:
+        raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
+    learner = new_learner(options, len(classes), 1, choose_device(device))
+    learner.model.load_state_dict(state["model"])
+    result = evaluate(learner, data.loader(dataset, batch_size, workers=options.workers), split)
 
     picture = figures.confusion(result.predictions, result.targets, classes)
     png = path.with_name(f"confusion_{split}.png")
     picture.savefig(png, dpi=120)
-    with SummaryWriter(str(path.parent / split)) as board:
+    with SummaryWriter(str(path.parent / f"evaluate-{split}")) as board:
         board.add_figure("confusion_matrix", picture, state["step"])
         board.add_scalar("epoch/loss", result.loss, state["step"])
         board.add_scalar("epoch/accuracy", result.acc1, state["step"])

@@ -7,27 +7,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from .errors import UserError
-from .preprocess import Preprocess
+from .learner import Learner
 from .progress import Progress
 from .tensorboard import Board
 
 
-@dataclass
-class Learner:
-    """What changes during training, and what it is trained with."""
+class Diverged(Exception):
+    """The loss is no longer finite; nothing of this epoch is worth keeping."""
 
-    model: torch.nn.Module
-    criterion: torch.nn.Module
-    preprocess: Preprocess
-    optimizer: Optimizer
-    scheduler: LRScheduler
-    device: torch.device
-    step: int = 0  # optimiser steps taken since the first epoch
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss was not finite by step {step}")
+        self.step = step
 
 
 @dataclass
@@ -68,7 +60,7 @@ def train_one_epoch(
     """One pass over the training images, in the loader's order.
 
     Raises:
-        UserError: the loss is no longer finite; nothing of this epoch is worth keeping.
+        Diverged: the loss is no longer finite.
     """
     learner.model.train()
     learner.preprocess.train()
@@ -93,40 +85,27 @@ def train_one_epoch(
         hits += (logits.detach().argmax(1) == targets).sum()
         if learner.step % log_every == 0 or batch == len(batches):
             if not torch.isfinite(loss_sum):
-                raise diverged(learner.step, rate)
+                raise Diverged(learner.step)
             figures = Figures(
                 loss_sum.item() / seen, hits.item() / seen, seen / (time.perf_counter() - start)
             )
-            board.training_step(learner.step, loss.item(), rate, learner.model, figures)
+            acc1 = (logits.detach().argmax(1) == targets).double().mean().item()
+            board.training_step(learner.step, loss.item(), acc1, rate, learner.model, figures)
             progress.show(batch, **figures.described())
     return figures
 
 
-def diverged(step: int, rate: float) -> UserError:
-    return UserError(
-        f"the loss stopped being finite by step {step}, at learning rate {rate:.3g}: the last good "
-        f"checkpoint is kept; try --lr {rate / 10:.2g} or --warmup-epochs 1"
-    )
-
-
 @torch.no_grad()
-def evaluate(
-    model: torch.nn.Module,
-    criterion: torch.nn.Module,
-    preprocess: Preprocess,
-    batches: DataLoader,
-    device: torch.device,
-    label: str,
-) -> Evaluation:
-    """The model's answers to all images of a loader, without augmentation or dropout."""
-    model.eval()
-    preprocess.eval()
+def evaluate(learner: Learner, batches: DataLoader, label: str) -> Evaluation:
+    """The network's answers to all images of a loader, without augmentation or dropout."""
+    learner.model.eval()
+    learner.preprocess.eval()
     loss_sum, all_logits, all_targets = 0.0, [], []
     start = time.perf_counter()
     for images, targets in Progress(batches, len(batches), label):
-        targets = targets.to(device, non_blocking=True)
-        logits = model(preprocess(images.to(device, non_blocking=True)))
-        loss_sum += criterion(logits, targets).item() * len(targets)
+        targets = targets.to(learner.device, non_blocking=True)
+        logits = learner.model(learner.preprocess(images.to(learner.device, non_blocking=True)))
+        loss_sum += learner.criterion(logits, targets).item() * len(targets)
         all_logits.append(logits.cpu())
         all_targets.append(targets.cpu())
     logits, targets = torch.cat(all_logits), torch.cat(all_targets)

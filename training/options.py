@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -31,7 +32,7 @@ class Options:
     std: tuple[float, ...] = (0.5,)
     """Divides them; one number per channel."""
     augment: Literal["none", "affine", "crop-flip"] = "none"
-    """Random change to each training image: small rotations, scalings, shears and shifts; or a shift by up to an eighth and a mirror image."""
+    """Random change to each training image: small rotations, scalings, shears and shifts; or a shift by up to an eighth and a mirror image. From an imagefolder, either also cuts out a random part of the picture."""
     val_fraction: float = 0.1
     """Part of the training set that is held out for validation."""
     epochs: int = 20
@@ -47,11 +48,11 @@ class Options:
     weight_decay: float = 5e-4
     """Pull of the weights towards zero."""
     schedule: Literal["step", "cosine", "one-cycle"] = "cosine"
-    """Learning rate over time, after the warm-up: divided by 10 at each milestone; half a cosine to zero; up for 30 % of the run, then down."""
+    """Learning rate over time, after the warm-up: divided by 10 at each milestone; half a cosine to zero; or one-cycle, up for 30 % of the run, then down."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Where the step schedule divides, as fractions of the run."""
     warmup_epochs: float = 0.0
-    """Epochs over which the learning rate rises from zero."""
+    """Epochs over which the learning rate rises from zero; of one-cycle, up to its peak."""
     label_smoothing: float = 0.0
     """Part of the truth that is spread over all classes."""
     seed: int = 0
@@ -61,7 +62,7 @@ class Options:
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of weights and activations."""
     workers: int = 0
-    """Processes that load images; worth it for imagefolder only."""
+    """Processes that load images; worth it for imagefolder only, whose random cuts depend on it."""
     logdir: Path = Path("runs")
     """Folder of all runs, for `tensorboard --logdir`."""
     name: str = ""
@@ -73,6 +74,12 @@ class Options:
 
     def check(self) -> None:
         """Raise UserError for values that no run can have."""
+        for name, value in to_dict(self).items():
+            values = value if isinstance(value, list) else [value]
+            if any(isinstance(v, float) and not math.isfinite(v) for v in values):
+                raise UserError(f"--{name.replace('_', '-')} must be finite, got {value}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed must be between 0 and {2**32 - 1}, got {self.seed}")
         for name in ("epochs", "batch_size", "image_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(
@@ -92,7 +99,7 @@ class Options:
             raise UserError(f"--lr must be positive, got {self.lr}")
         if not 0 < self.val_fraction < 1:
             raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
-        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise UserError(
                 "--mean and --std need one number per channel each, --std positive ones"
             )
@@ -113,20 +120,30 @@ def to_dict(options: Options) -> dict[str, object]:
 
 def from_dict(plain: dict[str, object]) -> Options:
     """The inverse of `to_dict`; an option this version does not know is refused."""
-    known = {field.name: field.type for field in dataclasses.fields(Options)}
+    known = {field.name: str(field.type) for field in dataclasses.fields(Options)}
     strange = sorted(set(plain) - set(known))
     if strange:
         raise UserError(f"options of another version: {', '.join(strange)} is not known here")
-    values = {
-        key: Path(str(value)) if "Path" in str(known[key]) and value is not None
-        else tuple(value) if isinstance(value, list) else value
-        for key, value in plain.items()
-    }  # fmt: skip
-    return Options(**values)  # type: ignore[arg-type]
+    return Options(**{key: _typed(key, known[key], value) for key, value in plain.items()})
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    """A plain value as the option's type; YAML reads 5e-2 as a word."""
+    try:
+        if value is None or kind.startswith("Literal"):
+            return value
+        if kind.startswith("tuple"):
+            return tuple(float(v) for v in value)
+        return {"str": str, "int": int, "float": float}.get(kind.split()[0], Path)(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be {kind}, got {value!r}") from None
 
 
 def save_yaml(options: Options, path: Path) -> None:
-    path.write_text(yaml.safe_dump(to_dict(options), sort_keys=False))
+    """Atomically, like a checkpoint: there is always a whole file."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(yaml.safe_dump(to_dict(options), sort_keys=False))
+    temporary.replace(path)
 
 
 def load_yaml(path: Path) -> Options:

@@ -20,7 +20,7 @@ class Progress:
         self.bar = tqdm(
             batches, label, total, disable=not self.terminal, leave=False, dynamic_ncols=True
         )
-        self.spoke = time.monotonic()
+        self.started = self.spoke = time.monotonic()
 
     def __iter__(self) -> Iterator:
         return iter(self.bar)
@@ -31,7 +31,8 @@ class Progress:
             self.bar.set_postfix(figures, refresh=False)
         elif time.monotonic() - self.spoke > LINE_EVERY:
             self.spoke = time.monotonic()
-            say(f"{self.label}  {step}/{self.total}  {described(figures)}")
+            left = (self.spoke - self.started) / step * (self.total - step)
+            say(f"{self.label}  {step}/{self.total}  {described(figures)}  {left:.0f} s left")
 
 
 def say(line: str) -> None:

@@ -19,7 +19,7 @@ def scheduler(optimizer: Optimizer, options: Options, steps_per_epoch: int) -> L
         """What the highest learning rate is multiplied by before step number `step`, from 0."""
         rise = min(1.0, (step + 1) / (warmup + 1))
         if options.schedule == "one-cycle":
-            return one_cycle(step / steps)
+            return one_cycle(step / steps, peak=warmup / steps if warmup else 0.3)
         if step < warmup:
             return rise
         if options.schedule == "step":

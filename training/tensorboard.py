@@ -49,10 +49,18 @@ class Board:
             self.run.add_graph(model, x[:1])
 
     def training_step(
-        self, step: int, loss: float, rate: float, model: torch.nn.Module, figures: Figures
+        self,
+        step: int,
+        loss: float,
+        acc1: float,
+        rate: float,
+        model: torch.nn.Module,
+        figures: Figures,
     ) -> None:
+        """One step's own loss and accuracy; images/s is the mean of the epoch so far."""
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         self.train.add_scalar("step/loss", loss, step)
+        self.train.add_scalar("step/accuracy", acc1, step)
         self.train.add_scalar("step/learning_rate", rate, step)
         self.train.add_scalar("step/gradient_norm", torch.nn.utils.get_total_norm(grads), step)
         self.train.add_scalar("step/images_per_second", figures.images_per_second, step)
@@ -101,6 +109,10 @@ class Board:
             writer.add_summary(summary)
         for name, value in named.items():
             self.run.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        for writer in (self.run, self.train, self.val):
+            writer.flush()
 
     def close(self) -> None:
         for writer in (self.run, self.train, self.val):

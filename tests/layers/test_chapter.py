@@ -3,6 +3,7 @@
 import torch
 from torch.testing import assert_close
 
+import layers
 import layers.functional as L
 from layers.geometry import Geometry
 from layers.im2col import Columns, col2im, im2col
@@ -71,8 +72,10 @@ def test_im2col_and_col2im_are_adjoint_in_both_layouts():
 
 def test_parameter_sharing():
     """290,400 neurons: 105,705,600 parameters unshared, 34,944 shared."""
-    neurons = 55 * 55 * 96
-    conv = torch.nn.Conv2d(3, 96, 11, stride=4)
+    with torch.device("meta"):
+        shared = layers.Conv2d(3, 96, 11, stride=4)
+        untied = layers.LocallyConnected2d(3, 96, 227, 11, stride=4)
+        neurons = shared(torch.empty(1, 3, 227, 227)).numel()
     assert neurons == 290_400
-    assert neurons * (11 * 11 * 3 + 1) == 105_705_600
-    assert sum(p.numel() for p in conv.parameters()) == 34_944
+    assert sum(p.numel() for p in untied.parameters()) == 105_705_600
+    assert sum(p.numel() for p in shared.parameters()) == 34_944

@@ -180,3 +180,36 @@ def test_wrong_bias_and_mixed_dtypes_are_refused():
         L.conv2d(x, weight, torch.zeros(3))
     with pytest.raises(RuntimeError, match="one dtype"):
         L.conv2d(x.double(), weight)
+    with pytest.raises(RuntimeError, match="one dtype"):
+        L.conv2d(x, weight, torch.zeros(4).double())
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    x, weight = torch.randn(1, 4, 5, 6), torch.randn(8, 4, 3, 3)
+    good, bad = torch.randn(1, 8, 3, 4), torch.randn(1, 8, 2, 6)  # as many pixels
+    L.conv2d_input(x.shape, weight, good)
+    with pytest.raises(RuntimeError, match=r"\(N, 8, 3, 4\), got \(1, 8, 2, 6\)"):
+        L.conv2d_input(x.shape, weight, bad)
+    with pytest.raises(RuntimeError, match=r"\(N, 8, 3, 4\), got"):
+        L.conv2d_weight(x, weight.shape, bad)
+    with pytest.raises(RuntimeError, match="read 4 channels do not fit"):
+        L.conv2d_input((1, 5, 5, 6), weight, good)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_adds_up_in_float32(dtype, monkeypatch):
+    """Many small pieces: the error of the sum is one rounding, not many."""
+    monkeypatch.setattr("layers.im2col.CPU_WORKSPACE", 1)
+    x, weight = torch.rand(64, 4, 6, 6), torch.rand(8, 4, 5, 5)
+    g = torch.rand(64, 8, 2, 2)
+    exact = L.conv2d_weight(x, weight.shape, g), L.conv2d_input(x.shape, weight, g)
+    x, weight, g = x.to(dtype), weight.to(dtype), g.to(dtype)
+    rounded = L.conv2d_weight(x, weight.shape, g), L.conv2d_input(x.shape, weight, g)
+    for a, b in zip(exact, rounded, strict=True):
+        assert_close(b.float(), a, rtol=1e-2, atol=1e-2)
+
+
+def test_vmap_over_the_bias_alone():
+    x, weight, biases = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3), torch.randn(5, 4)
+    together = torch.vmap(lambda b: L.conv2d(x, weight, b))(biases)
+    assert_close(together, torch.stack([L.conv2d(x, weight, b) for b in biases]))

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, vmap
 from torch.testing import assert_close
 
 import layers
@@ -114,6 +115,28 @@ def test_cross_entropy_derivatives():
     all_derivatives(lambda z: L.cross_entropy(z, torch.tensor([0, 2, 1, 1])), logits)
 
 
+def test_cross_entropy_of_an_impossible_class():
+    logits = torch.tensor([[1.0, 2.0, -torch.inf]], requires_grad=True)
+    for options in ({}, dict(weight=torch.tensor([1.0, 2.0, 3.0]))):
+        ours, theirs = (
+            f(logits, torch.tensor([0]), **options) for f in (L.cross_entropy, F.cross_entropy)
+        )
+        assert_close(ours, theirs)
+        assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, theirs)))
+
+
+def test_cross_entropy_per_sample_gradients_autocast_and_byte_targets():
+    logits, targets = torch.randn(5, 4), torch.tensor([0, 3, 1, 2, -100])
+    together = [vmap(grad(f))(logits[:4], targets[:4]) for f in (L.cross_entropy, F.cross_entropy)]
+    assert_close(*together)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = (f(logits.bfloat16(), targets) for f in (L.cross_entropy, F.cross_entropy))
+    assert ours.dtype == theirs.dtype == torch.float32
+    assert_close(L.cross_entropy(logits[:4], targets[:4].byte()), F.cross_entropy(logits, targets))
+    compiled = torch.compile(L.cross_entropy, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(logits, targets), F.cross_entropy(logits, targets))
+
+
 def test_cross_entropy_of_huge_logits_is_finite():
     logits = torch.tensor([[1e4, 0.0], [-1e4, 1e4]], requires_grad=True)
     loss = L.cross_entropy(logits, torch.tensor([1, 1]))
@@ -137,6 +160,8 @@ LOGITS, CLASSES = torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)
         (ValueError, "retired", L.cross_entropy, (LOGITS, CLASSES), dict(size_average=True)),
         (ValueError, "0 and 1", L.cross_entropy, (LOGITS, CLASSES), dict(label_smoothing=2)),
         (IndexError, "0 to 2", L.cross_entropy, (LOGITS, CLASSES + 3), {}),
+        (IndexError, "0 to 2", L.cross_entropy, (LOGITS, CLASSES - 1), {}),
+        (RuntimeError, "4 biases", L.linear, (LOGITS, torch.ones(4, 3), torch.ones(3)), {}),
     ],
 )
 def test_errors(error, words, function, arguments, options):

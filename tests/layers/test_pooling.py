@@ -178,9 +178,130 @@ def test_errors_name_the_rule_and_are_torch_s_kind(pool, shape, options, words):
         getattr(F, pool)(x, **options)
 
 
-def test_what_is_not_supported_says_so():
-    x = torch.randn(1, 1, 4, 4)
-    with pytest.raises(ValueError, match="max_pool2d_with_switches"):
-        L.max_pool2d(x, 2, return_indices=True)
+@pytest.mark.parametrize(("dtype", "value"), [(torch.bfloat16, 1.0), (torch.float16, 3000.0)])
+def test_a_large_window_of_half_precision_is_added_up_in_float32(dtype, value):
+    x = torch.full((1, 1, 56, 56), value, dtype=dtype)
+    assert L.avg_pool2d(x, 56).item() == value
+
+
+def test_a_window_of_more_than_32767_pixels():
+    x = torch.randn(1, 1, 190, 190, requires_grad=True)
+    y, switches = L.max_pool2d_with_switches(x, 190)
+    y.sum().backward()
+    assert x.grad.flatten().argmax() == x.flatten().argmax() == switches.item()
+
+
+def test_a_zero_divisor_is_refused():
     with pytest.raises(RuntimeError, match="zero"):
-        L.avg_pool2d(x, 2, divisor_override=0)
+        L.avg_pool2d(torch.randn(1, 1, 4, 4), 2, divisor_override=0)
+
+
+@table(POOL)
+def test_indices_are_torch_s(case):
+    x = ties(case)
+    ours = L.max_pool2d(x, *arguments(case), return_indices=True)
+    theirs = F.max_pool2d(x, *arguments(case), return_indices=True)
+    assert_close(ours, theirs)
+
+
+UNPOOL = [case for case in UNDILATED if not case.ceil_mode]
+
+
+@table(UNPOOL)
+def test_unpooling_is_the_transpose_of_pooling(case):
+    """By switches or by torch's indices, to any image size; the gradient pooling would send."""
+    x = ties(case)
+    pooled, switches = L.max_pool2d_with_switches(x, *arguments(case))
+    y = torch.randn_like(pooled)
+    options = case.kernel, case.stride, case.padding, x.shape[2:]
+    (expected,) = torch.autograd.grad(pooled, x, y)
+    assert_close(L.max_unpool2d(y, switches, *options), expected)
+    _, indices = L.max_pool2d(x, *arguments(case), return_indices=True)
+    assert_close(L.max_unpool2d(y, indices, *options), expected)
+
+
+def test_unpooling_adds_where_torch_drops():
+    x = torch.zeros(1, 1, 5, 5)
+    x[0, 0, 2, 2] = 1
+    y, indices = L.max_pool2d(x, 3, 2, return_indices=True)
+    ones = torch.ones_like(y)
+    assert L.max_unpool2d(ones, indices, 3, 2)[0, 0, 2, 2] == 4
+    assert F.max_unpool2d(ones, indices, 3, 2)[0, 0, 2, 2] == 1
+
+
+def test_unpooling_without_overlap_is_torch_s():
+    for shape in ((2, 3, 6, 8), (3, 6, 8)):
+        x = torch.randn(shape)
+        y, indices = F.max_pool2d(x, 2, return_indices=True)
+        assert_close(L.max_unpool2d(y, indices, 2), F.max_unpool2d(y, indices, 2))
+        ours, theirs = layers.MaxUnpool2d(2), torch.nn.MaxUnpool2d(2)
+        assert_close(ours(y, indices), theirs(y, indices))
+        size = x.shape[-2:]
+        assert_close(ours(y, indices, size), theirs(y, indices, size))
+
+
+def test_unpooling_derivatives_and_errors():
+    x, y = doubles((2, 2, 6, 6), (2, 2, 3, 3))
+    _, switches = L.max_pool2d_with_switches(x, 2)
+    _, indices = L.max_pool2d(x, 2, return_indices=True)
+    for places in (switches, indices):
+
+        def f(y, places=places):
+            return L.max_unpool2d(y, places, 2)
+
+        assert gradcheck(f, y, check_forward_ad=True)
+        assert gradgradcheck(f, y)
+    with pytest.raises(RuntimeError, match="shaped like"):
+        L.max_unpool2d(y, indices[:1], 2)
+    with pytest.raises(RuntimeError, match="6 x 6 pixels"):
+        L.max_unpool2d(y, indices + 36, 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("p", [1, 2, 3, 2.5])
+@table([case for case in UNDILATED if case.padding == (0, 0) and not case.ceil_mode])
+def test_lp_pool_of_positive_numbers_is_torch_s(case, p, layout):
+    x = torch.rand(case.image, dtype=torch.float64).requires_grad_()
+    ours, theirs = (f(layout(x), p, case.kernel, case.stride) for f in (L.lp_pool2d, F.lp_pool2d))
+    assert_close(ours, theirs)
+    grad = torch.randn_like(theirs)
+    assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_lp_pool_is_a_norm_where_torch_gives_nan(p):
+    x = torch.tensor([[0.0, 0, -3, 4], [0, 0, 0, 0]]).view(1, 1, 2, 4).requires_grad_()
+    y = L.lp_pool2d(x, p, 2)
+    assert_close(y.flatten(), torch.tensor([0, (3.0**p + 4.0**p) ** (1 / p)]))
+    y.sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert (x.grad[..., :2] == 0).all()
+    assert x.grad[0, 0, 0, 2] < 0 < x.grad[0, 0, 0, 3]
+
+
+def test_lp_pool_derivatives_and_errors():
+    (x,) = doubles((2, 2, 4, 4))
+    for p in (2, 3):
+
+        def f(x, p=p):
+            return L.lp_pool2d(x, p, 3, 1)
+
+        assert gradcheck(f, x, check_forward_ad=True, check_batched_grad=True)
+        assert gradgradcheck(f, x)
+    with pytest.raises(ValueError, match="at least 1"):
+        L.lp_pool2d(x, 0.5, 2)
+
+
+@pytest.mark.parametrize("size", [1, (1, 1), (3, 2), (None, 4), (7, 9), 6])
+@pytest.mark.parametrize("layout", [contiguous, channels_last, strided])
+def test_adaptive_average_equals_torch(size, layout):
+    (x,) = doubles((2, 3, 7, 9))
+    ours, theirs = (f(layout(x), size) for f in (L.adaptive_avg_pool2d, F.adaptive_avg_pool2d))
+    assert_close(ours, theirs)
+    grad = torch.randn_like(theirs)
+    assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
+    assert gradcheck(lambda x: L.adaptive_avg_pool2d(x, size), x, fast_mode=True)
+    with pytest.raises(RuntimeError, match="at least 1 x 1"):
+        L.adaptive_avg_pool2d(x, 0)
+    with pytest.raises(RuntimeError, match="needs images"):
+        L.adaptive_avg_pool2d(x[0, 0], 1)

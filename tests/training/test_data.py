@@ -19,7 +19,7 @@ DIGITS = recipe("lenet", "digits")
 
 
 def everything(options, split):
-    dataset, _ = data.load(options, split)
+    (dataset,), _ = data.load(options, split)
     return next(iter(data.loader(dataset, 10_000)))
 
 
@@ -28,7 +28,7 @@ def test_digits_parts_are_disjoint_and_complete():
     sizes = {split: len(targets) for split, (_, targets) in parts.items()}
     assert sizes == {"train": 1293, "val": 144, "test": 360}
     images = torch.cat([images for images, _ in parts.values()]).flatten(1)
-    assert len(images.unique(dim=0)) == len(torch.unique(images, dim=0)) >= 1795  # near-duplicates
+    assert len(images.unique(dim=0)) == len(images) == 1797  # none is in two parts
     assert parts["train"][0].shape[1:] == (1, 32, 32)
     assert parts["train"][0].dtype == torch.uint8
 
@@ -82,11 +82,29 @@ def test_downloads_where_there_is_a_connection(monkeypatch, tmp_path):
 
     monkeypatch.setitem(data.TORCHVISION, "mnist", (dataset, "MNIST/raw"))
     options = dataclasses.replace(recipe("lenet", "mnist"), data_root=tmp_path, val_fraction=0.25)
-    assert len(data.load(options, "val")[0]) == 10
+    (dataset,), _ = data.load(options, "val")
+    assert len(dataset) == 10
     assert calls == [False, True]
 
 
-def test_too_few_images_to_split(monkeypatch):
+def test_damaged_files_are_called_damaged(monkeypatch, tmp_path):
+    def dataset(root, train, download=False):
+        raise ValueError("truncated")
+
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    monkeypatch.setitem(data.TORCHVISION, "mnist", (dataset, "MNIST/raw"))
+    options = dataclasses.replace(recipe("lenet", "mnist"), data_root=tmp_path)
+    with pytest.raises(UserError, match="mnist is damaged in"):
+        data.load(options, "train")
+
+
+def test_channels_must_be_those_of_the_mean():
+    options = dataclasses.replace(DIGITS, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(UserError, match=r"images of 1 channel\(s\), but --mean has 3"):
+        data.load(options, "train")
+
+
+def test_too_few_images_to_split():
     options = dataclasses.replace(DIGITS, val_fraction=0.001)
     with pytest.raises(UserError, match="cannot be split"):
         data.load(options, "train")
@@ -112,13 +130,37 @@ def test_image_folder(folder, workers):
     )
     sizes = {}
     for split in ("train", "val", "test"):
-        dataset, classes = data.load(options, split)
+        (dataset,), classes = data.load(options, split)
         images, targets = next(iter(data.loader(dataset, 100, workers=workers)))
         assert images.shape[1:] == (3, 32, 32)
         assert images.dtype == torch.uint8
         sizes[split] = len(targets)
     assert classes == ["cat", "dog"]
     assert sizes == {"train": 16, "val": 4, "test": 8}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_named(folder, workers):
+    damaged = folder / "train" / "cat" / "0.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    options = dataclasses.replace(
+        recipe("lenet", "imagefolder"), data_root=folder, image_size=32, val_fraction=0.2
+    )
+    with pytest.raises(UserError, match=r"cat/0\.png cannot be read"):
+        read_all(options, workers)
+
+
+def read_all(options, workers):
+    for part in ("train", "val"):
+        (dataset,), _ = data.load(options, part)
+        list(data.loader(dataset, 4, workers=workers))
+
+
+def test_folders_of_different_classes_are_refused(folder):
+    (folder / "val" / "dog").rename(folder / "val" / "wolf")
+    options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=folder, image_size=32)
+    with pytest.raises(UserError, match="dog, wolf is in one of them only"):
+        data.load(options, "train")
 
 
 def test_no_image_folder(tmp_path):
@@ -179,7 +221,7 @@ def test_crop_flip_shifts_by_at_most_an_eighth_and_mirrors_half():
 
 def test_catalog_figures_are_the_data_s():
     images = everything(DIGITS, "train")[0].float() / 255
-    eight = data._digits(8, train=True).images.float() / 255
+    eight = data._digits(8, training=True).images.float() / 255
     assert eight.mean().item() == pytest.approx(DIGITS.mean[0], abs=0.01)
     assert eight.std().item() == pytest.approx(DIGITS.std[0], abs=0.01)
     assert images.mean().item() == pytest.approx(eight.mean().item(), abs=0.02)

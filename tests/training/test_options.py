@@ -61,12 +61,16 @@ def test_the_command_line_overrides_the_recipe():
         ("--epochs 0", "--epochs must be at least 1"),
         ("--batch-size -3", "--batch-size must be at least 1"),
         ("--lr 0", "--lr must be positive"),
-        ("--lr nan", "--lr must be positive"),
+        ("--lr nan", "--lr must be finite"),
         ("--momentum 1", "--momentum must be in"),
         ("--val-fraction 1", "--val-fraction must be between"),
         ("--weight-decay -1", "must not be negative"),
         ("--std 0", "positive ones"),
         ("--mean 0.1 0.2", "one number per channel"),
+        ("--mean --std", "one number per channel"),
+        ("--warmup-epochs inf", "must be finite"),
+        ("--std nan", "must be finite"),
+        ("--seed -1", "--seed must be between 0"),
         ("--resume nowhere", "nowhere is no run"),
     ],
 )
@@ -86,6 +90,11 @@ def test_a_resumed_run_keeps_its_options(tmp_path):
         parse(["--resume", str(tmp_path)], "")
     (tmp_path / "config.yaml").write_text("colour: red")
     with pytest.raises(UserError, match="colour is not known"):
+        parse(["--resume", str(tmp_path)], "")
+    (tmp_path / "config.yaml").write_text("lr: 5e-2")  # a word, to YAML
+    assert parse(["--resume", str(tmp_path)], "").lr == 0.05
+    (tmp_path / "config.yaml").write_text("lr: fast")
+    with pytest.raises(UserError, match="lr must be float, got 'fast'"):
         parse(["--resume", str(tmp_path)], "")
 
 

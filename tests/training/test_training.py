@@ -1,5 +1,6 @@
 """The loop and what surrounds it: equal curves, schedules, checkpoints, resuming."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -15,7 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from training import checkpoint, data, fit
 from training.errors import UserError
+from training.figures import confusion
 from training.judge import judge
+from training.learner import new_learner, seed_everything
 from training.recipes import RECIPES, recipe
 from training.schedule import scheduler
 
@@ -37,9 +40,9 @@ def quick(tmp_path):
 
 def losses(options, steps):
     """The training losses of the first steps, from the options' seed."""
-    fit.seed_everything(options.seed)
-    dataset, classes = data.load(options, "train")
-    learner = fit.new_learner(options, len(classes), steps, torch.device("cpu"))
+    seed_everything(options.seed)
+    (dataset,), classes = data.load(options, "train")
+    learner = new_learner(options, len(classes), steps, torch.device("cpu"))
     found = []
     while len(found) < steps:
         for images, targets in data.loader(dataset, options.batch_size, shuffle=True):
@@ -63,12 +66,14 @@ def test_both_layer_sets_draw_the_same_curve(model):
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def rates(**options):
+def rates(steps=10, **options):
+    """The learning rate at every step, as a part of the highest; `steps` in an epoch."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
-    schedule = scheduler(optimizer, dataclasses.replace(recipe("lenet", "digits"), **options), 10)
+    options = dataclasses.replace(recipe("lenet", "digits"), **options)
+    schedule = scheduler(optimizer, options, steps)
     found = []
-    for _ in range(options["epochs"] * 10):
+    for _ in range(options.epochs * steps):
         found.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
@@ -97,7 +102,7 @@ def test_one_cycle_is_torch_s():
         expected.append(theirs.get_last_lr()[0])
         optimizer.step()
         theirs.step()
-    ours = rates(schedule="one-cycle", epochs=100)
+    ours = rates(schedule="one-cycle", epochs=100, warmup_epochs=0)
     assert ours == pytest.approx(expected, abs=4e-3)
 
 
@@ -131,6 +136,7 @@ def test_fit_writes_what_it_says(quick, capsys):
     assert shared <= set(train.Tags()["scalars"]) & set(val.Tags()["scalars"])
     assert {
         "step/loss",
+        "step/accuracy",
         "step/learning_rate",
         "step/gradient_norm",
         "step/images_per_second",
@@ -153,17 +159,21 @@ def test_judge_agrees_with_fit_on_either_layer_set(quick):
         assert verdict["top1"] <= verdict["top5"] <= 1
         assert sum(row["support"] for row in verdict["classes"].values()) == 360
         assert Path(verdict["confusion_png"]).stat().st_size > 1000
+    curve = [e.step for e in events(folder / "val").Scalars("epoch/accuracy")]
     validation = judge(folder, split="val")
     assert validation["top1"] == pytest.approx(metrics["best_val_accuracy"])
+    assert [e.step for e in events(folder / "val").Scalars("epoch/accuracy")] == curve
+    with pytest.raises(UserError, match="--batch-size must be at least 1"):
+        judge(folder, batch_size=0)
 
 
 def test_another_number_of_classes_is_refused(quick, monkeypatch):
     fit.fit(dataclasses.replace(quick, epochs=1))
     original = data.load
 
-    def fewer(options, split):
-        dataset, classes = original(options, split)
-        return dataset, classes[:7]
+    def fewer(options, *parts):
+        datasets, classes = original(options, *parts)
+        return datasets, classes[:7]
 
     monkeypatch.setattr(data, "load", fewer)
     with pytest.raises(UserError, match="tells 10 classes apart, but digits has 7"):
@@ -172,9 +182,24 @@ def test_another_number_of_classes_is_refused(quick, monkeypatch):
 
 def test_a_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(quick):
     options = dataclasses.replace(quick, lr=1e12, warmup_epochs=0, schedule="step", milestones=())
-    with pytest.raises(UserError, match=r"learning rate 1e\+12.*try --lr 1e\+11"):
+    with pytest.raises(UserError, match=r"--lr 1e\+12: start a new run with --lr 1e\+11"):
         fit.fit(options)
     assert not (quick.logdir / "lenet-digits" / "last.pt").exists()  # there never was a good one
+
+
+def test_a_loss_that_is_finite_in_training_alone_is_not_saved(quick, monkeypatch):
+    """The training loss is measured before the update that may ruin the network."""
+    fit.fit(dataclasses.replace(quick, epochs=1, name="run"))
+    good = (quick.logdir / "run" / "last.pt").read_bytes()
+    original = fit.evaluate
+
+    def ruined(learner, batches, label):
+        return dataclasses.replace(original(learner, batches, label), loss=math.nan)
+
+    monkeypatch.setattr(fit, "evaluate", ruined)
+    with pytest.raises(UserError, match=r"last\.pt keeps the last good epoch"):
+        fit.fit(dataclasses.replace(quick, epochs=2, resume=quick.logdir / "run"))
+    assert (quick.logdir / "run" / "last.pt").read_bytes() == good
 
 
 def test_an_image_too_small_says_the_smallest(quick):
@@ -198,6 +223,14 @@ def test_checkpoints_that_are_none(tmp_path):
         "empty.pt": b"",
         "text.pt": b"hello",
     }
+    content = good.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40):  # a byte overwritten here and there: readable, or a sentence
+        at = int(torch.randint(len(content), (), generator=generator))
+        good.write_bytes(content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :])
+        with contextlib.suppress(UserError):
+            checkpoint.load(good)
+    good.write_bytes(content)
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="not a readable checkpoint"):
@@ -249,15 +282,87 @@ def test_random_state_comes_back():
     assert drawn[2] == again[2]
 
 
+def test_a_finished_run_is_not_trained_or_tested_again(quick):
+    fit.fit(quick)
+    folder = quick.logdir / "lenet-digits"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    for epochs in (1, 2):
+        with pytest.raises(UserError, match="has trained 2 epochs already"):
+            fit.fit(dataclasses.replace(quick, resume=folder, epochs=epochs))
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_more_epochs_continue_on_the_new_schedule(quick):
+    """Half a cosine over two epochs ends at zero; over four it is then half way."""
+    fit.fit(quick)
+    folder = quick.logdir / "lenet-digits"
+    fit.fit(dataclasses.replace(quick, resume=folder / "last.pt", epochs=4))
+    curve = events(folder / "train").Scalars("step/learning_rate")
+    expected = rates(21, epochs=4)  # 1293 images in batches of 64
+    late = [event for event in curve if event.step > 2 * 21]
+    assert len(late) > 10
+    for event in late:
+        assert event.value == pytest.approx(expected[event.step - 1] * quick.lr, rel=1e-5)
+    assert len({event.step for event in curve}) == len(curve)
+
+
+def test_a_run_cut_before_its_first_checkpoint_starts_again(quick):
+    fit.fit(dataclasses.replace(quick, name="whole"))
+    fit.fit(dataclasses.replace(quick, name="cut", epochs=1))
+    for name in ("last.pt", "best.pt", "metrics.json"):
+        (quick.logdir / "cut" / name).unlink()
+    fit.fit(dataclasses.replace(quick, resume=quick.logdir / "cut"))
+    whole, again = (
+        checkpoint.load(quick.logdir / name / "last.pt")[1]["model"] for name in ("whole", "cut")
+    )
+    for key, value in whole.items():
+        assert torch.equal(value, again[key])
+
+
+def test_a_crash_between_the_two_checkpoints_repeats_an_epoch(quick, monkeypatch):
+    fit.fit(dataclasses.replace(quick, name="whole"))
+    original, saved = checkpoint.save, []
+
+    def crash(path, *arguments, **state):
+        if path.name == "last.pt":
+            raise KeyboardInterrupt
+        saved.append(path.name)
+        original(path, *arguments, **state)
+
+    monkeypatch.setattr(checkpoint, "save", crash)
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(dataclasses.replace(quick, name="cut"))
+    monkeypatch.undo()
+    assert saved == ["best.pt"]
+    fit.fit(dataclasses.replace(quick, resume=quick.logdir / "cut"))
+    states = [checkpoint.load(quick.logdir / name / "last.pt")[1] for name in ("whole", "cut")]
+    assert states[0]["metrics"] == states[1]["metrics"]
+
+
+def test_a_checkpoint_of_another_run_is_refused(quick):
+    fit.fit(dataclasses.replace(quick, name="a", epochs=1))
+    fit.fit(dataclasses.replace(quick, name="b", epochs=1, lr=0.125))
+    (quick.logdir / "b" / "last.pt").replace(quick.logdir / "a" / "last.pt")
+    with pytest.raises(UserError, match=r"trained with --lr 0\.125, but .* another run"):
+        fit.fit(dataclasses.replace(quick, resume=quick.logdir / "a", epochs=3))
+
+
+def test_a_picture_of_many_classes_stays_small():
+    targets = torch.arange(300)
+    figure = confusion(targets, targets, [str(i) for i in range(300)])
+    assert max(figure.get_size_inches()) <= 14
+
+
 def events(folder):
     accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     accumulator.Reload()
     return accumulator
 
 
-def test_killed_and_resumed_is_bit_identical(tmp_path):
+@pytest.mark.parametrize("model", RECIPES)
+def test_killed_and_resumed_is_bit_identical(tmp_path, model):
     """SIGKILL in the middle of the second epoch, resume, finish: as if nothing had happened."""
-    arguments = ["--model", "lenet", "--epochs", "3", "--batch-size", "4", "--log-every", "5"]
+    arguments = ["--model", model, "--epochs", "3", "--batch-size", "4", "--log-every", "5"]
 
     def start(*more):
         command = [sys.executable, "train.py", "--logdir", str(tmp_path), *more]
@@ -273,10 +378,15 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.3)  # into the second epoch
+    done = checkpoint.load(last)[1]["step"]
+    steps = []
+    while not (steps and steps[-1] > done) and time.monotonic() < deadline:
+        time.sleep(0.02)  # until it has logged steps of the next epoch
+        steps = [e.step for e in events(tmp_path / "killed" / "train").Scalars("step/loss")]
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert checkpoint.load(last)[1]["epoch"] == 1
+    assert steps[-1] > done
+    assert 1 <= checkpoint.load(last)[1]["epoch"] < 3
     resumed = start("--resume", str(tmp_path / "killed"))
     assert resumed.wait() == 0, resumed.stdout.read()
 

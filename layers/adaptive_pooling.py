@@ -1,0 +1,55 @@
+"""Average pooling to a given size, global pooling among it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
+    """The mean of windows that cover the image evenly, as many as asked.
+
+        y[n,c,i,j] = mean of x[n,c,r,q] over floor(i H/H_out) <= r < ceil((i+1) H/H_out),
+                                        floor(j W/W_out) <= q < ceil((j+1) W/W_out)
+
+    Taken along one axis after the other.
+
+    Args:
+        input: images, (N, C, H, W) or (C, H, W), any float dtype.
+        output_size: (H_out, W_out), or one number for both; None keeps a size; 1 is global
+            average pooling.
+    Returns:
+        (N, C, H_out, W_out).
+    Raises:
+        RuntimeError: a size below 1, or an input that is no image.
+    Derivatives: all orders, forward mode, vmap.
+    Source: torch.nn.functional.adaptive_avg_pool2d; global: Szegedy et al. 2014, section 5.
+    """
+    if input.dim() not in (3, 4):
+        raise RuntimeError(
+            f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(input.shape)}"
+        )
+    sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    height, width = (
+        length if size is None else size
+        for size, length in zip(sizes, input.shape[-2:], strict=True)
+    )
+    if min(height, width) < 1:
+        raise RuntimeError(f"output_size must be at least 1 x 1, got {height} x {width}")
+    return _means(_means(input, -2, height), -1, width)
+
+
+def _means(x: Tensor, axis: int, outputs: int) -> Tensor:
+    """The mean of every window along one axis."""
+    length = x.shape[axis]
+    windows = ((i * length // outputs, -(-(i + 1) * length // outputs)) for i in range(outputs))
+    return torch.stack([x.narrow(axis, a, b - a).mean(axis) for a, b in windows], axis)
+
+
+class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
+    """torch.nn.AdaptiveAvgPool2d computed by our `adaptive_avg_pool2d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return adaptive_avg_pool2d(input, self.output_size or (None, None))

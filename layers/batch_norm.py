@@ -1,0 +1,173 @@
+"""Batch normalisation (Ioffe & Szegedy 2015), its derivative written by hand.
+
+Per channel, over the M = N*H*W values of a batch, mean m and variance v (divided by M):
+
+    h  = (x - m) / sqrt(v + eps)          y = gamma h + beta
+    dgamma = sum dy h        dbeta = sum dy
+    dx = gamma / sqrt(v + eps) * (dy - dbeta / M - h dgamma / M)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .function import Function
+
+
+class BatchNorm(Function):
+    """(y, m, v) from the batch's own statistics; m and v are for the running averages."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, ...]:
+        v, m = torch.var_mean(x, _rest(x), correction=0)
+        slope = gamma * (v + eps).rsqrt()
+        y = torch.addcmul(_along(beta - m * slope, x), x, _along(slope, x))
+        return y, m, v
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        x, gamma, _, ctx.eps = inputs
+        _, m, v = output
+        ctx.mark_non_differentiable(m, v)
+        ctx.save_for_backward(x, gamma, m, v)
+        ctx.save_for_forward(x, gamma, m, v)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple:
+        x, gamma, m, v = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for the next derivative, m and v depend on x
+            v, m = torch.var_mean(x, _rest(x), correction=0)
+        root = (v + ctx.eps).rsqrt()
+        dbeta = dy.sum(_rest(x))
+        dgamma = ((dy * x).sum(_rest(x)) - m * dbeta) * root  # sum dy h
+        if not ctx.needs_input_grad[0]:
+            return None, dgamma, dbeta, None
+        # dx = slope dy - constant - x * tilt, the same three terms with h written out
+        count = x.numel() / x.shape[1]
+        slope, tilt = gamma * root, gamma * root * root * dgamma / count
+        constant = slope * dbeta / count - tilt * m
+        dx = dy * _along(slope, x) - torch.addcmul(_along(constant, x), x, _along(tilt, x))
+        return dx, dgamma, dbeta, None
+
+    @staticmethod
+    def jvp(
+        ctx: Any, x_t: Tensor | None, gamma_t: Tensor | None, beta_t: Tensor | None, _: None
+    ) -> tuple:
+        x, gamma, m, v = ctx.saved_tensors
+        root = (v + ctx.eps).rsqrt()
+        h = (x - _along(m, x)) * _along(root, x)
+        y_t = torch.zeros_like(x)
+        if x_t is not None:
+            mean_t, shared = x_t.mean(_rest(x)), (h * x_t).mean(_rest(x))
+            h_t = (x_t - _along(mean_t, x) - h * _along(shared, x)) * _along(root, x)
+            y_t = y_t + h_t * _along(gamma, x)
+        if gamma_t is not None:
+            y_t = y_t + h * _along(gamma_t, x)
+        if beta_t is not None:
+            y_t = y_t + _along(beta_t, x)
+        return y_t, None, None
+
+
+def _rest(x: Tensor) -> list[int]:
+    """Every dimension but the channels."""
+    return [0, *range(2, x.dim())]
+
+
+def _along(per_channel: Tensor, x: Tensor) -> Tensor:
+    """(C) shaped to meet (N, C, ...)."""
+    return per_channel.view(-1, *[1] * (x.dim() - 2))
+
+
+@torch.compiler.allow_in_graph
+def _batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, ...]:
+    return BatchNorm.apply(x, gamma, beta, eps)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Every channel shifted and scaled to mean 0 and variance 1, then to `bias` and `weight`.
+
+    Args:
+        input: (N, C, ...), any float dtype.
+        running_mean, running_var: (C) averages over batches; in training they are updated in
+            place, running += momentum * (batch's - running), the variance divided by M - 1.
+        weight, bias: (C) gamma and beta, or None for 1 and 0.
+        training: normalise by the batch's statistics; else by the running ones.
+        momentum: weight of the newest batch.
+        eps: added to the variance.
+    Returns:
+        (N, C, ...).
+    Raises:
+        ValueError: training on a single value per channel.
+        RuntimeError: not training and no running statistics, or sizes other than C.
+    Derivatives: all orders, forward mode, vmap.
+    Source: Ioffe & Szegedy 2015, algorithms 1 and 2; torch's conventions for the running ones.
+    """
+    if input.dim() < 2:
+        raise RuntimeError(f"batch_norm needs (N, C, ...) activations, got {tuple(input.shape)}")
+    channels = input.shape[1]
+    for name, values in (
+        ("running_mean", running_mean), ("running_var", running_var), ("weight", weight),
+        ("bias", bias),
+    ):  # fmt: skip
+        if values is not None and values.shape != (channels,):
+            raise RuntimeError(f"{name} must have {channels} numbers, got {tuple(values.shape)}")
+    statistics = torch.float32 if input.dtype in (torch.float16, torch.bfloat16) else input.dtype
+    gamma = input.new_ones(channels, dtype=statistics) if weight is None else weight.to(statistics)
+    beta = input.new_zeros(channels, dtype=statistics) if bias is None else bias.to(statistics)
+    x = input.to(statistics)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("without training, running_mean and running_var are needed")
+        slope = gamma * (running_var + eps).rsqrt()
+        return torch.addcmul(_along(beta - running_mean * slope, x), x, _along(slope, x)).to(
+            input.dtype
+        )
+    count = input.numel() // max(1, channels)
+    if count == 1:
+        raise ValueError(
+            f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"
+        )
+    y, m, v = _batch_norm(x, gamma, beta, eps)
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(m.to(running_mean.dtype), momentum)
+            running_var.lerp_((v * (count / (count - 1))).to(running_var.dtype), momentum)
+    return y.to(input.dtype)
+
+
+class BatchNorm2d(torch.nn.BatchNorm2d):
+    """torch.nn.BatchNorm2d computed by our `batch_norm`: same arguments, parameters, buffers."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        factor = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # a plain average over all batches
+                factor = 1.0 / float(self.num_batches_tracked)
+        batch = self.training or self.running_mean is None
+        track = not self.training or self.track_running_stats
+        return batch_norm(
+            input,
+            self.running_mean if track else None,
+            self.running_var if track else None,
+            self.weight,
+            self.bias,
+            batch,
+            factor,
+            self.eps,
+        )

@@ -1,0 +1,258 @@
+"""The locally connected layer: a convolution whose weights are not shared between positions.
+
+The chapter: "it is common to relax the parameter sharing scheme, and instead simply call the layer
+a locally-connected layer".  The trilinear form of conv.py, with a position p more in the weights:
+
+    T(x, w, g) = sum over n, co, ci, p, k of  g[n,co,p] * w[p,ci,k,co] * x[n,ci, S p + D k - P]
+
+    locally_connected2d(x, w)         leaves g open
+    locally_connected2d_input(w, g)   leaves x open
+    locally_connected2d_weight(x, g)  leaves w open
+
+At every position it is a small product of its own, [N x K] @ [K x C_out], K = C_in/G * K_h * K_w;
+the weights are stored so that those products read them once and in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import local_kernels as kernels
+from .autocast import autocast
+from .function import GroupedBilinear, add_bias
+from .geometry import Geometry, Pair, pair
+from .operator import image_size as size_of
+
+
+class Local(GroupedBilinear):
+    """y = local(x, w):  dx = local_input(w, dy),  dw = local_weight(x, dy)."""
+
+    FILTERS, CHANNELS = 1, (1, 2, 1)
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        return kernels.local(x, weight, geometry.flatten())
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple:
+        (x, weight), (geometry,) = ctx.saved_tensors, ctx.constants
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        dx = LocalInput.apply(weight, dy, geometry, size_of(x)) if needs_x else None
+        dw = LocalWeight.apply(x, dy, geometry) if needs_weight else None
+        return dx, dw, None
+
+
+class LocalInput(GroupedBilinear):
+    """x = local_input(w, g):  dw = local_weight(dx, g),  dg = local(dx, w)."""
+
+    FILTERS, CHANNELS = 0, (2, 1, 1)
+
+    @staticmethod
+    def forward(weight: Tensor, g: Tensor, geometry: Geometry, size: Pair) -> Tensor:
+        return kernels.local_input(weight, g, geometry.flatten(), size)
+
+    @staticmethod
+    def backward(ctx: Any, dx: Tensor) -> tuple:
+        (weight, g), (geometry, _) = ctx.saved_tensors, ctx.constants
+        needs_weight, needs_g, *_ = ctx.needs_input_grad
+        dw = LocalWeight.apply(dx, g, geometry) if needs_weight else None
+        dg = Local.apply(dx, weight, geometry) if needs_g else None
+        return dw, dg, None, None
+
+
+class LocalWeight(GroupedBilinear):
+    """w = local_weight(x, g):  dx = local_input(dw, g),  dg = local(x, dw)."""
+
+    FILTERS, CHANNELS = None, (1, 1, 2)
+
+    @staticmethod
+    def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
+        return kernels.local_weight(x, g, geometry.flatten())
+
+    @staticmethod
+    def backward(ctx: Any, dw: Tensor) -> tuple:
+        (x, g), (geometry,) = ctx.saved_tensors, ctx.constants
+        needs_x, needs_g, _ = ctx.needs_input_grad
+        dx = LocalInput.apply(dw, g, geometry, size_of(x)) if needs_x else None
+        dg = Local.apply(x, dw, geometry) if needs_g else None
+        return dx, dg, None
+
+
+@torch.compiler.allow_in_graph
+def _local(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+    return Local.apply(x, weight, Geometry(*geometry))
+
+
+def locally_connected2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """A convolution with weights and biases of its own at every position.
+
+        y[n,co,p] = b[co,p] + sum over ci, k of  w[p,ci,k,co] * x[n,ci, S p + D k - P]
+
+    Args:
+        input: images, (N, C_in, H, W) or (C_in, H, W), any float dtype.
+        weight: (H_out, W_out, groups, K, C_out/groups), K = C_in/groups * K_h * K_w in the order
+            (K_h, K_w, channel).
+        bias: (C_out, H_out, W_out), or None.
+        kernel_size, stride, padding, dilation: pixels, as in `conv2d`.
+    Returns:
+        (N, C_out, H_out, W_out).
+    Raises:
+        RuntimeError: shapes that do not fit together.
+    Derivatives: all orders, forward mode, vmap.
+    Source: the chapter, "Parameter Sharing"; Taigman et al. 2014, section 3.2, for a network.
+    """
+    if input.dim() == 3:
+        return locally_connected2d(
+            input[None], weight, bias, kernel_size, stride, padding, dilation
+        )[0]
+    input, weight = autocast(input), autocast(weight)
+    geometry = Geometry(
+        pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding"),
+        pair(dilation, "dilation"), weight.shape[2],
+    )  # fmt: skip
+    _check(input, weight, geometry)
+    y = _local(input, weight, *geometry)
+    return y if bias is None else add_bias(y, autocast(bias), y.shape[1:])
+
+
+class LocallyConnected2d(torch.nn.Module):
+    """A layer of `locally_connected2d`; torch.nn has no twin.
+
+    Args:
+        in_channels, out_channels: C_in and C_out.
+        image_size: (H, W) of the input, on which the number of weights depends.
+        kernel_size, stride, padding, dilation, groups, bias: as in `Conv2d`.
+
+    Initialised like torch.nn.Conv2d: uniform in +-1/sqrt(fan-in).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        image_size: int | Sequence[int],
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{in_channels} and {out_channels} channels cannot be shared equally among "
+                f"{groups} groups"
+            )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.image_size = pair(image_size, "image_size")
+        self.geometry = Geometry(
+            pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding"),
+            pair(dilation, "dilation"), groups,
+        )  # fmt: skip
+        height, width = self.geometry.output_size(self.image_size)
+        fan_in = in_channels // groups * math.prod(self.geometry.kernel_size)
+        self.weight = torch.nn.Parameter(
+            torch.empty(height, width, groups, fan_in, out_channels // groups)
+        )
+        if bias:
+            self.bias = torch.nn.Parameter(torch.empty(out_channels, height, width))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for parameter in self.parameters():
+            bound = 1 / math.sqrt(self.weight.shape[3])
+            torch.nn.init.uniform_(parameter, -bound, bound)
+
+    @classmethod
+    def from_conv(
+        cls, conv: torch.nn.Conv2d, image_size: int | Sequence[int]
+    ) -> LocallyConnected2d:
+        """The layer that computes what `conv` does, its filters repeated at every position."""
+        if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+            raise ValueError("from_conv needs a convolution with zero padding given in pixels")
+        layer = cls(
+            conv.in_channels, conv.out_channels, image_size, pair(conv.kernel_size, "kernel_size"),
+            pair(conv.stride, "stride"), pair(conv.padding, "padding"),
+            pair(conv.dilation, "dilation"), conv.groups, conv.bias is not None,
+        ).to(conv.weight)  # fmt: skip
+        with torch.no_grad():
+            filters = conv.weight.permute(0, 2, 3, 1).reshape(
+                conv.groups, -1, layer.weight.shape[3]
+            )
+            layer.weight.copy_(filters.mT.expand_as(layer.weight))
+            if conv.bias is not None:
+                layer.bias.copy_(conv.bias[:, None, None].expand_as(layer.bias))
+        return layer
+
+    def to_jax(self) -> Tensor:
+        """The weights as jax.lax.conv_general_dilated_local takes them, for one group.
+
+        (H_out, W_out, C_in*K_h*K_w, C_out); there the channel comes first in a window, here last.
+        """
+        self._one_group()
+        windows = self.weight.detach()[:, :, 0].unflatten(2, (*self.geometry.kernel_size, -1))
+        return windows.permute(0, 1, 4, 2, 3, 5).flatten(2, 4)
+
+    def load_jax(self, kernel: Tensor) -> None:
+        """The inverse of `to_jax`."""
+        self._one_group()
+        height, width, _, size, channels = self.weight.shape
+        if kernel.shape != (height, width, size, channels):
+            raise ValueError(
+                f"the kernel must be {(height, width, size, channels)}, got {tuple(kernel.shape)}"
+            )
+        windows = kernel.unflatten(2, (self.in_channels, *self.geometry.kernel_size))
+        with torch.no_grad():
+            self.weight[:, :, 0] = windows.permute(0, 1, 3, 4, 2, 5).flatten(2, 4)
+
+    def _one_group(self) -> None:
+        if self.geometry.groups != 1:
+            raise ValueError("JAX's layout holds one group; this layer has more")
+
+    def forward(self, input: Tensor) -> Tensor:
+        return locally_connected2d(input, self.weight, self.bias, *self.geometry[:4])
+
+    def extra_repr(self) -> str:
+        kernel_size, stride, padding, dilation, groups = self.geometry
+        return (
+            f"{self.in_channels}, {self.out_channels}, image_size={self.image_size}, "
+            f"kernel_size={kernel_size}, stride={stride}, padding={padding}, "
+            f"dilation={dilation}, groups={groups}, bias={self.bias is not None}"
+        )
+
+
+def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
+    if x.dim() != 4 or weight.dim() != 5:
+        raise RuntimeError(
+            "locally_connected2d needs images (N, C, H, W) or (C, H, W) and weights (H_out, W_out, "
+            f"groups, K, C_out/groups), got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    needed = x.shape[1] * math.prod(geometry.kernel_size)
+    if needed != weight.shape[3] * geometry.groups:
+        raise RuntimeError(
+            f"weights {tuple(weight.shape)} read {weight.shape[3] * geometry.groups} numbers per "
+            f"window, but a window of images {tuple(x.shape)} has {needed}"
+        )
+    if geometry.output_size(x.shape[2:]) != tuple(weight.shape[:2]):
+        raise RuntimeError(
+            f"weights for {tuple(weight.shape[:2])} positions, but images {tuple(x.shape)} have "
+            f"{geometry.output_size(x.shape[2:])}: the layer was built for another image size"
+        )
+    if x.dtype != weight.dtype:
+        raise RuntimeError(f"images are {x.dtype} but weights {weight.dtype}: use one dtype")

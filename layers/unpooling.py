@@ -1,0 +1,80 @@
+"""Unpooling: values go back to where their maximum was found.
+
+Zeiler & Fergus 2013, section 2.1: the first step of a deconvnet.  Where pooling windows overlap, a
+pixel may have won several of them; here it receives the sum of their values, so that unpooling is
+the exact transpose of pooling.  torch.nn.functional.max_unpool2d keeps one of them and drops the
+rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .geometry import Geometry, Pair, pair
+from .operator import image_size
+from .pooling import put
+
+
+def max_unpool2d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """x[n,c, the pixel that p's index names] += y[n,c,p], zero elsewhere.
+
+    Args:
+        input: pooled values y, (N, C, H_out, W_out) or (C, H_out, W_out).
+        indices: of the same shape: the switches of `max_pool2d_with_switches` (bytes), or torch's
+            int64 indices into the H * W pixels of an image.
+        kernel_size, stride, padding: of the pooling, in pixels.
+        output_size: (H, W) of the image, or its whole shape; by default the smallest that
+            pooling maps to this input, (H_out - 1) S - 2P + K.
+    Returns:
+        (N, C, H, W).
+    Raises:
+        RuntimeError: indices of another shape than the input, or outside the image.
+    Derivatives: all orders, forward mode, vmap.
+    Source: Zeiler & Fergus 2013, section 2.1.  Differs: torch's drops overlapping winners.
+    """
+    if input.dim() == 3:
+        size = None if output_size is None else output_size[-2:]
+        return max_unpool2d(input[None], indices[None], kernel_size, stride, padding, size)[0]
+    if input.shape != indices.shape:
+        raise RuntimeError(
+            f"indices {tuple(indices.shape)} must be shaped like the input {tuple(input.shape)}"
+        )
+    kernel = pair(kernel_size, "kernel_size")
+    geometry = Geometry(
+        kernel, kernel if stride is None else pair(stride, "stride"), pair(padding, "padding")
+    )
+    outputs = image_size(input)
+    size = _smallest(geometry, outputs) if output_size is None else pair(output_size[-2:], "size")
+    if indices.dtype != torch.int64:
+        return put(input, indices, geometry, size, outputs)
+    pixels = size[0] * size[1]
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < pixels:
+        raise RuntimeError(f"indices must lie in an image of {size[0]} x {size[1]} pixels")
+    flat = input.new_zeros(*input.shape[:2], pixels)
+    return flat.scatter_add(2, indices.flatten(2), input.flatten(2)).unflatten(2, size)
+
+
+def _smallest(geometry: Geometry, outputs: Sequence[int]) -> Pair:
+    (kh, kw), (sh, sw), (ph, pw) = geometry[:3]
+    return (outputs[0] - 1) * sh - 2 * ph + kh, (outputs[1] - 1) * sw - 2 * pw + kw
+
+
+class MaxUnpool2d(torch.nn.MaxUnpool2d):
+    """torch.nn.MaxUnpool2d computed by our `max_unpool2d`: overlapping winners add up."""
+
+    def forward(
+        self, input: Tensor, indices: Tensor, output_size: list[int] | None = None
+    ) -> Tensor:
+        return max_unpool2d(
+            input, indices, self.kernel_size, self.stride, self.padding, output_size
+        )

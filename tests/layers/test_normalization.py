@@ -1,0 +1,201 @@
+"""Local response and batch normalisation, and dropout."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+import layers
+import layers.functional as L
+from tests.cases import LAYOUTS, contiguous, doubles
+
+
+def compare(ours, theirs, *inputs):
+    """Values and every gradient."""
+    a, b = ours(*inputs), theirs(*inputs)
+    assert_close(a, b)
+    grad = torch.randn_like(b)
+    for x, y in zip(
+        torch.autograd.grad(a, inputs, grad), torch.autograd.grad(b, inputs, grad), strict=True
+    ):
+        assert_close(x, y)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("beta", [0.75, 0.5])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 11])
+def test_response_norm_equals_torch(size, beta, layout):
+    (x,) = doubles((3, 7, 4, 3))
+    compare(
+        lambda x: L.local_response_norm(layout(x), size, 0.3, beta, 2.0),
+        lambda x: F.local_response_norm(layout(x), size, 0.3, beta, 2.0),
+        x,
+    )
+
+
+def test_response_norm_equals_the_definition():
+    """Krizhevsky et al. 2012, section 3.3: sums over max(0, i - n/2) .. min(N - 1, i + n/2)."""
+    (a,) = doubles((1, 6, 2, 2), requires_grad=False)
+    k, n, alpha, beta = 2.0, 5, 1e-4, 0.75
+    for divided, weight in ((False, alpha), (True, alpha / n)):
+        b = L.local_response_norm(a * 100, n, alpha, beta, k, divide_alpha=divided)
+        for i in range(6):
+            near = range(max(0, i - n // 2), min(5, i + n // 2) + 1)
+            total = sum((100 * a[0, j, 1, 0].item()) ** 2 for j in near)
+            expected = 100 * a[0, i, 1, 0].item() / (k + weight * total) ** beta
+            assert b[0, i, 1, 0].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_paper_read_literally_is_five_times_alpha():
+    x = torch.randn(2, 8, 3, 3)
+    literal = L.local_response_norm(x, 5, 1e-4, 0.75, 2.0, divide_alpha=False)
+    assert_close(literal, F.local_response_norm(x, 5, 5e-4, 0.75, 2.0))
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_response_norm_derivatives(size):
+    (x,) = doubles((2, 6, 2, 2))
+
+    def f(x):
+        return L.local_response_norm(x, size, 0.5, 0.75, 2.0)
+
+    assert gradcheck(f, x, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(f, x)
+
+
+def test_response_norm_keeps_its_input_alone():
+    saved = []
+    x = torch.randn(2, 6, 4, 4, requires_grad=True)
+    hooks = (lambda t: saved.append(t.shape) or t), (lambda t: t)
+    with torch.autograd.graph.saved_tensors_hooks(*hooks):
+        L.local_response_norm(x, 5)
+    assert saved == [x.shape]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 5), (2, 3, 1, 1), (6, 3)], ids=str)
+def test_batch_norm_in_training_equals_torch(shape, layout):
+    layout = layout if len(shape) == 4 else contiguous
+    x, weight, bias = doubles(shape, 3, 3)
+    compare(
+        lambda x, w, b: L.batch_norm(layout(x), None, None, w, b, True),
+        lambda x, w, b: F.batch_norm(layout(x), None, None, w, b, True),
+        x, weight, bias,
+    )  # fmt: skip
+
+
+def test_batch_norm_with_running_statistics_equals_torch():
+    x, weight, bias, mean = doubles((4, 3, 5, 5), 3, 3, 3)
+    mean, var = mean.detach(), torch.rand(3, dtype=torch.float64) + 0.5
+    compare(
+        lambda x, w, b: L.batch_norm(x, mean, var, w, b),
+        lambda x, w, b: F.batch_norm(x, mean, var, w, b),
+        x, weight, bias,
+    )  # fmt: skip
+
+
+def test_batch_norm_derivatives():
+    x, weight, bias = doubles((3, 2, 2, 2), 2, 2)
+
+    def f(x, weight, bias):
+        return L.batch_norm(x, None, None, weight, bias, True)
+
+    assert gradcheck(f, (x, weight, bias), check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(f, (x, weight, bias))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, dict(momentum=None), dict(affine=False), dict(track_running_stats=False)],
+    ids=str,
+)
+def test_batch_norm_module_through_training_and_evaluation(options):
+    ours, theirs = layers.BatchNorm2d(4, **options), torch.nn.BatchNorm2d(4, **options)
+    for _ in range(3):
+        x = torch.randn(5, 4, 3, 3) * 3 + 1
+        assert_close(ours(x), theirs(x))
+    for name, value in theirs.state_dict().items():
+        assert_close(ours.state_dict()[name], value)
+    ours.eval(), theirs.eval()
+    assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_batch_norm_of_half_precision_keeps_its_statistics_in_float32(dtype):
+    ours, theirs = layers.BatchNorm2d(4), torch.nn.BatchNorm2d(4)
+    x = (torch.randn(64, 4, 3, 3) + 10).to(dtype)
+    assert_close(ours(x), theirs(x), rtol=2e-2, atol=2e-2)
+    assert_close(ours.running_var, theirs.running_var, rtol=1e-3, atol=1e-3)
+
+
+def test_batch_norm_errors():
+    x = torch.randn(1, 3, 1, 1)
+    for norm in (L.batch_norm, F.batch_norm):
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            norm(x, None, None, training=True)
+        with pytest.raises(RuntimeError):
+            norm(torch.randn(2, 3, 2, 2), torch.zeros(4), torch.ones(4))
+    with pytest.raises(RuntimeError, match="running_mean must have 3 numbers"):
+        L.batch_norm(torch.randn(2, 3, 2, 2), torch.zeros(4), torch.ones(4))
+    with pytest.raises(RuntimeError, match="are needed"):
+        L.batch_norm(torch.randn(2, 3, 2, 2), None, None)
+    with pytest.raises(ValueError, match="4D"):
+        layers.BatchNorm2d(3)(torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_dropout_draws_torch_s_mask(p):
+    x = torch.randn(50, 40, requires_grad=True)
+    results = []
+    for dropout in (L.dropout, F.dropout):
+        torch.manual_seed(3)
+        y = dropout(x, p)
+        results.append((y, torch.autograd.grad(y.sum(), x)[0]))
+    assert_close(*results)
+    assert L.dropout(x, p, training=False) is x
+
+
+def test_dropout_derivatives_and_errors():
+    (x,) = doubles((4, 5))
+
+    def f(x):
+        torch.manual_seed(0)
+        return L.dropout(x, 0.5)
+
+    assert gradcheck(f, x, check_forward_ad=True)
+    assert gradgradcheck(f, x)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        L.dropout(x, 1.5)
+    with pytest.raises(ValueError, match="inplace"):
+        L.dropout(x, 0.5, inplace=True)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax(name):
+    (x,) = doubles((3, 4, 2))
+    ours, theirs = getattr(L, name), getattr(F, name)
+    for dim in (0, 1, -1):
+        compare(lambda x, d=dim: ours(x, d), lambda x, d=dim: theirs(x, d), x)
+    assert gradcheck(lambda x: ours(x, 1), x, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(lambda x: ours(x, 1), x)
+    huge = torch.tensor([[1e5, -1e5, 1e5]])
+    assert_close(ours(huge, 1), theirs(huge, 1))
+    module = layers.Softmax() if name == "softmax" else layers.LogSoftmax()
+    with pytest.raises(ValueError, match="dim=1"):
+        module(x)
+
+
+def test_scaled_tanh():
+    (x,) = doubles((3, 4))
+    compare(L.scaled_tanh, lambda x: 1.7159 * torch.tanh(2 / 3 * x), x)
+    assert gradcheck(L.scaled_tanh, x, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(L.scaled_tanh, x)
+    assert_close(layers.ScaledTanh()(torch.ones(1)), torch.ones(1), atol=1e-4, rtol=0)
+
+
+def test_response_norm_errors():
+    with pytest.raises(ValueError, match="needs"):
+        L.local_response_norm(torch.randn(2, 3), 3)
+    with pytest.raises(ValueError, match="at least 1"):
+        L.local_response_norm(torch.randn(2, 3, 4), 0)

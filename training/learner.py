@@ -1,0 +1,104 @@
+"""The network in training, with its loss, optimiser and schedule."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+import models
+
+from .errors import UserError, unknown
+from .options import Options
+from .preprocess import Preprocess
+from .schedule import scheduler
+
+
+@dataclass
+class Learner:
+    """What changes during training, and what it is trained with."""
+
+    model: torch.nn.Module
+    criterion: torch.nn.Module
+    preprocess: Preprocess
+    optimizer: Optimizer
+    scheduler: LambdaLR
+    device: torch.device
+    step: int = 0  # optimiser steps taken since the first epoch
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda, but torch finds no GPU here: use --device cpu or auto")
+    return torch.device(name)
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def new_model(options: Options, num_classes: int) -> torch.nn.Module:
+    """
+    Raises:
+        UserError: no such network, or images too small for it.
+    """
+    if options.model not in models.MODELS:
+        raise unknown("model", options.model, models.MODELS)
+    try:
+        return models.build(
+            options.model,
+            nn=models.LAYER_SETS[options.layers],
+            num_classes=num_classes,
+            in_channels=len(options.mean),
+            image_size=options.image_size,
+        ).to(getattr(torch, options.dtype))
+    except ValueError as error:
+        raise UserError(f"--model {options.model}: {error}; use a larger --image-size") from None
+
+
+def new_learner(options: Options, num_classes: int, steps: int, device: torch.device) -> Learner:
+    """A fresh network with its loss, optimiser and schedule; `steps` in an epoch."""
+    model = new_model(options, num_classes).to(device)
+    criterion = models.criterion(model, models.LAYER_SETS[options.layers], options.label_smoothing)
+    optimizer: Optimizer
+    if options.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
+        )
+    else:
+        optimizer = torch.optim.AdamW(
+            model.parameters(), options.lr, (options.momentum, 0.999),
+            weight_decay=options.weight_decay,
+        )  # fmt: skip
+    return Learner(
+        model,
+        criterion.to(device),
+        Preprocess(options).to(device),
+        optimizer,
+        scheduler(optimizer, options, steps),
+        device,
+    )
+
+
+def resume(learner: Learner, state: dict[str, Any]) -> None:
+    """Put a learner where the checkpoint's was."""
+    learner.model.load_state_dict(state["model"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.scheduler.load_state_dict(state["scheduler"])
+    learner.step = state["step"]
+    # The rate of the next step is this schedule's, which more or fewer epochs have changed.
+    schedule = learner.scheduler
+    for group, base, factor in zip(
+        learner.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+    ):
+        group["lr"] = base * factor(learner.step)
+    schedule._last_lr = [group["lr"] for group in learner.optimizer.param_groups]
