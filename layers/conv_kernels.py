@@ -16,17 +16,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .flat_im2col import FlatIm2col
 from .geometry import Geometry
-from .im2col import Columns, col2im, new_volume
+from .im2col import Im2col
 from .operator import operator, wide
 
+LONG_RUN = 32  # numbers side by side from which copying them channels last is fast
 
-def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Columns, Tensor]:
+
+def choose_layout(
+    image_size: Sequence[int], in_channels: int, geometry: Geometry, run: int
+) -> Im2col:
+    """Channels last, unless its runs of `run` numbers are short and a stride of 1 allows better."""
+    flat = geometry.stride == (1, 1) and run <= LONG_RUN and not geometry.is_pointwise
+    height, width = image_size
+    return (FlatIm2col if flat else Im2col)((height, width), in_channels, geometry)
+
+
+def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
     """The layout, and an empty y (N, C_out, H_out, W_out)."""
     shape = Geometry.unflatten(geometry)
     run = x.shape[1] * shape.kernel_size[1]  # im2col copies rows of windows
-    layout = Columns(x.shape[2:], x.shape[1], shape, run)
-    return layout, new_volume(x, (x.shape[0], weight.shape[0], *layout.output_size), layout)
+    layout = choose_layout(x.shape[2:], x.shape[1], shape, run)
+    return layout, layout.new_volume(x, (x.shape[0], weight.shape[0], *layout.output_size))
 
 
 @operator(fake=lambda *inputs: plan_conv2d(*inputs)[1])
@@ -35,18 +47,18 @@ def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     layout, y = plan_conv2d(x, weight, geometry)
     w_row = layout.w_row(weight)
     for images, x_col in layout.filled(x):
-        torch.bmm(layout.repeat(w_row, len(x_col)), x_col, out=layout.matrices(y[images]))
+        layout.product(w_row, x_col, y[images])
     return y
 
 
 def plan_conv2d_input(
     weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
-) -> tuple[Columns, Tensor]:
+) -> tuple[Im2col, Tensor]:
     """The layout, and an empty x (N, C_in, *image_size)."""
     shape = Geometry.unflatten(geometry)
     in_channels = weight.shape[1] * shape.groups
-    layout = Columns(image_size, in_channels, shape, run=in_channels)  # col2im adds pixels
-    return layout, new_volume(g, (g.shape[0], in_channels, *image_size), layout)
+    layout = choose_layout(image_size, in_channels, shape, run=in_channels)  # col2im adds pixels
+    return layout, layout.new_volume(g, (g.shape[0], in_channels, *image_size))
 
 
 @operator(fake=lambda *inputs: plan_conv2d_input(*inputs)[1])
@@ -57,23 +69,23 @@ def conv2d_input(
     layout, x = plan_conv2d_input(weight, g, geometry, image_size)
     w_row = layout.w_row(weight)
     if layout.geometry.is_pointwise:
-        torch.bmm(w_row.mT, layout.matrices(g), out=layout.matrices(x))
+        layout.product(w_row.mT, layout.matrices(g), x)
         return x
-    for images, columns, x_col in layout.chunks(g):
-        torch.bmm(layout.repeat(w_row, len(x_col)).mT, layout.matrices(g[images]), out=x_col)
+    for images, memory in layout.chunks(g):
+        layout.transposed_product(w_row, layout.matrices(g[images]), layout.x_col(memory))
         total = wide(x[images].zero_())
-        col2im(columns, total, layout)
+        layout.col2im(memory, total)
         if total.dtype != x.dtype:
             x[images] = total
     return x
 
 
-def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[Columns, Tensor]:
+def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
     """The layout, and an empty weight (C_out, C_in/G, K_h, K_w)."""
     shape = Geometry.unflatten(geometry)
     run = x.shape[1] * shape.kernel_size[1]  # im2col copies rows of windows
-    layout = Columns(x.shape[2:], x.shape[1], shape, run)
-    return layout, x.new_empty(g.shape[1], layout.channels, *layout.geometry.kernel_size)
+    layout = choose_layout(x.shape[2:], x.shape[1], shape, run)
+    return layout, x.new_empty(g.shape[1], layout.channels, *shape.kernel_size)
 
 
 @operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1])
@@ -82,9 +94,5 @@ def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     layout, weight = plan_conv2d_weight(x, g, geometry)
     w_row = wide(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
     for images, x_col in layout.filled(x):
-        y = layout.matrices(g[images])
-        if len(y) == len(w_row) and w_row.dtype == x.dtype:
-            w_row.baddbmm_(y, x_col.mT)
-        else:  # a product for each image, then their sum
-            w_row.add_(torch.bmm(x_col, y.mT).unflatten(0, (-1, len(w_row))).sum(0).mT)
+        layout.add_product(w_row, layout.matrices(g[images]), x_col)
     return weight.copy_(layout.filters(w_row))

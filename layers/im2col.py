@@ -2,14 +2,13 @@
 Multiplication").
 
 The chapter's product is  W_row [C_out x K] @ X_col [K x pixels],  K = C * K_h * K_w.
-The columns can lie in memory in two orders, and a strided view makes them one code:
-
-    channels last    (G, n, H_out, W_out, K_h, K_w, C)   copied in runs of K_w*C numbers
-    channels first   (n, G, C, K_h, K_w, H_out, W_out)   copied in runs of W_out numbers
 
 Letters: N images in the batch, n of them at a time, G groups, C = C_in/G channels of a group.
 Columns are K_h*K_w times larger than the image, so only as many images are stretched out at a
 time as fit a small workspace; that is also what makes it fast (docs/performance.md).
+
+Here the numbers lie channels last, so that a window row is a run of K_w*C of them in memory.
+An image so thin that those runs are short is laid out as in flat_im2col.py instead.
 """
 
 from __future__ import annotations
@@ -20,137 +19,133 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .geometry import Geometry
+from .geometry import Geometry, Pair
 
 CPU_WORKSPACE = 4 << 20  # bytes: what stays in the cache between the copy and the product
 CUDA_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
-LONG_RUN = 16  # numbers: a thin image, whose runs are shorter, is faster channels first
 
 
 def workspace_bytes(like: Tensor) -> int:
     return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE
 
 
-class Columns:
-    """The matrices of one convolution: their sizes, their order in memory, their workspace."""
+class Im2col:
+    """The matrices of one convolution: their sizes and their order in memory.
 
-    def __init__(
-        self, image_size: Sequence[int], in_channels: int, geometry: Geometry, run: int
-    ) -> None:
-        """For images (N, in_channels, *image_size).
+    Columns are stored as (G, n, H_out, W_out, K_h, K_w, C): X_col is their transpose.
+    """
 
-        Args:
-            run: how many numbers lie side by side when columns are copied channels last.
-        """
+    memory_format = torch.channels_last
+
+    def __init__(self, image_size: Pair, in_channels: int, geometry: Geometry) -> None:
+        """For images (N, in_channels, *image_size)."""
         self.geometry = geometry
-        self.image_size = tuple(image_size)
+        self.groups = geometry.groups
+        self.image_size = image_size
         self.output_size = geometry.output_size(image_size)
         self.channels = in_channels // geometry.groups
-        self.channels_last = geometry.is_pointwise or run > LONG_RUN
-        self.memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         self.per_image = prod((in_channels, *geometry.kernel_size, *self.output_size))
 
-    def chunks(self, like: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """A few images at a time: (which images, their columns, the same memory as X_col).
-
-        columns: (n, G, C, K_h, K_w, H_out, W_out), not yet filled.
-        x_col: (batch, K, pixels): channels last, one matrix a group, with the pixels of all n
-            images side by side; channels first, one matrix for each group of each image.
-        """
+    def chunks(self, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """A few images at a time: (which images, memory for their columns)."""
         step = max(1, workspace_bytes(like) // max(1, self.per_image * like.element_size()))
         total = like.shape[0]
-        workspace = like.new_empty(min(step, total) * self.per_image)
+        workspace = self.workspace(like, min(step, total))
         for start in range(0, total, step):
             images = slice(start, min(start + step, total))
-            yield images, *self._views(workspace, images.stop - images.start)
+            yield images, workspace[: (images.stop - start) * self.per_image]
 
-    def _views(self, workspace: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        (kh, kw), (ho, wo) = self.geometry.kernel_size, self.output_size
-        groups, c = self.geometry.groups, self.channels
-        memory = workspace[: n * self.per_image]
-        if self.channels_last:
-            columns = memory.view(groups, n, ho, wo, kh, kw, c).permute(1, 0, 6, 4, 5, 2, 3)
-            return columns, memory.view(groups, n * ho * wo, kh * kw * c).mT
-        columns = memory.view(n, groups, c, kh, kw, ho, wo)
-        return columns, memory.view(n * groups, c * kh * kw, ho * wo)
+    def workspace(self, like: Tensor, n: int) -> Tensor:
+        return like.new_empty(n * self.per_image)
 
     def filled(self, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """A few images at a time: (which images, X_col).  Pointwise, X_col is the image itself."""
         if self.geometry.is_pointwise:
             yield slice(0, x.shape[0]), self.matrices(x)
             return
-        for images, columns, x_col in self.chunks(x):
-            im2col(x[images], columns, self)
-            yield images, x_col
+        for images, memory in self.chunks(x):
+            self.im2col(x[images], memory)
+            yield images, self.x_col(memory)
+
+    def x_col(self, memory: Tensor) -> Tensor:
+        """The columns as matrices (G, K, n * pixels)."""
+        rows = prod(self.geometry.kernel_size) * self.channels
+        return memory.view(self.groups, -1, rows).mT
+
+    def windows(self, memory: Tensor) -> Tensor:
+        """The columns as (n, G, C, K_h, K_w, H_out, W_out)."""
+        n = memory.numel() // self.per_image
+        shape = (self.groups, n, *self.output_size, *self.geometry.kernel_size, self.channels)
+        return memory.view(shape).permute(1, 0, 6, 4, 5, 2, 3)
+
+    def im2col(self, x: Tensor, memory: Tensor) -> None:
+        """Stretch every window out into a column.
+
+            windows[n,g,c,i,j,p,q] = x[n, g*C + c, S p + D i - P, S q + D j - P]
+
+        Args:
+            x: (n, G*C, H, W); zeros are read outside it.
+            memory: overwritten.
+        """
+        windows = self.windows(memory)
+        (sh, sw), (dh, dw) = self.geometry.stride, self.geometry.dilation
+        padded = self.padded(x)
+        by_image, by_channel, by_row, by_pixel = padded.stride()
+        strides = (
+            by_image, self.channels * by_channel, by_channel,
+            dh * by_row, dw * by_pixel, sh * by_row, sw * by_pixel,
+        )  # fmt: skip
+        windows.copy_(padded.as_strided(windows.shape, strides))  # a view until it is copied
+
+    def col2im(self, memory: Tensor, x: Tensor) -> None:
+        """The adjoint of `im2col`: every number is added back to the pixel it was read from.
+
+        x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q]
+        """
+        windows, grouped = self.windows(memory), x.unflatten(1, (self.groups, self.channels))
+        for tap in self.geometry.taps(self.image_size, self.output_size):
+            grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
+
+    def padded(self, x: Tensor) -> Tensor:
+        """x with its zeros around it, in this layout; x itself if it needs neither."""
+        (ph, pw), (n, channels, height, width) = self.geometry.padding, x.shape
+        if not (ph or pw):
+            return x.contiguous(memory_format=self.memory_format)
+        padded = self.new_volume(x, (n, channels, height + 2 * ph, width + 2 * pw)).zero_()
+        padded[:, :, ph : ph + height, pw : pw + width] = x
+        return padded
 
     def matrices(self, volume: Tensor) -> Tensor:
-        """A volume (n, G*C', H', W') as matrices (batch, C', pixels): a view, in our layout."""
-        if self.channels_last:
-            rows = volume.permute(0, 2, 3, 1).flatten(0, 2)
-            return rows.unflatten(1, (self.geometry.groups, -1)).permute(1, 2, 0)
-        return volume.flatten(2).unflatten(1, (self.geometry.groups, -1)).flatten(0, 1)
+        """An output volume (n, G*C', H_out, W_out) as matrices (G, C', n * pixels): a view."""
+        rows = volume.permute(0, 2, 3, 1).flatten(0, 2)
+        return rows.unflatten(1, (self.groups, -1)).permute(1, 2, 0)
 
-    def repeat(self, w_row: Tensor, batch: int) -> Tensor:
-        """W_row (G, C_out/G, K) for every matrix of the batch; if G = 1 nothing is copied."""
-        return w_row.expand(batch // len(w_row), *w_row.shape).flatten(0, 1)
+    def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
+        """volume (n, G*C', H_out, W_out) = W_row @ X_col."""
+        torch.bmm(w_row, x_col, out=self.matrices(volume))
+
+    def transposed_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
+        """X_col = W_row^T @ Y."""
+        torch.bmm(w_row.mT, y, out=x_col)
+
+    def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
+        """W_row += Y @ X_col^T."""
+        if w_row.dtype == y.dtype:
+            w_row.baddbmm_(y, x_col.mT)
+        else:
+            w_row += torch.bmm(y, x_col.mT)
 
     def w_row(self, weight: Tensor) -> Tensor:
         """Filters (C_out, C, K_h, K_w) as W_row (G, C_out/G, K), K in the order of the columns."""
-        if self.channels_last:
-            weight = weight.permute(0, 2, 3, 1)
-        return weight.flatten(1).unflatten(0, (self.geometry.groups, -1))
+        return weight.permute(0, 2, 3, 1).flatten(1).unflatten(0, (self.groups, -1))
 
     def filters(self, w_row: Tensor) -> Tensor:
         """The inverse of `w_row`."""
-        kh, kw = self.geometry.kernel_size
-        if self.channels_last:
-            return w_row.flatten(0, 1).unflatten(1, (kh, kw, -1)).permute(0, 3, 1, 2)
-        return w_row.flatten(0, 1).unflatten(1, (-1, kh, kw))
+        kernel = self.geometry.kernel_size
+        return w_row.flatten(0, 1).unflatten(1, (*kernel, -1)).permute(0, 3, 1, 2)
 
-
-def im2col(image: Tensor, columns: Tensor, layout: Columns) -> None:
-    """Stretch every window out into a column.
-
-        columns[n,g,c,i,j,p,q] = image[n, g*C + c, S p + D i - P, S q + D j - P]
-
-    Args:
-        image: (n, G*C, H, W); zeros are read outside it.
-        columns: (n, G, C, K_h, K_w, H_out, W_out), overwritten.
-    """
-    geometry = layout.geometry
-    (sh, sw), (ph, pw), (dh, dw) = geometry.stride, geometry.padding, geometry.dilation
-    n, channels, height, width = image.shape
-    if ph or pw:
-        size = (n, channels, height + 2 * ph, width + 2 * pw)
-        padded = new_volume(image, size, layout).zero_()
-        padded[:, :, ph : ph + height, pw : pw + width] = image
-    else:
-        padded = image.contiguous(memory_format=layout.memory_format)
-    by_image, by_channel, by_row, by_pixel = padded.stride()
-    windows = padded.as_strided(  # overlapping windows, as a view: nothing is copied yet
-        columns.shape,
-        (by_image, layout.channels * by_channel, by_channel,
-         dh * by_row, dw * by_pixel, sh * by_row, sw * by_pixel),
-    )  # fmt: skip
-    columns.copy_(windows)
-
-
-def col2im(columns: Tensor, image: Tensor, layout: Columns) -> None:
-    """The adjoint of `im2col`: every number is added back to the pixel it was read from.
-
-        image[n, g*C + c, S p + D i - P, S q + D j - P] += columns[n,g,c,i,j,p,q]
-
-    Args:
-        columns: (n, G, C, K_h, K_w, H_out, W_out).
-        image: (n, G*C, H, W), added to.
-    """
-    grouped = image.unflatten(1, (layout.geometry.groups, layout.channels))
-    for tap in layout.geometry.taps(layout.image_size, layout.output_size):
-        grouped[tap.pixels].add_(columns[:, :, :, tap.row, tap.column][tap.outputs])
-
-
-def new_volume(like: Tensor, shape: Sequence[int], layout: Columns) -> Tensor:
-    """An uninitialised volume in the layout's memory format."""
-    return torch.empty(
-        tuple(shape), dtype=like.dtype, device=like.device, memory_format=layout.memory_format
-    )
+    def new_volume(self, like: Tensor, shape: Sequence[int]) -> Tensor:
+        """An uninitialised volume (N, C, H, W) in this layout."""
+        return torch.empty(
+            tuple(shape), dtype=like.dtype, device=like.device, memory_format=self.memory_format
+        )

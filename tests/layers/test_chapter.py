@@ -5,8 +5,9 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
+from layers.flat_im2col import FlatIm2col
 from layers.geometry import Geometry
-from layers.im2col import Columns, col2im, im2col
+from layers.im2col import Im2col
 
 
 def test_numpy_example():
@@ -43,11 +44,10 @@ def test_alexnet_s_columns():
     """227 x 227 x 3, 96 filters 11 x 11 at stride 4: X_col is 363 x 3025."""
     image = torch.randn(1, 3, 227, 227)
     geometry = Geometry((11, 11), (4, 4))
-    layout = Columns((227, 227), 3, geometry, run=33)
-    _, columns, x_col = next(layout.chunks(image))
-    im2col(image, columns, layout)
+    layout = Im2col((227, 227), 3, geometry)
+    _, x_col = next(layout.filled(image))
     assert x_col.shape == (1, 363, 3025)
-    assert columns.numel() == 1_098_075
+    assert x_col.numel() == 1_098_075
     weight = torch.randn(96, 3, 11, 11)
     product = (layout.w_row(weight) @ x_col).view(96, 55, 55)
     assert_close(
@@ -57,14 +57,15 @@ def test_alexnet_s_columns():
 
 def test_im2col_and_col2im_are_adjoint_in_both_layouts():
     """<columns, im2col(x)> = <col2im(columns), x>."""
-    geometry = Geometry((3, 2), (2, 1), (1, 1), (1, 2), groups=2)
-    for run in (1, 1000):
-        layout = Columns((7, 6), 4, geometry, run=run)
-        x = torch.randn(3, 4, 7, 6, dtype=torch.float64)
-        _, columns, _ = next(layout.chunks(x))
-        im2col(x, columns, layout)
-        other, back = torch.randn_like(columns), torch.zeros_like(x)
-        col2im(other, back, layout)
+    geometry = Geometry((3, 2), (1, 1), (1, 1), (1, 2), groups=2)
+    for kind in (Im2col, FlatIm2col):
+        layout = kind((7, 6), 4, geometry)
+        x = layout.new_volume(torch.empty(0, dtype=torch.float64), (3, 4, 7, 6)).normal_()
+        _, memory = next(layout.chunks(x))
+        layout.im2col(x, memory)
+        columns, other = memory.clone(), torch.randn_like(memory)
+        back = torch.zeros_like(x)
+        layout.col2im(other, back)
         assert_close((columns * other).sum(), (back * x).sum())
         weight = torch.randn(4, 2, 3, 2)
         assert torch.equal(layout.filters(layout.w_row(weight)), weight)
