@@ -13,8 +13,9 @@ def autocasting(operand: Tensor) -> bool:
     return on and operand.dtype != torch.float64
 
 
-def autocast(operand: Tensor) -> Tensor:
-    """A product's operand, in autocast's dtype where autocast is on."""
-    if not autocasting(operand):
-        return operand
-    return operand.to(torch.get_autocast_dtype(operand.device.type))
+def autocast(*operands: Tensor | None) -> tuple[Tensor | None, ...]:
+    """A product's operands, in autocast's dtype where autocast is on for the first of them."""
+    if operands[0] is None or not autocasting(operands[0]):
+        return operands
+    dtype = torch.get_autocast_dtype(operands[0].device.type)
+    return tuple(None if t is None else t.to(dtype) for t in operands)

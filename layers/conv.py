@@ -115,12 +115,12 @@ def conv2d(
     """
     if input.dim() == 3:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
-    input, weight = autocast(input), autocast(weight)
+    input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
     _check_dimensions(input, weight)
     input, geometry = _geometry(input, weight, stride, padding, dilation, groups)
     _check(input, weight, geometry)
     y = _convolution(input, weight, *geometry)
-    return y if bias is None else add_bias(y, autocast(bias), (-1, 1, 1))
+    return y if bias is None else add_bias(y, bias, (-1, 1, 1))
 
 
 def conv2d_input(

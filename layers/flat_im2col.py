@@ -78,12 +78,11 @@ class FlatIm2col(Im2col):
         (height, width), (ph, pw) = self.image_size, self.geometry.padding
         size = (len(x), self.groups, self.channels, *self.padded_size)
         padded = x if not (ph or pw) else x.new_zeros(size)
-        flat = padded.view(*size[:3], -1)
-        for i in range(columns.shape[3]):
-            for j in range(columns.shape[4]):
-                start = i * down + j * right
-                run = columns[:, :, :, i, j, : self.length]
-                flat[..., start : start + self.length].add_(run)
+        flat, (kh, kw) = padded.view(*size[:3], -1), self.geometry.kernel_size
+        starts = (i * down + j * right for i in range(kh) for j in range(kw))
+        taps = columns.narrow(5, 0, self.length).flatten(3, 4).unbind(3)
+        for start, tap in zip(starts, taps, strict=True):
+            flat.narrow(3, start, self.length).add_(tap)
         if padded is not x:
             x += padded.flatten(1, 2)[:, :, ph : ph + height, pw : pw + width]
 

@@ -65,6 +65,15 @@ class Geometry(NamedTuple):
         """Whether two windows may share a pixel."""
         return any(span > stride for span, stride in zip(self.span, self.stride, strict=True))
 
+    def tiles(self, image_size: Sequence[int]) -> bool:
+        """Whether the windows cover every pixel exactly once."""
+        return (
+            self.kernel_size == self.stride
+            and self.padding == (0, 0)
+            and self.dilation == (1, 1)
+            and all(size % k == 0 for size, k in zip(image_size, self.kernel_size, strict=True))
+        )
+
     @property
     def is_pointwise(self) -> bool:
         """A 1x1 window that visits every pixel once: the columns are the image itself."""

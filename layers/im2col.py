@@ -21,12 +21,12 @@ from torch import Tensor
 
 from .geometry import Geometry, Pair
 
-CPU_WORKSPACE = 4 << 20  # bytes: what stays in the cache between the copy and the product
+CPU_WORKSPACE = 2 << 20  # bytes per thread: what stays in the cache from copy to product
 CUDA_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
 
 
 def workspace_bytes(like: Tensor) -> int:
-    return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE
+    return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE * torch.get_num_threads()
 
 
 class Im2col:

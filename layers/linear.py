@@ -56,7 +56,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "Fully-connected layer".
     """
-    input, weight = autocast(input), autocast(weight)
+    input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
     if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
         raise RuntimeError(
             f"weights (C_out, C_in) = {tuple(weight.shape)} do not fit inputs (..., C_in) = "
@@ -65,7 +65,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if input.dtype != weight.dtype:
         raise RuntimeError(f"inputs are {input.dtype} but weights {weight.dtype}: use one dtype")
     y = product(input.reshape(-1, input.shape[-1]), weight)
-    y = y if bias is None else add_bias(y, autocast(bias), (-1,))
+    y = y if bias is None else add_bias(y, bias, (-1,))
     return y.reshape(*input.shape[:-1], weight.shape[0])
 
 

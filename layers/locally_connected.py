@@ -118,14 +118,14 @@ def locally_connected2d(
         return locally_connected2d(
             input[None], weight, bias, kernel_size, stride, padding, dilation
         )[0]
-    input, weight = autocast(input), autocast(weight)
+    input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
     geometry = Geometry(
         pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding"),
         pair(dilation, "dilation"), weight.shape[2],
     )  # fmt: skip
     _check(input, weight, geometry)
     y = _local(input, weight, *geometry)
-    return y if bias is None else add_bias(y, autocast(bias), y.shape[1:])
+    return y if bias is None else add_bias(y, bias, y.shape[1:])
 
 
 class LocallyConnected2d(torch.nn.Module):

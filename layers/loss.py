@@ -77,11 +77,11 @@ def one_hot(indices: Tensor, classes: int, ignore_index: int) -> Tensor:
 
     On a CPU a target outside the classes raises IndexError; on a GPU asking would stall it.
     """
-    ignored = indices == ignore_index
-    if not indices.is_cuda and not (((indices >= 0) & (indices < classes)) | ignored).all():
-        raise IndexError(f"targets must be class indices from 0 to {classes - 1}")
     hot = indices.unsqueeze(-1) == torch.arange(classes, device=indices.device)
-    return hot & ~ignored.unsqueeze(-1)
+    kept = indices != ignore_index
+    if not indices.is_cuda and not hot.any(-1).logical_or_(~kept).all():
+        raise IndexError(f"targets must be class indices from 0 to {classes - 1}")
+    return hot.logical_and_(kept.unsqueeze(-1))
 
 
 @torch.library.register_vmap("convnets::one_hot")

@@ -114,7 +114,9 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
     shape = Geometry.unflatten(geometry)
-    x = _like(y, image_size).zero_()
+    x = _like(y, image_size)
+    if not shape.tiles(image_size):
+        x.zero_()
     put_there = Tensor.add_ if shape.overlaps else Tensor.copy_
     for images in _chunks(x):
         image, switch, values = x[images], switches[images], y[images]

@@ -1,0 +1,57 @@
+"""Our layers against torch.nn's, in one run.
+
+python compare.py lenet lenet5
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from training import errors
+
+TOLERANCE = 1e-4  # relative, in float32
+
+
+@dataclass(frozen=True)
+class Options:
+    """Outputs, gradients, twenty training steps, and the time of a step, ours over torch.nn's."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ("lenet", "lenet5")
+    """Networks to compare."""
+    batch_size: int = 128
+    """Images per step."""
+    threads: int = 1
+    """CPU threads for the timing; torch.utils.benchmark's own default is 1."""
+    repetitions: int = 7
+    """Of the timing, ours and torch.nn's in turn."""
+
+
+def main() -> None:
+    options = tyro.cli(Options, args=sys.argv[1:], description=__doc__)
+    from analysis.parity import compare  # imports torch: not before --help has been answered
+    from models import MODELS
+
+    for name in options.models:
+        if name not in MODELS:
+            raise errors.unknown("model", name, MODELS)
+    head = f"{'network':<12}{'logits':>10}{'gradients':>11}{'20 steps':>10}{'ours':>11}{'torch.nn':>11}"
+    print(head + f"{'ratio':>8}{'(lowest to highest)':>22}")
+    worst = 0.0
+    for name in options.models:
+        found = compare(name, options.batch_size, options.threads, options.repetitions)
+        ours, theirs = found.milliseconds
+        print(
+            f"{name:<12}{found.logits:>10.1e}{found.gradients:>11.1e}{found.trajectory:>10.1e}"
+            f"{ours:>8.2f} ms{theirs:>8.2f} ms{found.ratio:>8.3f}"
+            f"{min(found.ratios):>14.3f} to {max(found.ratios):.3f}"
+        )
+        worst = max(worst, found.logits, found.gradients, found.trajectory)
+    if worst > TOLERANCE:
+        print(f"an error of {worst:.1e} exceeds {TOLERANCE:.0e}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    errors.run(main)
