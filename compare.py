@@ -36,8 +36,11 @@ def main() -> None:
     for name in options.models:
         if name not in MODELS:
             raise errors.unknown("model", name, MODELS)
-    head = f"{'network':<12}{'logits':>10}{'gradients':>11}{'20 steps':>10}{'ours':>11}{'torch.nn':>11}"
-    print(head + f"{'ratio':>8}{'(lowest to highest)':>22}")
+    print(
+        f"{'network':<12}{'logits':>10}{'gradients':>11}{'20 steps':>10}"
+        f"{'ours':>11}{'torch.nn':>11}"
+        f"{'ratio':>8}{'(lowest to highest)':>22}"
+    )
     worst = 0.0
     for name in options.models:
         found = compare(name, options.batch_size, options.threads, options.repetitions)

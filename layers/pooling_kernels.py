@@ -80,8 +80,9 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
     taps = geometry.taps(x.shape[2:], y.shape[2:])
     layout = _memory_format(x)
     values = [x[tap.pixels].contiguous(memory_format=layout) for tap in taps]  # read x once
-    y.fill_(-torch.inf)
-    for tap, value in zip(taps, values, strict=True):
+    whole = geometry.padding == (0, 0)  # then the first tap of every window is inside
+    y.copy_(values[0]) if whole else y.fill_(-torch.inf)
+    for tap, value in zip(taps[whole:], values[whole:], strict=True):
         torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
     switches.zero_()
     searching = torch.ones_like(switches, dtype=torch.bool)

@@ -69,6 +69,12 @@ def test_activations(name):
         assert_close(*(torch.autograd.grad(f(x), x, grad)[0] for f in (ours, theirs)))
 
 
+def test_an_infinite_gradient_stops_at_a_closed_gate():
+    x = torch.tensor([-1.0, 0.0, 2.0, torch.nan], requires_grad=True)
+    upstream = torch.full((4,), torch.inf)
+    assert_close(*(torch.autograd.grad(f(x), x, upstream)[0] for f in (L.relu, torch.relu)))
+
+
 def test_relu_has_no_slope_at_zero():
     x = torch.zeros(3, requires_grad=True)
     L.relu(x).sum().backward()
