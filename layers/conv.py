@@ -9,8 +9,8 @@ with one of its three slots left open:
     conv2d_input(w, g)   leaves x open  ->  (N, C_in, H, W)
     conv2d_weight(x, g)  leaves w open  ->  (C_out, C_in/G, K_h, K_w)
 
-The derivative of each by either argument is another of the three, so every order of derivative
-exists.  The chapter says it in words: "the backward pass for a convolution operation is also a
+The derivative of each by either argument is another of the three (trilinear.py has the table).
+The chapter says it in words: "the backward pass for a convolution operation is also a
 convolution".  Only x, w and g are ever saved, never the columns; those are made again.
 """
 
@@ -25,63 +25,37 @@ from torch import Tensor
 
 from . import conv_kernels as kernels
 from .autocast import autocast
-from .function import GroupedBilinear, add_bias
+from .function import add_bias
 from .geometry import Geometry, Pair, pair, same_padding
 from .operator import image_size
+from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 
 
-class Convolution(GroupedBilinear):
-    """y = conv2d(x, w):  dx = conv2d_input(w, dy),  dw = conv2d_weight(x, dy)."""
-
-    FILTERS, CHANNELS = 1, (1, 0, 1)
+class Convolution(OutputSlot):
+    """y = conv2d(x, w)."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         return kernels.conv2d(x, weight, geometry.flatten())
 
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple:
-        (x, weight), (geometry,) = ctx.saved_tensors, ctx.constants
-        needs_x, needs_weight, _ = ctx.needs_input_grad
-        dx = ConvolutionInput.apply(weight, dy, geometry, image_size(x)) if needs_x else None
-        dw = ConvolutionWeight.apply(x, dy, geometry) if needs_weight else None
-        return dx, dw, None
 
-
-class ConvolutionInput(GroupedBilinear):
-    """x = conv2d_input(w, g):  dw = conv2d_weight(dx, g),  dg = conv2d(dx, w)."""
-
-    FILTERS, CHANNELS = 0, (0, 1, 1)
+class ConvolutionInput(InputSlot):
+    """x = conv2d_input(w, g)."""
 
     @staticmethod
     def forward(weight: Tensor, g: Tensor, geometry: Geometry, size: Pair) -> Tensor:
         return kernels.conv2d_input(weight, g, geometry.flatten(), size)
 
-    @staticmethod
-    def backward(ctx: Any, dx: Tensor) -> tuple:
-        (weight, g), (geometry, _) = ctx.saved_tensors, ctx.constants
-        needs_weight, needs_g, *_ = ctx.needs_input_grad
-        dw = ConvolutionWeight.apply(dx, g, geometry) if needs_weight else None
-        dg = Convolution.apply(dx, weight, geometry) if needs_g else None
-        return dw, dg, None, None
 
-
-class ConvolutionWeight(GroupedBilinear):
-    """w = conv2d_weight(x, g):  dx = conv2d_input(dw, g),  dg = conv2d(x, dw)."""
-
-    FILTERS, CHANNELS = None, (1, 1, 0)
+class ConvolutionWeight(WeightSlot):
+    """w = conv2d_weight(x, g)."""
 
     @staticmethod
     def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
         return kernels.conv2d_weight(x, g, geometry.flatten())
 
-    @staticmethod
-    def backward(ctx: Any, dw: Tensor) -> tuple:
-        (x, g), (geometry,) = ctx.saved_tensors, ctx.constants
-        needs_x, needs_g, _ = ctx.needs_input_grad
-        dx = ConvolutionInput.apply(dw, g, geometry, image_size(x)) if needs_x else None
-        dg = Convolution.apply(x, dw, geometry) if needs_g else None
-        return dx, dg, None
+
+connect(Convolution, ConvolutionInput, ConvolutionWeight, groups_at=0)
 
 
 def conv2d(

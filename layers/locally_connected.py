@@ -5,10 +5,6 @@ a locally-connected layer".  The trilinear form of conv.py, with a position p mo
 
     T(x, w, g) = sum over n, co, ci, p, k of  g[n,co,p] * w[p,ci,k,co] * x[n,ci, S p + D k - P]
 
-    locally_connected2d(x, w)         leaves g open
-    locally_connected2d_input(w, g)   leaves x open
-    locally_connected2d_weight(x, g)  leaves w open
-
 At every position it is a small product of its own, [N x K] @ [K x C_out], K = C_in/G * K_h * K_w;
 the weights are stored so that those products read them once and in order.
 """
@@ -24,63 +20,36 @@ from torch import Tensor
 
 from . import local_kernels as kernels
 from .autocast import autocast
-from .function import GroupedBilinear, add_bias
+from .function import add_bias
 from .geometry import Geometry, Pair, pair
-from .operator import image_size as size_of
+from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 
 
-class Local(GroupedBilinear):
-    """y = local(x, w):  dx = local_input(w, dy),  dw = local_weight(x, dy)."""
-
-    FILTERS, CHANNELS = 1, (1, 2, 1)
+class Local(OutputSlot):
+    """y = locally_connected2d(x, w)."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         return kernels.local(x, weight, geometry.flatten())
 
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple:
-        (x, weight), (geometry,) = ctx.saved_tensors, ctx.constants
-        needs_x, needs_weight, _ = ctx.needs_input_grad
-        dx = LocalInput.apply(weight, dy, geometry, size_of(x)) if needs_x else None
-        dw = LocalWeight.apply(x, dy, geometry) if needs_weight else None
-        return dx, dw, None
 
-
-class LocalInput(GroupedBilinear):
-    """x = local_input(w, g):  dw = local_weight(dx, g),  dg = local(dx, w)."""
-
-    FILTERS, CHANNELS = 0, (2, 1, 1)
+class LocalInput(InputSlot):
+    """x = locally_connected2d_input(w, g)."""
 
     @staticmethod
     def forward(weight: Tensor, g: Tensor, geometry: Geometry, size: Pair) -> Tensor:
         return kernels.local_input(weight, g, geometry.flatten(), size)
 
-    @staticmethod
-    def backward(ctx: Any, dx: Tensor) -> tuple:
-        (weight, g), (geometry, _) = ctx.saved_tensors, ctx.constants
-        needs_weight, needs_g, *_ = ctx.needs_input_grad
-        dw = LocalWeight.apply(dx, g, geometry) if needs_weight else None
-        dg = Local.apply(dx, weight, geometry) if needs_g else None
-        return dw, dg, None, None
 
-
-class LocalWeight(GroupedBilinear):
-    """w = local_weight(x, g):  dx = local_input(dw, g),  dg = local(x, dw)."""
-
-    FILTERS, CHANNELS = None, (1, 1, 2)
+class LocalWeight(WeightSlot):
+    """w = locally_connected2d_weight(x, g)."""
 
     @staticmethod
     def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
         return kernels.local_weight(x, g, geometry.flatten())
 
-    @staticmethod
-    def backward(ctx: Any, dw: Tensor) -> tuple:
-        (x, g), (geometry,) = ctx.saved_tensors, ctx.constants
-        needs_x, needs_g, _ = ctx.needs_input_grad
-        dx = LocalInput.apply(dw, g, geometry, size_of(x)) if needs_x else None
-        dg = Local.apply(x, dw, geometry) if needs_g else None
-        return dx, dg, None
+
+connect(Local, LocalInput, LocalWeight, groups_at=2)
 
 
 @torch.compiler.allow_in_graph

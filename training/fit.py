@@ -15,7 +15,8 @@ from torch.utils.data import Subset
 from . import checkpoint, data
 from .errors import UserError
 from .learner import Learner, choose_device, new_learner, resume, seed_everything
-from .loop import Diverged, Evaluation, evaluate, train_one_epoch
+from .loop import Diverged, evaluate, train_one_epoch
+from .metrics import Evaluation
 from .options import Options, save_yaml
 from .progress import described, say, table
 from .run_folder import continued_folder, new_folder

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .learner import Learner
+from .metrics import Evaluation, Figures
 from .progress import Progress
 from .tensorboard import Board
 
@@ -20,38 +19,6 @@ class Diverged(Exception):
     def __init__(self, step: int) -> None:
         super().__init__(f"the loss was not finite by step {step}")
         self.step = step
-
-
-@dataclass
-class Figures:
-    """Of one pass over some images."""
-
-    loss: float  # mean over the images, nats
-    acc1: float  # part of the images whose largest logit is the true class
-    images_per_second: float
-
-    def described(self) -> dict[str, str]:
-        return {
-            "loss": f"{self.loss:.4f}",
-            "acc": f"{self.acc1:.2%}",
-            "images/s": f"{self.images_per_second:.0f}",
-        }
-
-
-@dataclass
-class Evaluation(Figures):
-    logits: Tensor  # (N, num_classes), on the CPU
-    targets: Tensor  # (N)
-
-    @property
-    def predictions(self) -> Tensor:
-        return self.logits.argmax(1)
-
-    def accuracy(self, k: int) -> float:
-        """Part of the images whose true class is among the k largest logits."""
-        k = min(k, self.logits.shape[1])
-        hits = self.logits.topk(k, 1).indices == self.targets[:, None]
-        return hits.any(1).double().mean().item()
 
 
 def train_one_epoch(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,10 +19,8 @@ from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
 from . import figures
+from .metrics import Evaluation, Figures
 from .options import Options, to_dict
-
-if TYPE_CHECKING:
-    from .loop import Evaluation, Figures
 
 
 class Board:
