@@ -52,4 +52,5 @@ class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
     """torch.nn.AdaptiveAvgPool2d computed by our `adaptive_avg_pool2d`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return adaptive_avg_pool2d(input, self.output_size or (None, None))
+        size = self.output_size
+        return adaptive_avg_pool2d(input, (None, None) if size is None else size)

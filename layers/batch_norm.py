@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .function import Function
 
@@ -40,7 +41,8 @@ class BatchNorm(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple:
         x, gamma, m, v = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for the next derivative, m and v depend on x
+        if torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None:
+            # Somebody differentiates this derivative: m and v depend on x.
             v, m = torch.var_mean(x, _rest(x), correction=0)
         root = (v + ctx.eps).rsqrt()
         dbeta = dy.sum(_rest(x))
@@ -58,7 +60,8 @@ class BatchNorm(Function):
     def jvp(
         ctx: Any, x_t: Tensor | None, gamma_t: Tensor | None, beta_t: Tensor | None, _: None
     ) -> tuple:
-        x, gamma, m, v = ctx.saved_tensors
+        x, gamma, *_ = ctx.saved_tensors
+        v, m = torch.var_mean(x, _rest(x), correction=0)  # again, as functions of x
         root = (v + ctx.eps).rsqrt()
         h = (x - _along(m, x)) * _along(root, x)
         y_t = torch.zeros_like(x)
@@ -137,6 +140,8 @@ def batch_norm(
             input.dtype
         )
     count = input.numel() // max(1, channels)
+    if count == 0:  # nothing to learn from
+        return (x * _along(gamma, x) + _along(beta, x)).to(input.dtype)
     if count == 1:
         raise ValueError(
             f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"

@@ -115,8 +115,9 @@ def conv2d_input(
     """
     _, geometry = _geometry(grad_output, weight, stride, padding, dilation, groups)
     channels = weight.shape[1] * groups
+    _same_dtype(grad_output, weight)
     _check_gradient(grad_output, input_size, channels, len(weight), geometry)
-    return ConvolutionInput.apply(weight, grad_output, geometry, tuple(input_size[-2:]))
+    return _convolution_input(weight, grad_output, tuple(input_size[-2:]), *geometry)
 
 
 def conv2d_weight(
@@ -140,8 +141,9 @@ def conv2d_weight(
         groups,
     )  # fmt: skip
     channels = weight_size[1] * groups
+    _same_dtype(grad_output, input)
     _check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)
-    return ConvolutionWeight.apply(input, grad_output, geometry)
+    return _convolution_weight(input, grad_output, *geometry)
 
 
 class Conv2d(torch.nn.Conv2d):
@@ -162,6 +164,16 @@ class Conv2d(torch.nn.Conv2d):
 def _convolution(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
     """Traced as one call, because Dynamo cannot look into a Function that has a `jvp`."""
     return Convolution.apply(x, weight, Geometry(*geometry))
+
+
+@torch.compiler.allow_in_graph
+def _convolution_input(weight: Tensor, g: Tensor, size: Any, *geometry: Any) -> Tensor:
+    return ConvolutionInput.apply(weight, g, Geometry(*geometry), size)
+
+
+@torch.compiler.allow_in_graph
+def _convolution_weight(x: Tensor, g: Tensor, *geometry: Any) -> Tensor:
+    return ConvolutionWeight.apply(x, g, Geometry(*geometry))
 
 
 def _geometry(
@@ -190,6 +202,11 @@ def _geometry(
     return x, Geometry(kernel_size, stride, pair(padding, "padding"), dilation, groups)
 
 
+def _same_dtype(a: Tensor, b: Tensor) -> None:
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"operands are {a.dtype} and {b.dtype}: use one dtype")
+
+
 def _check_gradient(
     g: Tensor, input_size: Sequence[int], channels: int, filters: int, geometry: Geometry
 ) -> None:
@@ -198,6 +215,10 @@ def _check_gradient(
         raise RuntimeError(
             f"filters that read {channels} channels do not fit images {tuple(input_size)}"
         )
+    if filters % geometry.groups:
+        raise RuntimeError(f"{filters} filters cannot be shared among {geometry.groups} groups")
+    if len(input_size) == 4 and input_size[0] != g.shape[0]:
+        raise RuntimeError(f"{input_size[0]} images, but gradients of {g.shape[0]}")
     expected = (filters, *geometry.output_size(input_size[-2:]))
     if tuple(g.shape[1:]) != expected:
         raise RuntimeError(
@@ -227,7 +248,4 @@ def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
         )
     if x.dtype != weight.dtype:
         raise RuntimeError(f"images are {x.dtype} but filters {weight.dtype}: use one dtype")
-    if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0:
-        raise RuntimeError(
-            f"stride and dilation must be at least 1 and padding at least 0, got {geometry}"
-        )
+    geometry.check()

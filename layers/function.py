@@ -1,5 +1,8 @@
 """What our autograd Functions share: saved tensors, forward derivatives and vmap.
 
+Backward derivatives exist to every order, and forward over backward.  Forward over forward (a `jvp`
+inside a `jvp`) does not: torch takes the `jvp` of any autograd.Function for a constant.
+
 A subclass then states its mathematics, `forward` and `backward`, and little else.
 """
 

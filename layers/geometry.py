@@ -54,6 +54,16 @@ class Geometry(NamedTuple):
         kh, kw, sh, sw, ph, pw, dh, dw, groups = numbers
         return cls((kh, kw), (sh, sw), (ph, pw), (dh, dw), groups)
 
+    def check(self) -> None:
+        """
+        Raises:
+            RuntimeError: a stride, dilation or kernel below 1, or a negative padding.
+        """
+        if min(self.kernel_size + self.stride + self.dilation) < 1 or min(self.padding) < 0:
+            raise RuntimeError(
+                f"kernel, stride and dilation must be at least 1 and padding at least 0, got {self}"
+            )
+
     @property
     def span(self) -> Pair:
         """Pixels from a window's first to its last: D (K - 1) + 1."""

@@ -93,6 +93,8 @@ def locally_connected2d(
         pair(dilation, "dilation"), weight.shape[2],
     )  # fmt: skip
     _check(input, weight, geometry)
+    if bias is not None and bias.shape != (weight.shape[2] * weight.shape[4], *weight.shape[:2]):
+        raise RuntimeError(f"biases must be (C_out, H_out, W_out), got {tuple(bias.shape)}")
     y = _local(input, weight, *geometry)
     return y if bias is None else add_bias(y, bias, y.shape[1:])
 
@@ -132,6 +134,7 @@ class LocallyConnected2d(torch.nn.Module):
             pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding"),
             pair(dilation, "dilation"), groups,
         )  # fmt: skip
+        self.geometry.check()
         height, width = self.geometry.output_size(self.image_size)
         fan_in = in_channels // groups * math.prod(self.geometry.kernel_size)
         self.weight = torch.nn.Parameter(
@@ -212,8 +215,9 @@ def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
             "locally_connected2d needs images (N, C, H, W) or (C, H, W) and weights (H_out, W_out, "
             f"groups, K, C_out/groups), got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
+    geometry.check()
     needed = x.shape[1] * math.prod(geometry.kernel_size)
-    if needed != weight.shape[3] * geometry.groups:
+    if x.shape[1] % geometry.groups or needed != weight.shape[3] * geometry.groups:
         raise RuntimeError(
             f"weights {tuple(weight.shape)} read {weight.shape[3] * geometry.groups} numbers per "
             f"window, but a window of images {tuple(x.shape)} has {needed}"

@@ -126,10 +126,10 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
     if input.dim() == 1:
-        batch = cross_entropy(
-            input[None], target[None], weight, None, ignore_index, None, "none", label_smoothing
+        loss = cross_entropy(
+            input[None], target[None], weight, None, ignore_index, None, reduction, label_smoothing
         )
-        return batch[0] if reduction == "none" else batch.sum()
+        return loss[0] if reduction == "none" else loss
     logits = input.movedim(1, -1).flatten(0, -2)  # every position of every image is an example
     if autocasting(input):
         logits = logits.float()

@@ -40,7 +40,7 @@ class ResponseNorm(PerImage):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x,) = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody will differentiate this derivative in turn
-            dx = response_gradient(dy, x, *ctx.constants)
+            dx = response_gradient(wide(dy), wide(x), *ctx.constants).to(x.dtype)
         else:
             dx = response_norm_input(dy, x, *ctx.constants)
         return dx, None, None, None, None
@@ -49,9 +49,10 @@ class ResponseNorm(PerImage):
     def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
         (x,) = ctx.saved_tensors
         size, a, beta, k = ctx.constants
+        dtype, x, x_t = x.dtype, wide(x), wide(x_t)
         s = scale(x, size, a, k)
         near = channel_sum(x * x_t, size // 2, (size - 1) // 2)
-        return x_t * s**-beta - 2 * a * beta * x * s ** (-beta - 1) * near
+        return (x_t * s**-beta - 2 * a * beta * x * s ** (-beta - 1) * near).to(dtype)
 
 
 @operator(fake=lambda x, size, a, beta, k: torch.empty_like(x))

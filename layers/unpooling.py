@@ -16,6 +16,7 @@ from torch import Tensor
 from .geometry import Geometry, Pair, pair
 from .operator import image_size
 from .pooling import put
+from .pooling_kernels import switch_dtype
 
 
 def max_unpool2d(
@@ -38,7 +39,8 @@ def max_unpool2d(
     Returns:
         (N, C, H, W).
     Raises:
-        RuntimeError: indices of another shape than the input, or outside the image.
+        RuntimeError: indices of another shape than the input, of another type, or (on a CPU)
+            int64 ones outside the image.
     Derivatives: all orders, forward mode, vmap.
     Source: Zeiler & Fergus 2013, section 2.1.  Differs: torch's drops overlapping winners.
     """
@@ -55,12 +57,13 @@ def max_unpool2d(
     )
     outputs = image_size(input)
     size = _smallest(geometry, outputs) if output_size is None else pair(output_size[-2:], "size")
-    if indices.dtype != torch.int64:
+    if indices.dtype == switch_dtype(geometry):
         return put(input, indices, geometry, size, outputs)
-    pixels = size[0] * size[1]
-    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < pixels:
-        raise RuntimeError(f"indices must lie in an image of {size[0]} x {size[1]} pixels")
-    flat = input.new_zeros(*input.shape[:2], pixels)
+    if indices.dtype != torch.int64:
+        raise RuntimeError(
+            f"indices must be switches ({switch_dtype(geometry)}) or int64, got {indices.dtype}"
+        )
+    flat = input.new_zeros(*input.shape[:2], size[0] * size[1])  # scatter_add checks the indices
     return flat.scatter_add(2, indices.flatten(2), input.flatten(2)).unflatten(2, size)
 
 

@@ -57,4 +57,9 @@ def parse(arguments: Sequence[str], description: str) -> Options:
 
 def run_folder(resume: Path) -> Path:
     """The folder of a run, given itself or a checkpoint in it."""
-    return (resume.parent if resume.suffix == ".pt" else resume).resolve()
+    return (resume.parent if is_checkpoint(resume) else resume).resolve()
+
+
+def is_checkpoint(resume: Path) -> bool:
+    """Whether --resume names a checkpoint and not a folder."""
+    return resume.suffix == ".pt" and not resume.is_dir()

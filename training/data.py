@@ -160,8 +160,8 @@ def _torchvision(name: str, root: Path, training: bool) -> Any:
     dataset_class, folder = TORCHVISION[name]
     try:
         return dataset_class(root, train=training)
-    except (RuntimeError, ValueError, OSError):
-        pass  # not there yet, or not whole
+    except Exception:  # not there yet, or not whole: torchvision complains in many ways
+        pass
     state = "damaged in" if (root / folder).exists() else "not in"
     try:
         return dataset_class(root, train=training, download=True)
@@ -197,8 +197,8 @@ def _image_folder(root: Path, training: bool) -> torchvision.datasets.ImageFolde
 
 def _open_image(path: str) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            return image.copy()
+        with Image.open(path) as image:  # palettes, CMYK and the like become plain colours
+            return image.convert("RGB")
     except OSError as error:
         raise UserError(f"{path} cannot be read as an image: {error}; mend or remove it") from None
 
@@ -212,6 +212,6 @@ def _with_transform(
         shape: list[Any] = [v2.RandomResizedCrop(size, antialias=True)]
     else:
         shape = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
-    mode = v2.Grayscale() if len(options.mean) == 1 else v2.RGB()
+    mode = v2.Grayscale() if len(options.mean) == 1 else v2.Identity()
     transform = v2.Compose([v2.ToImage(), mode, *shape, v2.ToDtype(torch.uint8)])
     return torchvision.datasets.ImageFolder(folder.root, transform, loader=_open_image)

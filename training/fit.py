@@ -17,7 +17,7 @@ from .errors import UserError
 from .learner import Learner, choose_device, new_learner, resume, seed_everything
 from .loop import Diverged, evaluate, train_one_epoch
 from .metrics import Evaluation
-from .options import Options, save_yaml
+from .options import Options, save_yaml, write_text
 from .progress import described, say, table
 from .run_folder import continued_folder, new_folder
 from .tensorboard import Board
@@ -49,6 +49,7 @@ def fit(options: Options) -> dict[str, float]:
         options = dataclasses.replace(options, name=folder.name)
     else:
         folder, state = continued_folder(options)
+        (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
         if state is not None:
             resume(learner, state)
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
@@ -93,7 +94,7 @@ def fit(options: Options) -> dict[str, float]:
                 )
         metrics = test(options, learner, folder, best)
         board.finish(options, metrics, learner.step)
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     except Diverged as error:
         raise UserError(advice(error, options, folder)) from None
     finally:

@@ -130,8 +130,10 @@ def from_dict(plain: dict[str, object]) -> Options:
 def _typed(name: str, kind: str, value: Any) -> Any:
     """A plain value as the option's type; YAML reads 5e-2 as a word."""
     try:
-        if value is None or kind.startswith("Literal"):
+        if kind.startswith("Literal") or (value is None and "None" in kind):
             return value
+        if value is None:
+            raise TypeError
         if kind.startswith("tuple"):
             return tuple(float(v) for v in value)
         return {"str": str, "int": int, "float": float}.get(kind.split()[0], Path)(value)
@@ -140,9 +142,13 @@ def _typed(name: str, kind: str, value: Any) -> Any:
 
 
 def save_yaml(options: Options, path: Path) -> None:
+    write_text(path, yaml.safe_dump(to_dict(options), sort_keys=False))
+
+
+def write_text(path: Path, text: str) -> None:
     """Atomically, like a checkpoint: there is always a whole file."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(to_dict(options), sort_keys=False))
+    temporary.write_text(text)
     temporary.replace(path)
 
 

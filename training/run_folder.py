@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from . import checkpoint
-from .command_line import CHANGEABLE, run_folder
+from .command_line import CHANGEABLE, is_checkpoint, run_folder
 from .errors import UserError
 from .options import Options, to_dict
 
@@ -42,7 +42,7 @@ def continued_folder(options: Options) -> tuple[Path, dict[str, Any] | None]:
     """
     assert options.resume is not None
     folder = run_folder(options.resume)
-    path = options.resume if options.resume.suffix == ".pt" else folder / "last.pt"
+    path = options.resume if is_checkpoint(options.resume) else folder / "last.pt"
     if path.name == "last.pt" and not path.exists():
         return folder, None
     saved, state = checkpoint.load(path)

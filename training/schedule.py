@@ -41,4 +41,4 @@ def one_cycle(progress: float, peak: float = 0.3, low: float = 0.04, end: float 
     """
     if progress < peak:
         return 1 - (1 - low) * half_cosine(progress / peak)
-    return end + (1 - end) * half_cosine((progress - peak) / (1 - peak))
+    return end + (1 - end) * half_cosine((progress - peak) / max(1 - peak, 1e-9))

@@ -1,5 +1,7 @@
 """compare.py judges: equal layer sets pass, a wrong one fails."""
 
+import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,8 @@ def test_a_wrong_layer_is_found(monkeypatch):
     monkeypatch.setattr(parity.layers.Linear, "forward", wrong)
     found = parity.compare("lenet", batch_size=4, threads=1, repetitions=1)
     assert found.logits > 1e-3
+    assert not found.within(1e-4)
+    assert not dataclasses.replace(found, logits=0, gradients=math.nan, trajectory=0).within(1e-4)
 
 
 def test_error_is_relative_to_the_largest_number():

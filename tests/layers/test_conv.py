@@ -192,6 +192,14 @@ def test_a_gradient_of_another_shape_is_refused():
         L.conv2d_input(x.shape, weight, bad)
     with pytest.raises(RuntimeError, match=r"\(N, 8, 3, 4\), got"):
         L.conv2d_weight(x, weight.shape, bad)
+    with pytest.raises(RuntimeError, match="2 images, but gradients of 1"):
+        L.conv2d_weight(torch.cat((x, x)), weight.shape, good)
+    with pytest.raises(RuntimeError, match="one dtype"):
+        L.conv2d_input(x.shape, weight, good.double())
+    for f in (L.conv2d_input, L.conv2d_weight):
+        compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+        arguments = (x.shape, weight, good) if f is L.conv2d_input else (x, weight.shape, good)
+        assert_close(compiled(*arguments), f(*arguments))
     with pytest.raises(RuntimeError, match="read 4 channels do not fit"):
         L.conv2d_input((1, 5, 5, 6), weight, good)
 

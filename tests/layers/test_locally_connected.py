@@ -141,6 +141,10 @@ def test_errors():
         layer(torch.randn(1, 2, 6, 6))
     with pytest.raises(RuntimeError, match="one dtype"):
         layer(torch.randn(1, 3, 6, 6).double())
+    with pytest.raises(RuntimeError, match=r"biases must be \(C_out, H_out, W_out\)"):
+        call(layer, torch.randn(1, 3, 6, 6), layer.weight, torch.zeros(4, 4))
+    with pytest.raises(RuntimeError, match="at least 1"):
+        layers.LocallyConnected2d(3, 4, 6, 3, stride=0)
     with pytest.raises(RuntimeError, match="needs images"):
         layer(torch.randn(3, 6))
     with pytest.raises(ValueError, match="2 groups"):

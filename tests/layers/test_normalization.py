@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.func import grad, jvp
 from torch.testing import assert_close
 
 import layers
@@ -127,6 +128,51 @@ def test_batch_norm_of_half_precision_keeps_its_statistics_in_float32(dtype):
     x = (torch.randn(64, 4, 3, 3) + 10).to(dtype)
     assert_close(ours(x), theirs(x), rtol=2e-2, atol=2e-2)
     assert_close(ours.running_var, theirs.running_var, rtol=1e-3, atol=1e-3)
+
+
+def test_batch_norm_backward_over_forward_and_forward_over_backward():
+    x, u, weight = doubles((4, 3, 2, 2), (4, 3, 2, 2), 3, requires_grad=False)
+    found = []
+
+    def ours(x):
+        return L.batch_norm(x, None, None, weight, None, True)
+
+    def plain(x):  # elementary operations; torch's own batch_norm is wrong backward over forward
+        v, m = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        return weight[:, None, None] * (x - m) / (v + 1e-5).sqrt()
+
+    for norm in (ours, plain):
+
+        def f(x, norm=norm):
+            return norm(x).pow(3).sum()
+
+        def directional(z, f=f):
+            return jvp(f, (z,), (u,))[1]
+
+        found.append((grad(directional)(x), jvp(grad(f), (x,), (u,))[1]))
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(x.clone().requires_grad_(), u)
+            (dx,) = torch.autograd.grad(f(dual), dual)
+            found[-1] += (forward_ad.unpack_dual(dx).tangent,)
+    assert_close(*found)
+
+
+def test_batch_norm_of_an_empty_batch_keeps_its_statistics():
+    norm = layers.BatchNorm2d(3)
+    assert norm(torch.randn(0, 3, 2, 2)).shape == (0, 3, 2, 2)
+    assert norm.running_mean.tolist() == [0, 0, 0]
+    assert norm.running_var.tolist() == [1, 1, 1]
+
+
+def test_response_norm_of_half_precision_does_not_overflow_in_any_derivative():
+    x = torch.full((1, 4, 2, 2), 300.0).half().requires_grad_()
+    y = L.local_response_norm(x, 5, 1.0)
+    first, again = (
+        torch.autograd.grad(y.sum(), x, retain_graph=True, create_graph=create)[0]
+        for create in (False, True)
+    )
+    assert_close(first, again.detach())
+    assert first.any()
 
 
 def test_batch_norm_errors():

@@ -253,8 +253,12 @@ def test_unpooling_derivatives_and_errors():
         assert gradgradcheck(f, y)
     with pytest.raises(RuntimeError, match="shaped like"):
         L.max_unpool2d(y, indices[:1], 2)
-    with pytest.raises(RuntimeError, match="6 x 6 pixels"):
+    with pytest.raises(RuntimeError, match="out of bounds"):
         L.max_unpool2d(y, indices + 36, 2)
+    with pytest.raises(RuntimeError, match="must be switches"):
+        L.max_unpool2d(y, indices.int(), 2)
+    together = torch.vmap(lambda y, i: L.max_unpool2d(y, i, 2))(y[:, None], indices[:, None])
+    assert_close(together[:, 0], L.max_unpool2d(y, indices, 2))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -156,6 +156,21 @@ def read_all(options, workers):
         list(data.loader(dataset, 4, workers=workers))
 
 
+@pytest.mark.parametrize("mode", ["P", "LA", "CMYK", "1", "L"])
+def test_images_of_every_mode_become_plain_colours(folder, mode):
+    for i, colour in enumerate([(255, 255, 255), (0, 0, 0)]):
+        suffix = "jpg" if mode == "CMYK" else "png"
+        for part in ("train", "val"):
+            picture = Image.new("RGB", (40, 40), colour).convert(mode)
+            picture.save(folder / part / "cat" / f"extra{i}.{suffix}")
+    options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=folder, image_size=32)
+    (dataset,), _ = data.load(options, "test")
+    extra = [i for i, (path, _) in enumerate(dataset.dataset.samples) if "extra" in path]
+    white, black = (dataset[i][0] for i in extra)
+    assert white.float().mean() > 250
+    assert black.float().mean() < 5
+
+
 def test_folders_of_different_classes_are_refused(folder):
     (folder / "val" / "dog").rename(folder / "val" / "wolf")
     options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=folder, image_size=32)

@@ -93,6 +93,9 @@ def test_a_resumed_run_keeps_its_options(tmp_path):
         parse(["--resume", str(tmp_path)], "")
     (tmp_path / "config.yaml").write_text("lr: 5e-2")  # a word, to YAML
     assert parse(["--resume", str(tmp_path)], "").lr == 0.05
+    (tmp_path / "config.yaml").write_text("epochs: null")
+    with pytest.raises(UserError, match="epochs must be int, got None"):
+        parse(["--resume", str(tmp_path)], "")
     (tmp_path / "config.yaml").write_text("lr: fast")
     with pytest.raises(UserError, match="lr must be float, got 'fast'"):
         parse(["--resume", str(tmp_path)], "")

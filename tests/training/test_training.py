@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import signal
@@ -89,6 +90,13 @@ def test_schedules():
     assert warm[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
     assert warm[10] == 1
     assert warm[-1] < 0.1
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "one-cycle"])
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 2, 3])
+def test_every_schedule_survives_its_last_step(schedule, warmup_epochs):
+    found = rates(schedule=schedule, epochs=2, warmup_epochs=warmup_epochs)
+    assert all(0 <= rate <= 1 for rate in found)
 
 
 def test_one_cycle_is_torch_s():
@@ -304,6 +312,21 @@ def test_more_epochs_continue_on_the_new_schedule(quick):
     for event in late:
         assert event.value == pytest.approx(expected[event.step - 1] * quick.lr, rel=1e-5)
     assert len({event.step for event in curve}) == len(curve)
+
+
+def test_an_extended_run_that_is_cut_before_its_test_can_be_resumed(quick, monkeypatch):
+    fit.fit(quick)
+    folder = quick.logdir / "lenet-digits"
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "test", cut)
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(dataclasses.replace(quick, resume=folder, epochs=3))
+    monkeypatch.undo()
+    metrics = fit.fit(dataclasses.replace(quick, resume=folder, epochs=3))
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
 
 
 def test_a_run_cut_before_its_first_checkpoint_starts_again(quick):
