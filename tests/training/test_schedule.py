@@ -1,0 +1,41 @@
+"""The learning rate over time."""
+
+import math
+
+import pytest
+import torch
+
+from tests.training.curves import rates
+
+
+def test_schedules():
+    step = rates(schedule="step", epochs=4, milestones=(0.5, 0.75), warmup_epochs=0)
+    assert step == pytest.approx([1] * 20 + [0.1] * 10 + [0.01] * 10)
+    cosine = rates(schedule="cosine", epochs=2, warmup_epochs=0)
+    assert cosine == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 20)) for i in range(20)])
+    warm = rates(schedule="cosine", epochs=2, warmup_epochs=1)
+    assert warm[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert warm[10] == 1
+    assert warm[-1] < 0.1
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "one-cycle"])
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 2, 3])
+def test_every_schedule_survives_its_last_step(schedule, warmup_epochs):
+    found = rates(schedule=schedule, epochs=2, warmup_epochs=warmup_epochs)
+    assert all(0 <= rate <= 1 for rate in found)
+
+
+def test_one_cycle_is_torch_s():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, total_steps=1001, cycle_momentum=False
+    )
+    expected = []
+    for _ in range(1000):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    ours = rates(schedule="one-cycle", epochs=100, warmup_epochs=0)
+    assert ours == pytest.approx(expected, abs=4e-3)
