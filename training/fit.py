@@ -55,7 +55,7 @@ def fit(options: Options) -> dict[str, float]:
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
     board = Board(folder, learner.step if options.resume else None)
     announce(options, folder, learner, len(train_set), len(val_set))
-    epoch, best = (state["epoch"], state["best"]) if state else (0, -1.0)
+    epoch, best = (state["epoch"], state["best"]) if state else (0, [-1.0, -math.inf])
     if state is None:
         show_inputs(board, options, learner, train_set)
     else:
@@ -73,7 +73,8 @@ def fit(options: Options) -> dict[str, float]:
                 f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
             )
             board.epoch(learner.step, epoch, learner.model, trained, seen)
-            improved, best = seen.acc1 > best, max(best, seen.acc1)
+            score = [seen.acc1, -seen.loss]  # of two epochs equally right, the surer one
+            improved, best = score > best, max(score, best)
             if improved:
                 show_mistakes(board, learner.step, seen, val_set, classes)
             board.flush()  # the curves are on the disk before the checkpoint that follows them
@@ -92,7 +93,7 @@ def fit(options: Options) -> dict[str, float]:
                     classes=classes,
                     metrics={"loss": seen.loss, "acc1": seen.acc1},
                 )
-        metrics = test(options, learner, folder, best)
+        metrics = test(options, learner, folder)
         board.finish(options, metrics, learner.step)
         write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     except Diverged as error:
@@ -143,7 +144,7 @@ def show_mistakes(
     board.mistakes(step, seen, stacked, wrong, classes)
 
 
-def test(options: Options, learner: Learner, folder: Path, best: float) -> dict[str, float]:
+def test(options: Options, learner: Learner, folder: Path) -> dict[str, float]:
     """The test images, once, with the weights that were best on the validation images."""
     _, state = checkpoint.load(folder / "best.pt")
     learner.model.load_state_dict(state["model"])
@@ -155,7 +156,7 @@ def test(options: Options, learner: Learner, folder: Path, best: float) -> dict[
         "test_accuracy": result.acc1,
         "test_error": 1 - result.acc1,
         "test_loss": result.loss,
-        "best_val_accuracy": best,
+        "best_val_accuracy": state["metrics"]["acc1"],
         "best_epoch": state["epoch"],
     }
 

@@ -140,6 +140,19 @@ def test_a_loss_that_is_finite_in_training_alone_is_not_saved(quick, monkeypatch
     assert (quick.logdir / "run" / "last.pt").read_bytes() == good
 
 
+def test_of_two_epochs_equally_right_the_surer_one_is_best(quick, monkeypatch):
+    original, losses = fit.evaluate, iter([0.5, 0.2, 0.4])
+
+    def seen(learner, batches, label):
+        result = original(learner, batches, label)
+        if label == "test":
+            return result
+        return dataclasses.replace(result, acc1=0.5, loss=next(losses))
+
+    monkeypatch.setattr(fit, "evaluate", seen)
+    assert fit.fit(dataclasses.replace(quick, epochs=3))["best_epoch"] == 2
+
+
 def test_an_image_too_small_says_the_smallest(quick):
     with pytest.raises(UserError, match="smallest that fits is 16 x 16"):
         fit.fit(dataclasses.replace(quick, image_size=12))
