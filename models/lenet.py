@@ -207,7 +207,7 @@ class MAPLoss(torch.nn.Module):
 
     The constant j > 0 stands for a "rubbish" class: with it, penalties that are already large
     are not pushed further.  That is cross-entropy over the logits -y and one more logit, -j.
-    The paper does not give j; 10 was chosen on validation data (docs/results.md).
+    The paper does not give j; 10 was chosen by trial (docs/results.md).
     """
 
     def __init__(
