@@ -11,23 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .function import Function
+from .function import FromOutput, Function
 from .select import select
 
 
-class Relu(Function):
+class Relu(FromOutput):
     """y = max(0, x);  dx = gate(dy, y)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return x.clamp_min(0)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(output)
-        ctx.save_for_forward(output)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:
@@ -61,19 +54,12 @@ class Gate(Function):
         return Gate.apply(v_t, *ctx.saved_tensors)
 
 
-class Tanh_(Function):
+class Tanh_(FromOutput):
     """y = tanh(x);  dx = dy (1 - y^2)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return torch.tanh(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(output)
-        ctx.save_for_forward(output)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:
@@ -86,20 +72,12 @@ class Tanh_(Function):
         return x_t * (1 - y * y)
 
 
-class ScaledTanh_(Function):
+class ScaledTanh_(FromOutput):
     """y = A tanh(S x);  dx = dy S (A - y^2 / A)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, amplitude: float, slope: float) -> Tensor:
         return torch.tanh(x * slope).mul_(amplitude)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, *ctx.constants = inputs
-        ctx.save_for_backward(output)
-        ctx.save_for_forward(output)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:

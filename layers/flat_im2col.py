@@ -55,10 +55,6 @@ class FlatIm2col(Im2col):
         """The columns as matrices (n*G, K, pitch)."""
         return memory.view(self._shape(memory)).flatten(2, 4).flatten(0, 1)
 
-    def windows(self, memory: Tensor) -> Tensor:
-        """The columns as (n, G, C, K_h, K_w, H_out, W_out), positions that straddle left out."""
-        return self._in_rows(memory.view(self._shape(memory)))
-
     def _in_rows(self, flat: Tensor) -> Tensor:
         """(..., pitch) as (..., H_out, W_out), a view."""
         strides = (*flat.stride()[:-1], self.padded_size[1], 1)

@@ -1,9 +1,9 @@
 """What our autograd Functions share: saved tensors, forward derivatives and vmap.
 
+A subclass then states its mathematics, `forward` and `backward`, and little else.
+
 Backward derivatives exist to every order, and forward over backward.  Forward over forward (a `jvp`
 inside a `jvp`) does not: torch takes the `jvp` of any autograd.Function for a constant.
-
-A subclass then states its mathematics, `forward` and `backward`, and little else.
 """
 
 from __future__ import annotations
@@ -41,6 +41,18 @@ class _ByPosition(inspect.Signature):
 
 def _nothing() -> None:
     pass
+
+
+class FromOutput(Function):
+    """y = f(x, *constants), whose slope follows from y: only y is kept, x may be forgotten."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, *ctx.constants = inputs
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
 
 
 class Bilinear(Function):

@@ -72,7 +72,7 @@ class Im2col:
         rows = prod(self.geometry.kernel_size) * self.channels
         return memory.view(self.groups, -1, rows).mT
 
-    def windows(self, memory: Tensor) -> Tensor:
+    def _windows(self, memory: Tensor) -> Tensor:
         """The columns as (n, G, C, K_h, K_w, H_out, W_out)."""
         n = memory.numel() // self.per_image
         shape = (self.groups, n, *self.output_size, *self.geometry.kernel_size, self.channels)
@@ -87,7 +87,7 @@ class Im2col:
             x: (n, G*C, H, W); zeros are read outside it.
             memory: overwritten.
         """
-        windows = self.windows(memory)
+        windows = self._windows(memory)
         (sh, sw), (dh, dw) = self.geometry.stride, self.geometry.dilation
         padded = self.padded(x)
         by_image, by_channel, by_row, by_pixel = padded.stride()
@@ -102,7 +102,7 @@ class Im2col:
 
         x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q]
         """
-        windows, grouped = self.windows(memory), x.unflatten(1, (self.groups, self.channels))
+        windows, grouped = self._windows(memory), x.unflatten(1, (self.groups, self.channels))
         for tap in self.geometry.taps(self.image_size, self.output_size):
             grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
 

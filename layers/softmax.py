@@ -7,13 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .function import Function
+from .function import FromOutput
 
 
-class Softmax_(Function):
+class Softmax_(FromOutput):
     """y = exp(x) / sum exp(x);  dx = y (dy - sum of dy y)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, dim: int) -> Tensor:
@@ -21,26 +19,21 @@ class Softmax_(Function):
         return e.div_(e.sum(dim, keepdim=True))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, ctx.dim = inputs
-        ctx.save_for_backward(output)
-        ctx.save_for_forward(output)
-
-    @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
-        (y,) = ctx.saved_tensors
-        return y * (dy - (dy * y).sum(ctx.dim, keepdim=True)), None
+        (y,), (dim,) = ctx.saved_tensors, ctx.constants
+        return y * (dy - (dy * y).sum(dim, keepdim=True)), None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
-        (y,) = ctx.saved_tensors  # the slope is a symmetric matrix: forward is as backward
-        return y * (x_t - (x_t * y).sum(ctx.dim, keepdim=True))
+        (y,), (dim,) = (
+            ctx.saved_tensors,
+            ctx.constants,
+        )  # the slope is a symmetric matrix: forward is as backward
+        return y * (x_t - (x_t * y).sum(dim, keepdim=True))
 
 
-class LogSoftmax_(Function):
+class LogSoftmax_(FromOutput):
     """y = x - log sum exp(x);  dx = dy - exp(y) * sum of dy."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, dim: int) -> Tensor:
@@ -48,20 +41,14 @@ class LogSoftmax_(Function):
         return shifted - shifted.exp().sum(dim, keepdim=True).log_()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, ctx.dim = inputs
-        ctx.save_for_backward(output)
-        ctx.save_for_forward(output)
-
-    @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
-        (y,) = ctx.saved_tensors
-        return dy - y.exp() * dy.sum(ctx.dim, keepdim=True), None
+        (y,), (dim,) = ctx.saved_tensors, ctx.constants
+        return dy - y.exp() * dy.sum(dim, keepdim=True), None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return x_t - (y.exp() * x_t).sum(ctx.dim, keepdim=True)
+        (y,), (dim,) = ctx.saved_tensors, ctx.constants
+        return x_t - (y.exp() * x_t).sum(dim, keepdim=True)
 
 
 @torch.compiler.allow_in_graph

@@ -49,9 +49,9 @@ def fit(options: Options) -> dict[str, float]:
         options = dataclasses.replace(options, name=folder.name)
     else:
         folder, state = continued_folder(options)
-        (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
         if state is not None:
             resume(learner, state)
+        (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
     board = Board(folder, learner.step if options.resume else None)
     announce(options, folder, learner, len(train_set), len(val_set))
