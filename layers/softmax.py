@@ -25,10 +25,8 @@ class Softmax_(FromOutput):
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
-        (y,), (dim,) = (
-            ctx.saved_tensors,
-            ctx.constants,
-        )  # the slope is a symmetric matrix: forward is as backward
+        # The slope is a symmetric matrix: forward is as backward.
+        (y,), (dim,) = ctx.saved_tensors, ctx.constants
         return y * (x_t - (x_t * y).sum(dim, keepdim=True))
 
 
