@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -19,27 +20,20 @@ MODELS: dict[str, Callable[..., torch.nn.Module]] = {
 LAYER_SETS: dict[str, ModuleType] = {"custom": layers, "torch": torch.nn}
 
 
-def build(
-    name: str,
-    *,
-    nn: ModuleType = layers,
-    num_classes: int = 10,
-    in_channels: int = 1,
-    image_size: int | Sequence[int] = 32,
-) -> torch.nn.Module:
-    """A network with freshly initialised parameters.
+def build(name: str, *, nn: ModuleType = layers, **options: Any) -> torch.nn.Module:
+    """A network with freshly initialised parameters; by default as its paper drew it.
 
     Args:
         name: a key of `MODELS`.
         nn: `layers` (ours) or `torch.nn` (built-in); parameters and keys are the same.
-        num_classes: logits.
-        in_channels: 1 for grey images, 3 for colour.
-        image_size: pixels, one number or (height, width).
+        options: `num_classes` (logits), `in_channels` (1 for grey images, 3 for colour),
+            `image_size` (pixels, one number or (height, width)), and whatever else the
+            network's own builder takes.
     Raises:
         KeyError: no network of that name.
         ValueError: the image is too small; the message says the smallest that fits.
     """
-    return MODELS[name](num_classes, in_channels=in_channels, image_size=image_size, nn=nn)
+    return MODELS[name](nn=nn, **options)
 
 
 def criterion(
