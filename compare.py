@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from training import errors
+from training.memory import keep_freed_memory
 
 TOLERANCE = 1e-4  # relative, in float32
 
@@ -30,6 +31,7 @@ class Options:
 
 def main() -> None:
     options = tyro.cli(Options, args=sys.argv[1:], description=__doc__)
+    keep_freed_memory()
     from analysis.parity import compare  # imports torch: not before --help has been answered
     from models import MODELS
 
