@@ -17,13 +17,13 @@ from torch import Tensor
 
 from .geometry import Geometry
 from .operator import operator
-from .select import select
+from .select import select, select_into
 
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
 CUDA_CHUNK = 256 << 20
 
 
-def _chunks(image: Tensor) -> Iterator[slice]:
+def chunks(image: Tensor) -> Iterator[slice]:
     total, size = image.shape[0], image[:1].numel() * image.element_size()
     step = max(1, (CUDA_CHUNK if image.is_cuda else CPU_CHUNK) // max(1, size))
     for start in range(0, total, step):
@@ -35,7 +35,7 @@ def _memory_format(volume: Tensor) -> torch.memory_format:
     return torch.channels_last if last and not volume.is_contiguous() else torch.contiguous_format
 
 
-def _like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+def like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
     """A new volume with `volume`'s batch, channels and memory format, of another size."""
     return torch.empty(
         (*volume.shape[:2], *size),
@@ -60,7 +60,7 @@ def _empty_max_pool2d(
     x: Tensor, geometry: Sequence[int], output_size: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     dtype = switch_dtype(Geometry.unflatten(geometry))
-    return _like(x, output_size), _like(x, output_size, dtype)
+    return like(x, output_size), like(x, output_size, dtype)
 
 
 @operator(fake=_empty_max_pool2d)
@@ -70,7 +70,7 @@ def max_pool2d(
     """x (N, C, H, W) -> y and switches (N, C, *output_size).  First maximum wins; NaN beats all."""
     shape = Geometry.unflatten(geometry)
     y, switches = _empty_max_pool2d(x, geometry, output_size)
-    for images in _chunks(x):
+    for images in chunks(x):
         _max_pool2d(x[images], y[images], switches[images], shape)
     return y, switches
 
@@ -95,12 +95,12 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
             here.copy_(torch.where(value.isnan(), number, here))
 
 
-@operator(fake=lambda x, switches, geometry: _like(x, switches.shape[2:]))
+@operator(fake=lambda x, switches, geometry: like(x, switches.shape[2:]))
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
     shape = Geometry.unflatten(geometry)
-    y = _like(x, switches.shape[2:]).zero_()
-    for images in _chunks(x):
+    y = like(x, switches.shape[2:]).zero_()
+    for images in chunks(x):
         image, switch, out = x[images], switches[images], y[images]
         for number, tap in enumerate(shape.taps(x.shape[2:], y.shape[2:])):
             here = _equals(switch[tap.outputs], number)
@@ -108,40 +108,71 @@ def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     return y
 
 
-@operator(fake=lambda y, switches, geometry, image_size: _like(y, image_size))
+@operator(fake=lambda y, switches, geometry, image_size: like(y, image_size))
 def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, the pixel that p's switch names] += y[n,c,p]: the adjoint of `take`, a scatter-add.
 
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
     shape = Geometry.unflatten(geometry)
-    x = _like(y, image_size)
+    x = like(y, image_size)
     if not shape.tiles(image_size):
         x.zero_()
-    put_there = Tensor.add_ if shape.overlaps else Tensor.copy_
-    for images in _chunks(x):
+    for images in chunks(x):
         image, switch, values = x[images], switches[images], y[images]
         for number, tap in enumerate(shape.taps(image_size, y.shape[2:])):
             here = _equals(switch[tap.outputs], number)
-            put_there(image[tap.pixels], select(values[tap.outputs], here))
+            if shape.overlaps:
+                image[tap.pixels].add_(select(values[tap.outputs], here))
+            else:
+                select_into(image[tap.pixels], values[tap.outputs], here)
     return x
 
 
-@operator(fake=lambda x, geometry, output_size: _like(x, output_size))
+@operator(fake=lambda x, geometry, output_size: like(x, output_size))
 def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
-    """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size)."""
-    shape, y = Geometry.unflatten(geometry), _like(x, output_size).zero_()
-    for images in _chunks(x):
-        for tap in shape.taps(x.shape[2:], output_size):
-            y[images][tap.outputs].add_(x[images][tap.pixels])
+    """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size).
+
+    First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.
+    """
+    y = like(x, output_size)
+    down, along = Geometry.unflatten(geometry).axes()
+    for images in chunks(x):
+        columns = like(x[images], (output_size[0], x.shape[3]))
+        _add_windows(x[images], columns, down)
+        _add_windows(columns, y[images], along)
     return y
 
 
-@operator(fake=lambda y, geometry, image_size: _like(y, image_size))
+@operator(fake=lambda y, geometry, image_size: like(y, image_size))
 def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
-    shape, x = Geometry.unflatten(geometry), _like(y, image_size).zero_()
-    for images in _chunks(x):
-        for tap in shape.taps(image_size, y.shape[2:]):
-            x[images][tap.pixels].add_(y[images][tap.outputs])
+    x = like(y, image_size)
+    down, along = Geometry.unflatten(geometry).axes()
+    for images in chunks(x):
+        columns = like(y[images], (y.shape[2], image_size[1]))
+        _add_to_windows(y[images], columns, along)
+        _add_to_windows(columns, x[images], down)
     return x
+
+
+def _add_windows(x: Tensor, y: Tensor, geometry: Geometry) -> None:
+    """y = the sum of every window of x."""
+    first, *others = geometry.taps(x.shape[2:], y.shape[2:])
+    if geometry.padding == (0, 0):  # the first tap of every window is inside
+        y.copy_(x[first.pixels])
+    else:
+        y.zero_()[first.outputs].copy_(x[first.pixels])
+    for tap in others:
+        y[tap.outputs].add_(x[tap.pixels])
+
+
+def _add_to_windows(y: Tensor, x: Tensor, geometry: Geometry) -> None:
+    """x = for every pixel the sum over the windows that see it: the adjoint."""
+    tiles = geometry.tiles(x.shape[2:])
+    x = x if tiles else x.zero_()
+    for tap in geometry.taps(x.shape[2:], y.shape[2:]):
+        if tiles:
+            x[tap.pixels].copy_(y[tap.outputs])
+        else:
+            x[tap.pixels].add_(y[tap.outputs])

@@ -22,6 +22,12 @@ def select(values: Tensor, here: Tensor) -> Tensor:
     return (values.view(_BITS[values.element_size()]) * here).view(values.dtype)
 
 
+def select_into(out: Tensor, values: Tensor, here: Tensor) -> None:
+    """out = select(values, here), without a copy in between."""
+    bits = _BITS[values.element_size()]
+    torch.mul(values.view(bits), here, out=out.view(bits))
+
+
 @torch.library.register_vmap("convnets::select")
 def _(info: Any, in_dims: tuple, values: Tensor, here: Tensor) -> tuple[Tensor, int]:
     values, here = (
