@@ -16,6 +16,7 @@ from torch import Tensor
 
 from . import winograd as kernels
 from .geometry import Geometry, Pair, pair
+from .operator import image_size
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 
 ALGORITHMS = ("auto", "im2col", "winograd")
@@ -99,5 +100,5 @@ def _pays(x: Tensor, geometry: Geometry) -> bool:
     """Whether the tiles, which hang over the border, are at least half outputs."""
     if not kernels.fits(geometry):
         return False
-    outputs = geometry.output_size(x.shape[2:])
+    outputs = geometry.output_size(image_size(x))
     return kernels.TILE**2 * prod(kernels.tiling(outputs)) <= 2 * prod(outputs)

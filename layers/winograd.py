@@ -112,11 +112,19 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
 
 
+def _empty(x: Tensor, channels: int, size: Sequence[int]) -> Tensor:
+    """An uninitialised volume (N, C, *size), channels last."""
+    return torch.empty(
+        (len(x), channels, *size),
+        dtype=x.dtype, device=x.device, memory_format=torch.channels_last,
+    )  # fmt: skip
+
+
 def _convolve(x: Tensor, weight: Tensor, padding: Pair, groups: int) -> Tensor:
     """x (N, G*C, H, W), weight (G*K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
     height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], padding, strict=True))
     rows, columns = tiling((height, width))
-    y = x.new_empty(len(x), height, width, len(weight))
+    y = _empty(x, len(weight), (height, width))
     u = _filters(weight, groups)
     b2, a2 = _both_ways(B_T, u), _both_ways(A_T, u)
     for images, band in _chunks(x, (rows, columns), 2 * x.shape[1] + len(weight)):
@@ -126,16 +134,12 @@ def _convolve(x: Tensor, weight: Tensor, padding: Pair, groups: int) -> Tensor:
         tiles = _transform(a2, _products(v, u))  # 16, G, T, K
         tiles = tiles.view(TILE, TILE, groups, len(padded), -1, columns, tiles.shape[3])
         picture = tiles.permute(3, 4, 0, 5, 1, 2, 6)  # n, rows, 4, columns, 4, G, K
-        out = y[images, TILE * band.start : TILE * band.stop]
+        out = y.permute(0, 2, 3, 1)[images, TILE * band.start : TILE * band.stop]
         if out.shape[1] % TILE == width % TILE == 0:
             out.view(picture.shape).copy_(picture)
         else:  # the last tiles hang over the border
             out.copy_(picture.flatten(5).flatten(3, 4).flatten(1, 2)[:, : out.shape[1], :width])
-    return y.permute(0, 3, 1, 2)
-
-
-def _empty(x: Tensor, filters: int, size: Sequence[int]) -> Tensor:
-    return x.new_empty(len(x), *size, filters).permute(0, 3, 1, 2)
+    return y
 
 
 @operator(

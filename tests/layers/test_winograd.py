@@ -152,3 +152,9 @@ def test_vmap_gives_gradients_per_sample():
 
     together = torch.vmap(torch.func.grad(loss), (None, 0))(weight, x)
     assert_close(together, torch.stack([torch.func.grad(loss)(weight, image) for image in x]))
+
+
+def test_can_be_traced_for_tensorboard_s_graph():
+    layer = layers.Conv2d(2, 3, 3, padding=1, algorithm="winograd")
+    x = torch.randn(1, 2, 6, 6)
+    assert_close(torch.jit.trace(layer, x, check_trace=False)(x), layer(x))
