@@ -154,6 +154,7 @@ def test_vmap_gives_gradients_per_sample():
     assert_close(together, torch.stack([torch.func.grad(loss)(weight, image) for image in x]))
 
 
+@pytest.mark.filterwarnings("ignore:.*")
 def test_can_be_traced_for_tensorboard_s_graph():
     layer = layers.Conv2d(2, 3, 3, padding=1, algorithm="winograd")
     x = torch.randn(1, 2, 6, 6)
