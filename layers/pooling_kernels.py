@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .geometry import Geometry
 from .operator import operator
-from .select import select, select_into
+from .select import equal, integers_like, select, select_into
 
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
 CUDA_CHUNK = 256 << 20
@@ -43,11 +43,6 @@ def like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None) 
         device=volume.device,
         memory_format=_memory_format(volume),
     )
-
-
-def _equals(switches: Tensor, number: int) -> Tensor:
-    """switches == number; byte against byte is vectorised, byte against scalar is not."""
-    return switches == torch.full_like(switches, number)
 
 
 def switch_dtype(geometry: Geometry) -> torch.dtype:
@@ -84,11 +79,12 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
     y.copy_(values[0]) if whole else y.fill_(-torch.inf)
     for tap, value in zip(taps[whole:], values[whole:], strict=True):
         torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
-    switches.zero_()
-    searching = torch.ones_like(switches, dtype=torch.bool)
+    before, searching = torch.zeros_like(y), torch.ones_like(y)  # counted in y's own type
     for tap, value in zip(taps[:-1], values, strict=False):
-        searching[tap.outputs].logical_and_(value != y[tap.outputs])
-        switches.add_(searching)
+        differs = torch.ne(value, y[tap.outputs], out=torch.empty_like(value))
+        searching[tap.outputs].mul_(differs)
+        before.add_(searching)
+    switches.copy_(before)
     if x.is_cuda or y.sum().isnan():  # NaN equals nothing, and the last of several wins
         for number, (tap, value) in enumerate(zip(taps, values, strict=True)):
             here = switches[tap.outputs]
@@ -101,9 +97,9 @@ def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     shape = Geometry.unflatten(geometry)
     y = like(x, switches.shape[2:]).zero_()
     for images in chunks(x):
-        image, switch, out = x[images], switches[images], y[images]
+        image, switch, out = x[images], integers_like(switches[images], x), y[images]
         for number, tap in enumerate(shape.taps(x.shape[2:], y.shape[2:])):
-            here = _equals(switch[tap.outputs], number)
+            here = equal(switch[tap.outputs], number)
             out[tap.outputs].add_(select(image[tap.pixels], here))
     return y
 
@@ -119,9 +115,9 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
     if not shape.tiles(image_size):
         x.zero_()
     for images in chunks(x):
-        image, switch, values = x[images], switches[images], y[images]
+        image, switch, values = x[images], integers_like(switches[images], y), y[images]
         for number, tap in enumerate(shape.taps(image_size, y.shape[2:])):
-            here = _equals(switch[tap.outputs], number)
+            here = equal(switch[tap.outputs], number)
             if shape.overlaps:
                 image[tap.pixels].add_(select(values[tap.outputs], here))
             else:

@@ -314,7 +314,7 @@ def test_registered_operators_pass_torch_s_own_checks():
         "moments": (x,),
         "sums": (x, torch.randn_like(x)),
         "combination": (x[0, :, 0, 0], x, x[1, :, 0, 0], torch.randn_like(x), x[0, :, 1, 1]),
-        "select": (x, x > 0),
+        "gate": (x, x.relu()),
         "response_norm": (x, 3, 0.1, 0.75, 2.0),
         "response_norm_input": (torch.randn_like(x), x, 3, 0.1, 0.75, 2.0),
         "local": (x, untied, conv),
