@@ -10,11 +10,41 @@ import torch
 
 import layers
 
+from . import allcnn, preact_resnet, resnet, resnet_cifar
+from .deepface import DeepFace
 from .lenet import LeNet, LeNet5
 
 MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     "lenet": LeNet,
     "lenet5": LeNet5,
+    "resnet18": resnet.resnet18,
+    "resnet34": resnet.resnet34,
+    "resnet50": resnet.resnet50,
+    "resnet101": resnet.resnet101,
+    "resnet152": resnet.resnet152,
+    "resnet50_v1": resnet.resnet50_v1,
+    "resnet101_v1": resnet.resnet101_v1,
+    "resnet152_v1": resnet.resnet152_v1,
+    "resnet20": resnet_cifar.resnet20,
+    "resnet32": resnet_cifar.resnet32,
+    "resnet44": resnet_cifar.resnet44,
+    "resnet56": resnet_cifar.resnet56,
+    "resnet110": resnet_cifar.resnet110,
+    "resnet1202": resnet_cifar.resnet1202,
+    "preact_resnet18": preact_resnet.preact_resnet18,
+    "preact_resnet34": preact_resnet.preact_resnet34,
+    "preact_resnet50": preact_resnet.preact_resnet50,
+    "preact_resnet101": preact_resnet.preact_resnet101,
+    "preact_resnet152": preact_resnet.preact_resnet152,
+    "preact_resnet200": preact_resnet.preact_resnet200,
+    "preact_resnet110": preact_resnet.preact_resnet110,
+    "preact_resnet164": preact_resnet.preact_resnet164,
+    "preact_resnet1001": preact_resnet.preact_resnet1001,
+    "model_c": allcnn.model_c,
+    "strided_cnn_c": allcnn.strided_cnn_c,
+    "convpool_cnn_c": allcnn.convpool_cnn_c,
+    "allcnn_c": allcnn.allcnn_c,
+    "deepface": DeepFace,
 }
 
 LAYER_SETS: dict[str, ModuleType] = {"custom": layers, "torch": torch.nn}
