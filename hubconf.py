@@ -5,6 +5,7 @@ torch.hub.load(".", "lenet", source="local", layers="torch")    # torch.nn's
 """
 
 from collections.abc import Callable as _Callable
+from functools import partial as _partial
 from typing import Any as _Any
 
 import torch as _torch
@@ -13,6 +14,17 @@ import models as _models
 from models import pretrained as _pretrained
 
 dependencies = ["torch"]  # and torchvision, for weights="imagenet" alone
+
+
+def _description(builder: _Callable[..., _torch.nn.Module]) -> str:
+    """Its docstring; of one network of a family, the family's and which one it is."""
+    if not isinstance(builder, _partial):
+        return builder.__doc__ or ""
+    chosen = [
+        str(getattr(getattr(value, "func", value), "__name__", value)) for value in builder.args
+    ]
+    chosen += [f"{name}={value}" for name, value in builder.keywords.items()]
+    return f"{_description(builder.func)}\n    This one: {', '.join(chosen)}.\n"
 
 
 def _entry_point(name: str, builder: _Callable[..., _torch.nn.Module]) -> _Callable:
@@ -29,7 +41,7 @@ def _entry_point(name: str, builder: _Callable[..., _torch.nn.Module]) -> _Calla
         return model
 
     entry_point.__name__ = name
-    entry_point.__doc__ = f"""{builder.__doc__}
+    entry_point.__doc__ = f"""{_description(builder)}
     From torch.hub:
         layers: "custom" for ours, "torch" for torch.nn's.
         weights: None for fresh ones, "imagenet" for torchvision's, or a file of weights; a head for

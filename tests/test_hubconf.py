@@ -1,5 +1,6 @@
 """torch.hub finds every network in a copy of this repository."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,15 @@ def load(name, **options):
     return torch.hub.load(ROOT, name, source="local", **options)
 
 
-def test_every_network_is_listed_with_its_description(here):
+def test_every_network_is_listed_with_its_description(here, monkeypatch):
+    monkeypatch.setitem(models.MODELS, "lenet_40", partial(models.MODELS["lenet"], image_size=40))
     assert set(torch.hub.list(here)) == set(models.MODELS)
-    for name in models.MODELS:
+    for name, builder in models.MODELS.items():
         text = torch.hub.help(here, name)
-        assert models.MODELS[name].__doc__ in text
+        assert getattr(builder, "func", builder).__doc__ in text
         assert "weights: None for fresh ones" in text
+    assert "This one: image_size=40." in torch.hub.help(here, "lenet_40")
+    assert load("lenet_40")(torch.randn(1, 1, 40, 40)).shape == (1, 10)
 
 
 def test_either_layer_set_and_the_network_s_own_arguments():
