@@ -1,4 +1,4 @@
-"""The networks: `MODELS` lists them, `build` builds one from either layer set."""
+"""The networks: `MODELS` lists them, `build` builds one of them, or a layer pattern."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import layers
 from . import allcnn, preact_resnet, resnet, resnet_cifar
 from .deepface import DeepFace
 from .lenet import LeNet, LeNet5
+from .pattern import is_pattern
+from .pattern_network import PatternNetwork
 
 MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     "lenet": LeNet,
@@ -54,15 +56,18 @@ def build(name: str, *, nn: ModuleType = layers, **options: Any) -> torch.nn.Mod
     """A network with freshly initialised parameters; by default as its paper drew it.
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS`, or a layer pattern (models/pattern.py).
         nn: `layers` (ours) or `torch.nn` (built-in); parameters and keys are the same.
         options: `num_classes` (logits), `in_channels` (1 for grey images, 3 for colour),
             `image_size` (pixels, one number or (height, width)), and whatever else the
             network's own builder takes.
     Raises:
         KeyError: no network of that name.
-        ValueError: the image is too small; the message says the smallest that fits.
+        ValueError: the image is too small; the message says the smallest that fits.  Or a
+            `PatternError`, which says where the pattern is wrong.
     """
+    if is_pattern(name):
+        return PatternNetwork(name, nn=nn, **options)
     return MODELS[name](nn=nn, **options)
 
 

@@ -7,6 +7,7 @@ import time
 import torch
 from torch.utils.data import DataLoader
 
+from .fine_tuning import train_mode
 from .learner import Learner
 from .metrics import Evaluation, Figures
 from .progress import Progress
@@ -29,7 +30,7 @@ def train_one_epoch(
     Raises:
         Diverged: the loss is no longer finite.
     """
-    learner.model.train()
+    train_mode(learner.model)
     learner.preprocess.train()
     loss_sum = torch.zeros((), dtype=torch.float64, device=learner.device)
     hits = torch.zeros((), dtype=torch.int64, device=learner.device)
@@ -42,7 +43,7 @@ def train_one_epoch(
         loss = learner.criterion(logits, targets)
         learner.optimizer.zero_grad()
         loss.backward()
-        rate = float(learner.scheduler.get_last_lr()[0])
+        rates = {g.get("curve", "learning_rate"): g["lr"] for g in learner.optimizer.param_groups}
         learner.optimizer.step()
         learner.scheduler.step()
 
@@ -57,7 +58,7 @@ def train_one_epoch(
                 loss_sum.item() / seen, hits.item() / seen, seen / (time.perf_counter() - start)
             )
             acc1 = (logits.detach().argmax(1) == targets).double().mean().item()
-            board.training_step(learner.step, loss.item(), acc1, rate, learner.model, figures)
+            board.training_step(learner.step, loss.item(), acc1, rates, learner.model, figures)
             progress.show(batch, **figures.described())
     return figures
 

@@ -18,13 +18,15 @@ class Options:
     """Train a network. Defaults are the recipe for the chosen --model and --data."""
 
     model: str = "lenet5"
-    """Network: lenet, lenet5."""
+    """Network: lenet, lenet5. Or a layer pattern, such as "INPUT -> [CONV3-16 -> RELU -> POOL2]*2 -> FC"."""
     layers: Literal["custom", "torch"] = "custom"
     """Whose layers: ours, or torch.nn's."""
     data: str = "digits"
     """Data set: digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder."""
     data_root: Path = Path("data")
     """Folder the data set lies in, or is downloaded to."""
+    num_classes: int | None = None
+    """Scores the network gives; by default one for each class of the data, and no fewer."""
     image_size: int = 32
     """Height and width of the network's input, in pixels."""
     mean: tuple[float, ...] = (0.5,)
@@ -39,10 +41,16 @@ class Options:
     """Passes over the training set."""
     batch_size: int = 128
     """Images per step."""
+    weights: str | None = None
+    """What to start from instead of chance: imagenet (torchvision's weights), or a checkpoint, a run's folder or a file of torchvision's. A head for another number of classes is replaced."""
+    freeze: bool = False
+    """Train the head alone; batch normalisation keeps the statistics of the weights."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Update rule."""
     lr: float = 0.05
     """Learning rate at its highest."""
+    head_lr: float | None = None
+    """Of the head, the layer that gives the scores; by default that of all others."""
     momentum: float = 0.9
     """Of sgd; also adamw's first beta."""
     weight_decay: float = 5e-4
@@ -95,8 +103,13 @@ class Options:
                 raise UserError(
                     f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
                 )
-        if not self.lr > 0:
-            raise UserError(f"--lr must be positive, got {self.lr}")
+        for name in ("lr", "head_lr"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise UserError(
+                    f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}"
+                )
+        if self.freeze and self.weights is None:
+            raise UserError("--freeze keeps weights that are trained: say which with --weights")
         if not 0 < self.val_fraction < 1:
             raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
@@ -132,11 +145,13 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     try:
         if kind.startswith("Literal") or (value is None and "None" in kind):
             return value
-        if value is None:
+        if value is None or (kind == "bool" and not isinstance(value, bool)):
             raise TypeError
         if kind.startswith("tuple"):
             return tuple(float(v) for v in value)
-        return {"str": str, "int": int, "float": float}.get(kind.split()[0], Path)(value)
+        return {"str": str, "int": int, "float": float, "bool": bool}.get(kind.split()[0], Path)(
+            value
+        )
     except (TypeError, ValueError):
         raise UserError(f"{name} must be {kind}, got {value!r}") from None
 

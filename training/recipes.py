@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .catalog import DATA
-from .errors import unknown
+from .errors import UserError, unknown
 from .options import Options
 
 
@@ -87,6 +87,28 @@ def allcnn(data: str) -> Options:
     return replace(options, epochs=20 if data == "digits" else 4, weight_decay=5e-4)
 
 
+def pattern(model: str, data: str) -> Options:
+    """Any layer pattern (models/pattern.py), on images of the size INPUT names if it names one.
+
+    python train.py --model "INPUT -> [[CONV3-16 -> RELU]*2 -> POOL2]*2 -> [FC64 -> RELU] -> FC"
+    """
+    from models.pattern import PatternError, parse  # imports torch: only for who asks for one
+
+    try:
+        size, _ = parse(model)
+    except PatternError as error:
+        raise UserError(f"--model: {error}") from None
+    options = replace(small(data), model=model, lr=0.01, warmup_epochs=1)
+    if data == "digits":
+        options = replace(options, batch_size=32)
+    if size is None:
+        return options
+    _, height, width = size
+    if height != width:
+        raise UserError(f"--model: images are square here, but INPUT says {height}x{width}")
+    return replace(options, image_size=height)
+
+
 RECIPES: dict[str, Callable[[str], Options]] = {
     "lenet": lenet,
     "lenet5": lenet5,
@@ -96,13 +118,17 @@ RECIPES: dict[str, Callable[[str], Options]] = {
 
 
 def recipe(model: str, data: str) -> Options:
-    """The options for a network and a data set.
+    """The options for a network, or a layer pattern, and a data set.
 
     Raises:
-        UserError: an unknown name of either; says the nearest ones.
+        UserError: an unknown name of either; says the nearest ones.  A wrong pattern; says where.
     """
-    if model not in RECIPES:
-        raise unknown("model", model, RECIPES)
     if data not in DATA:
         raise unknown("data", data, DATA)
-    return RECIPES[model](data)
+    if model in RECIPES:
+        return RECIPES[model](data)
+    from models.pattern import is_pattern
+
+    if is_pattern(model):
+        return pattern(model, data)
+    raise unknown("model", model, RECIPES)
