@@ -31,20 +31,33 @@ def load_weights(model: torch.nn.Module, options: Options) -> str:
 def parameter_groups(model: torch.nn.Module, options: Options) -> list[dict[str, Any]]:
     """What the optimiser trains: everything at --lr, but the head at --head-lr.
 
-    With --freeze only the head; everything else then gets no gradient.  `curve` is the name of a
-    group's learning rate in TensorBoard.
+    With --freeze only the head; everything else then gets no gradient.  With --decay weights,
+    biases and scales are groups of their own.  `curve` is the name of a group's learning rate in
+    TensorBoard.
     """
-    if not options.freeze and options.head_lr is None:
-        return [{"params": list(model.parameters())}]
-    names = {*pretrained.head(model)}
-    head = [parameter for name, parameter in model.named_parameters() if name in names]
-    body = [parameter for name, parameter in model.named_parameters() if name not in names]
-    groups = [{"params": head, "lr": options.head_lr or options.lr, "curve": "head_learning_rate"}]
-    if not options.freeze:
-        return [{"params": body}, *groups]
-    for parameter in body:
-        parameter.requires_grad_(False)
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
+    if options.freeze or options.head_lr is not None:
+        names = {*pretrained.head(model)}
+        head = [parameter for name, parameter in model.named_parameters() if name in names]
+        body = [parameter for name, parameter in model.named_parameters() if name not in names]
+        groups = [
+            {"params": body},
+            {"params": head, "lr": options.head_lr or options.lr, "curve": "head_learning_rate"},
+        ]
+        if options.freeze:
+            groups = groups[1:]
+            for parameter in body:
+                parameter.requires_grad_(False)
+    if options.decay == "weights":
+        groups = [part for group in groups for part in _by_decay(group)]
     return groups
+
+
+def _by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group as two: weights (two dimensions and more), and the rest, which does not decay."""
+    weights = [p for p in group["params"] if p.dim() > 1]
+    others = [p for p in group["params"] if p.dim() <= 1]
+    return [{**group, "params": weights}, {**group, "params": others, "weight_decay": 0.0}]
 
 
 def train_mode(model: torch.nn.Module) -> None:

@@ -18,7 +18,7 @@ class Options:
     """Train a network. Defaults are the recipe for the chosen --model and --data."""
 
     model: str = "lenet5"
-    """Network: lenet, lenet5. Or a layer pattern, such as "INPUT -> [CONV3-16 -> RELU -> POOL2]*2 -> FC"."""
+    """Network: lenet5, alexnet, zfnet, vgg16, googlenet, resnet50, preact_resnet18, resnet20, allcnn_c, deepface and their relatives (README lists them). Or a layer pattern, such as "INPUT -> [CONV3-16 -> RELU -> POOL2]*2 -> FC"."""
     layers: Literal["custom", "torch"] = "custom"
     """Whose layers: ours, or torch.nn's."""
     data: str = "digits"
@@ -35,6 +35,8 @@ class Options:
     """Divides them; one number per channel."""
     augment: Literal["none", "affine", "crop-flip"] = "none"
     """Random change to each training image: small rotations, scalings, shears and shifts; or a shift by up to an eighth and a mirror image. From an imagefolder, either also cuts out a random part of the picture."""
+    lighting: float = 0.0
+    """Random shift of each training image's colours along their principal components over ImageNet: its standard deviation in each, 0.1 in AlexNet's paper; colour images only."""
     val_fraction: float = 0.1
     """Part of the training set that is held out for validation."""
     epochs: int = 20
@@ -55,6 +57,8 @@ class Options:
     """Of sgd; also adamw's first beta."""
     weight_decay: float = 5e-4
     """Pull of the weights towards zero."""
+    decay: Literal["all", "weights"] = "all"
+    """What weight decay pulls at: all parameters, or weights alone, not biases and scales."""
     schedule: Literal["step", "cosine", "one-cycle"] = "cosine"
     """Learning rate over time, after the warm-up: divided by 10 at each milestone; half a cosine to zero; or one-cycle, up for 30 % of the run, then down."""
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -98,7 +102,7 @@ class Options:
                 raise UserError(
                     f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}"
                 )
-        for name in ("weight_decay", "warmup_epochs", "workers"):
+        for name in ("weight_decay", "warmup_epochs", "workers", "lighting"):
             if getattr(self, name) < 0:
                 raise UserError(
                     f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
@@ -112,6 +116,8 @@ class Options:
             raise UserError("--freeze keeps weights that are trained: say which with --weights")
         if not 0 < self.val_fraction < 1:
             raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
+        if self.lighting and len(self.mean) != 3:
+            raise UserError("--lighting shifts colours: it needs images of three channels")
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise UserError(
                 "--mean and --std need one number per channel each, --std positive ones"
