@@ -15,7 +15,7 @@ from .pattern import HIDDEN, Layer, PatternError, parse
 from .pattern_layers import Volume, advise, build
 from .sizing import as_pair
 
-ANYWHERE = ("FC", "RELU", "TANH", "DROPOUT")  # also behind an FC, where no image is left
+ELEMENTWISE = ("RELU", "TANH", "DROPOUT")  # also behind an FC, where no image is left
 SLIDING = ("CONV", "LOCAL", "POOL", "MAXPOOL", "AVGPOOL", "L2POOL")
 
 
@@ -55,7 +55,7 @@ class PatternNetwork(torch.nn.Module):
         for layer in with_outputs(sequence, num_classes):
             if layer.word == "FC":
                 part = self.classifier
-            elif part is self.classifier and layer.word not in ANYWHERE:
+            elif part is self.classifier and layer.word not in ELEMENTWISE:
                 raise PatternError(layer.column, f"{layer} needs an image, but stands behind an FC")
             if layer.word in SLIDING:
                 advise(layer, volume, first)
@@ -63,7 +63,7 @@ class PatternNetwork(torch.nn.Module):
             module, volume, weights = build(layer, volume, nn)
             part.append(module)
             self.rows.append((str(layer), volume, weights))
-        if layer.word in ("RELU", "TANH", "DROPOUT"):
+        if layer.word in ELEMENTWISE:
             raise PatternError(layer.column, f"{layer} would change the scores: end with FC")
         if volume != (num_classes, 1, 1):
             raise PatternError(
