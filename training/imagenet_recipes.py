@@ -26,8 +26,9 @@ def imagenet(data: str = "imagefolder") -> Options:
 def in_grey_levels(options: Options) -> Options:
     """Pixels of about -128 to 128: the mean is taken off, and nothing divided.
 
-    AlexNet's and ZFNet's weights start with a deviation of 0.01, which is made for such pixels.
-    With pixels of unit variance their signal dies out within a few layers, and so does learning.
+    AlexNet's and ZFNet's weights start with a deviation of 0.01, GoogLeNet's replica was fed with
+    such pixels, too.  With unit variance the signal dies out within a few layers, and so does
+    learning.
     """
     return replace(options, std=(1 / 255,) * len(options.std))
 
@@ -75,8 +76,9 @@ def googlenet() -> Options:
     polynomial of power 0.5; no average of the weights.
     """
     return replace(
-        imagenet(), epochs=60, batch_size=32, lr=0.01, weight_decay=2e-4, schedule="cosine"
-    )
+        in_grey_levels(imagenet()), epochs=60, batch_size=32, lr=0.01, weight_decay=2e-4,
+        schedule="cosine",
+    )  # fmt: skip
 
 
 def resnet() -> Options:

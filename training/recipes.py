@@ -154,7 +154,7 @@ def googlenet(data: str) -> Options:
     """
     if data == "imagefolder":
         return imagenet_recipes.googlenet()
-    return replace(plain(data), image_size=47)
+    return replace(in_grey_levels(plain(data)), image_size=47)
 
 
 def googlenet_bn(data: str) -> Options:
