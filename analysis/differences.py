@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import torch
 
 import models
+from models.sizing import as_pair
 
 PAIRS = (  # the paper's, torchvision's
     ("alexnet", "alexnet_owt"),
@@ -25,30 +28,57 @@ PAIRS = (  # the paper's, torchvision's
 )
 
 
-def described(name: str) -> list[tuple[str, str]]:
-    """The layers of a network, (where, what); containers and ReLUs are left out."""
+class Layer(NamedTuple):
+    where: str  # its name in the network
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"`{self.where}` {self.what}"
+
+
+def described(name: str) -> list[Layer]:
+    """The layers of a network; a batch normalisation counts to the convolution before it."""
     with torch.device("meta"):
         network = models.build(name, nn=torch.nn)
-    found = []
+    found: list[Layer] = []
     for where, module in network.named_modules():
         if [*module.children()] or isinstance(module, torch.nn.ReLU):
             continue
-        found.append((where, f"{type(module).__name__}({module.extra_repr()})"))
+        if isinstance(module, torch.nn.BatchNorm2d) and found:
+            found[-1] = found[-1]._replace(what=f"{found[-1].what}, batch norm")
+        else:
+            found.append(Layer(where, type(module).__name__, in_words(module)))
     return found
+
+
+def in_words(module: Any) -> str:
+    """What a layer is, without what goes without saying."""
+    kind = type(module).__name__
+    if isinstance(module, torch.nn.Conv2d):
+        text = f"{kind} {module.in_channels} -> {module.out_channels}"
+    elif isinstance(module, torch.nn.MaxPool2d | torch.nn.AvgPool2d):
+        text = kind
+    elif isinstance(module, torch.nn.Dropout):
+        return f"{kind} {module.p}"
+    else:
+        return f"{kind}({module.extra_repr()})"
+    text += f", {'x'.join(map(str, as_pair(module.kernel_size)))}"
+    for name, usual in (("stride", 1), ("padding", 0), ("groups", 1), ("ceil_mode", False)):
+        value = getattr(module, name, usual)
+        if value not in (usual, (usual, usual)):
+            text += f", {name} {value[0] if isinstance(value, tuple) else value}"
+    return text
 
 
 def differences(paper: str, other: str) -> Iterator[tuple[str, str]]:
     """Layers that the two do not share, (the paper's, the other's); "" where one has none."""
     ours, theirs = described(paper), described(other)
-    matcher = SequenceMatcher(None, [w for _, w in ours], [w for _, w in theirs], autojunk=False)
-    for kind, a, b, c, d in matcher.get_opcodes():
-        if kind == "equal":
-            continue
-        left, right = (
-            [f"`{where}` {what}" for where, what in part] for part in (ours[a:b], theirs[c:d])
-        )
-        for row in range(max(len(left), len(right))):
-            yield left[row] if row < len(left) else "", right[row] if row < len(right) else ""
+    kinds = [layer.kind for layer in ours], [layer.kind for layer in theirs]
+    for _, a, b, c, d in SequenceMatcher(None, *kinds, autojunk=False).get_opcodes():
+        for left, right in zip_longest(ours[a:b], theirs[c:d]):
+            if left is None or right is None or left.what != right.what:
+                yield str(left or ""), str(right or "")
 
 
 def parameters(name: str) -> int:

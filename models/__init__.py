@@ -7,18 +7,39 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import layers
 
-from . import allcnn, preact_resnet, resnet, resnet_cifar
+from . import allcnn, preact_resnet, resnet, resnet_cifar, vgg
+from .alexnet import AlexNet, AlexNetOWT
 from .deepface import DeepFace
+from .googlenet import GoogLeNet
+from .googlenet_bn import GoogLeNetBN
 from .lenet import LeNet, LeNet5
 from .pattern import is_pattern
 from .pattern_network import PatternNetwork
+from .zfnet import ZFNet, zfnet_512
 
 MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     "lenet": LeNet,
     "lenet5": LeNet5,
+    "alexnet": AlexNet,
+    "alexnet_owt": AlexNetOWT,
+    "zfnet": ZFNet,
+    "zfnet_512": zfnet_512,
+    "vgg11": vgg.vgg11,
+    "vgg11_lrn": vgg.vgg11_lrn,
+    "vgg13": vgg.vgg13,
+    "vgg16_c": vgg.vgg16_c,
+    "vgg16": vgg.vgg16,
+    "vgg19": vgg.vgg19,
+    "vgg11_bn": vgg.vgg11_bn,
+    "vgg13_bn": vgg.vgg13_bn,
+    "vgg16_bn": vgg.vgg16_bn,
+    "vgg19_bn": vgg.vgg19_bn,
+    "googlenet": GoogLeNet,
+    "googlenet_bn": GoogLeNetBN,
     "resnet18": resnet.resnet18,
     "resnet34": resnet.resnet34,
     "resnet50": resnet.resnet50,
@@ -79,3 +100,12 @@ def criterion(
     if own is not None:
         return own(label_smoothing, nn)
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+
+
+def logits(output: Any) -> Tensor:
+    """The class scores in what a network answers, (N, num_classes).
+
+    Most networks answer just these; in training, one with auxiliary heads answers a named tuple
+    with a field `logits` (see `googlenet.GoogLeNetOutputs`).
+    """
+    return output if isinstance(output, Tensor) else output.logits

@@ -1,46 +1,8 @@
 """The residual networks, the all convolutional ones and DeepFace, one row each."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-import layers
-import models
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-class NetworkCase(NamedTuple):
-    """What is known about a network, with all its classes at its native image size."""
-
-    name: str  # a key of MODELS
-    parameters: int
-    macs: int  # multiply-adds of one image: convolutions, locally and fully-connected layers
-    small: int | None  # an image size that a test can afford; None: no test with numbers
-    options: Mapping[str, Any] = NOTHING  # of the builder, beyond its defaults
-    torchvision: str | None = None  # its twin there
-    small_options: Mapping[str, Any] = NOTHING  # of the builder, at the small size
-    image: tuple[int, int, int] = (3, 224, 224)
-    num_classes: int = 1000
-
-    @property
-    def id(self) -> str:
-        return "-".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
-
-    def build(self, nn=layers, **options):
-        return models.build(self.name, nn=nn, **{**self.options, **options})
-
-    def build_small(self, nn=layers):
-        """At the small image size, with few classes."""
-        return self.build(nn, num_classes=7, image_size=self.small, **self.small_options)
-
-    def small_batch(self, dtype=torch.float32):
-        """Channels last, so that both layer sets keep that layout, in which dropout is drawn."""
-        x = torch.randn(2, self.image[0], self.small, self.small, dtype=dtype)
-        return x.contiguous(memory_format=torch.channels_last)
-
+from tests.models.cases import NetworkCase
 
 CIFAR: dict[str, Any] = dict(image=(3, 32, 32), num_classes=10)
 
