@@ -139,7 +139,7 @@ def vgg(data: str) -> Options:
     """python train.py --model vgg11 --data digits"""
     if data == "imagefolder":
         return imagenet_recipes.vgg()
-    return plain(data)
+    return replace(plain(data), epochs=10)
 
 
 def vgg_bn(data: str) -> Options:
