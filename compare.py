@@ -100,13 +100,12 @@ def main() -> None:
         raise errors.UserError(f"--threads must not be negative, got {options.threads}")
     if not options.seconds >= 0:
         raise errors.UserError(f"--seconds must not be negative, got {options.seconds}")
-    setting = _setting(options)
     if isinstance(options, Layers):
-        code = _layers(options, setting)
+        code = _layers(options)
     elif isinstance(options, Models):
-        code = _models(options, setting)
+        code = _models(options)
     else:
-        code = _check(options, setting)
+        code = _check(options)
     raise SystemExit(code)
 
 
@@ -119,27 +118,31 @@ def _setting(options: _Common) -> "Setting":
         raise errors.UserError("--device cuda needs a GPU that torch can see: use --device cpu")
     if options.threads:
         torch.set_num_threads(options.threads)
-    memory_format = f"{options.memory_format}_format".replace("last_format", "last")
+    layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     return Setting(
-        options.device, getattr(torch, options.dtype), getattr(torch, memory_format),
+        options.device, getattr(torch, options.dtype), layouts[options.memory_format],
         options.compile, options.seconds,
     )  # fmt: skip
 
 
-def _layers(options: Layers, setting: "Setting") -> int:
-    from analysis import survey
+def _layers(options: Layers) -> int:
+    from analysis import shapes
 
     try:
-        rows = survey.choose(options.names)
+        rows = shapes.choose(options.names)
     except KeyError as error:
-        raise errors.unknown("operator, network or row", error.args[0], survey.names()) from None
-    found = survey.Survey(setting)
+        raise errors.unknown("operator, network or row", error.args[0], shapes.names()) from None
+    setting = _setting(options)
+    from analysis.survey import Survey
+
+    found = Survey(setting)
     start = time.monotonic()
     found.run(rows, _progress)
     return _finish("layers", options, found, time.monotonic() - start)
 
 
-def _models(options: Models, setting: "Setting") -> int:
+def _models(options: Models) -> int:
+    setting = _setting(options)
     from analysis.networks import Networks
     from analysis.parity import default_models
     from models import MODELS
@@ -157,7 +160,8 @@ def _models(options: Models, setting: "Setting") -> int:
     return _finish("models", options, found, time.monotonic() - start)
 
 
-def _check(options: Check, setting: "Setting") -> int:
+def _check(options: Check) -> int:
+    setting = _setting(options)
     from analysis.check import Impossible, check
 
     try:

@@ -39,8 +39,8 @@ NETWORK = {
 AS_THEIRS = 4
 
 
-def error(found: Tensor | None, expected: Tensor | None) -> float:
-    """Largest difference, relative to the largest number expected.
+def error(found: Tensor | None, expected: Tensor | None, least: float = 0.0) -> float:
+    """Largest difference, relative to the largest number expected, or to `least` if that is more.
 
     0 where nothing differs, infinite where the shapes do, NaN where a number is.
     """
@@ -49,7 +49,8 @@ def error(found: Tensor | None, expected: Tensor | None) -> float:
     found, expected = found.detach().double(), expected.detach().double()
     if not found.numel() or torch.equal(found, expected):
         return 0.0
-    return ((found - expected).abs().max() / expected.abs().max()).item()
+    scale = expected.abs().max().clamp_min(least)
+    return ((found - expected).abs().max() / scale).item()
 
 
 def distance(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> float:
@@ -101,10 +102,16 @@ def second_derivatives(
     terms = [(g * v).sum() for g, v in zip(gradients, directions, strict=True)]
     total = torch.stack(terms).sum()
     wanted["upstream"] = dy
-    second = torch.autograd.grad(
-        total, list(wanted.values()), allow_unused=True, materialize_grads=True
-    )
-    return dict(zip(wanted, second, strict=True))
+    for leaf in wanted.values():
+        leaf.grad = None
+    total.backward()  # through everything: `grad` alone would not reach a node that only raises
+    second = {
+        name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        for name, leaf in wanted.items()
+    }
+    for leaf in wanted.values():
+        leaf.grad = None
+    return second
 
 
 def leaves(layer: torch.nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -114,10 +121,10 @@ def leaves(layer: torch.nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor
 
 
 def errors(
-    found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]
+    found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None], least: float = 0.0
 ) -> dict[str, float]:
     """`error` of each; the two have the same names."""
-    return {name: error(found[name], expected[name]) for name in expected}
+    return {name: error(found[name], expected[name], least) for name in expected}
 
 
 def doubled(inputs: Sequence[Tensor]) -> list[Tensor]:

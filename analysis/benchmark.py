@@ -60,13 +60,13 @@ def price(
 ) -> Measured:
     """Time and memory."""
     found, sides = Measured(row), _sides(row, ours, theirs, setting)
+    found.times = interleave(sides, setting.seconds)
     for name, side in sides.items():
         if isinstance(side, Side):
             held = memory.bytes_of(side.leaves)
             found.peak[name] = held + memory.peak(side.run, setting.device)
             found.kept[name] = memory.kept(side.layer, side.inputs)
             found.output = tuple(side.dy.shape)
-    found.times = interleave(sides, setting.seconds)
     if THEIRS_LAST in sides:
         _keep_the_better_layout(found)
     return found

@@ -21,8 +21,8 @@ from .survey import PARTS
 from .twins import OPTIONS
 
 OVERLAP = (
-    "; where windows do not overlap it is right: where they do, a pixel must get the sum of what "
-    "they send back"
+    "; with windows that do not overlap it is right: where they overlap, a pixel must get the sum "
+    "of what they send back"
 )
 
 
@@ -163,10 +163,10 @@ def _numbers(judge: Judge, first: Trial, second: Trial) -> Table:
         verdict = PASS if error <= judge.tolerance else DIFFERS
         what = "output" if name == "output" else f"gradient by {name}"
         own = f"{first.theirs[name]:.0e}" if name in first.theirs else ""
-        rows.append([what if own else name, verdict, f"{error:.0e}", own])
-    derivative = f"{worst(second.errors):.0e}" if second.errors else second.note
-    rows.append([second.what, second.verdict, derivative, ""])
-    return Table("numbers", ["", "", "error", _name(judge.twin)], rows, words=(0, 1))
+        rows.append([what if own else name, verdict, f"{error:.0e}", own, ""])
+    derivative = f"{worst(second.errors):.0e}" if second.errors else ""
+    rows.append([second.what, second.verdict, derivative, "", second.note])
+    return Table("numbers", ["", "", "error", _name(judge.twin), ""], rows, words=(0, 1, 4))
 
 
 def _others(trials: list[Trial]) -> Table:

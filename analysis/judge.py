@@ -71,7 +71,7 @@ class Judge:
         changed = arguments.replaced(changes, self.twin)
         x = self.input(changes)
         try:
-            changed.build(self.twin)(x.float())
+            changed.build(self.twin)(x.float().cpu())
         except (RuntimeError, ValueError, TypeError):
             return None
         try:

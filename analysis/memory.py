@@ -14,12 +14,11 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself
 
 
 def peak(run: Callable[[], object], device: str) -> int:
-    """Bytes allocated at once during a run, beside what was allocated before it.
+    """Bytes allocated at once during a run that is not the first, beside what was there before.
 
     On a CPU, torch's allocator reports every allocation to the profiler; the peak is the largest
     running sum.  What a library allocates behind torch's back is not seen.
     """
-    run()  # what is allocated once and kept
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -53,7 +52,7 @@ def kept(layer: torch.nn.Module, inputs: Sequence[Tensor]) -> tuple[int, int]:
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         pieces[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that kept itself would never be freed
 
     with saved_tensors_hooks(note, lambda tensor: tensor):
         y = layer(*inputs)  # the graph holds what it keeps, so no address is used twice

@@ -13,12 +13,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.benchmark import timer
 
 from layers import LocallyConnected2d
 from layers.geometry import Geometry, pair
 
-from .timing import Runnable, Side
+from .timing import Runnable, Side, timer
 
 
 class TextbookConv2d(torch.nn.Module):

@@ -7,6 +7,7 @@ ImageNet's photographs and 4 for VGG's wide layers; what follows a fully connect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -161,3 +162,30 @@ GROWTHS = [
     *_growth("time per image, batch 4 to 64", (4, 64, 56, 56), (64, 64, 56, 56), 16),
     *_growth("time per pixel, 56 to 224 px", (4, 64, 56, 56), (4, 64, 224, 224), 16),
 ]
+
+
+def choose(names: Sequence[str]) -> list[Row]:
+    """The rows of an operator (conv2d, max_pool2d), a network (vgg16) or one row (vgg16.conv1_1).
+
+    Raises:
+        KeyError: a name that no row begins with.
+    """
+    if not names:
+        return ROWS
+    chosen = {name: [row for row in ROWS if _is(row, name)] for name in names}
+    for name, rows in chosen.items():
+        if not rows:
+            raise KeyError(name)
+    return [row for row in ROWS if any(row in rows for rows in chosen.values())]
+
+
+def names() -> list[str]:
+    """What `choose` understands: layers, networks, rows."""
+    found = [(row.layer, row.id.split(".")[0], row.id) for row in ROWS]
+    return list(dict.fromkeys(name for at in range(3) for name in (three[at] for three in found)))
+
+
+def _is(row: Row, name: str) -> bool:
+    """max_pool2d and MaxPool2d are one, batch_norm is BatchNorm2d."""
+    operator = name.lower().replace("_", "")
+    return row.layer.lower().startswith(operator) or f"{row.id}.".startswith(f"{name}.")

@@ -39,9 +39,9 @@ class Arguments:
         """
         try:
             call = ast.parse(f"f({text})", mode="eval").body
-            if not isinstance(call, ast.Call):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
                 raise ValueError
-            named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+            named = {word.arg or "**": ast.literal_eval(word.value) for word in call.keywords}
             return cls(tuple(ast.literal_eval(value) for value in call.args), named)
         except (SyntaxError, ValueError):
             raise Impossible(

@@ -19,33 +19,6 @@ PARTS = {"forward": "forward", "both": "forward+backward"}
 MIB = 1 << 20
 
 
-def choose(names: Sequence[str]) -> list[Row]:
-    """The rows of an operator (conv2d, max_pool2d), a network (vgg16) or one row (vgg16.conv1_1).
-
-    Raises:
-        KeyError: a name that no row begins with.
-    """
-    if not names:
-        return ROWS
-    chosen = {name: [row for row in ROWS if _is(row, name)] for name in names}
-    for name, rows in chosen.items():
-        if not rows:
-            raise KeyError(name)
-    return [row for row in ROWS if any(row in rows for rows in chosen.values())]
-
-
-def names() -> list[str]:
-    """What `choose` understands: layers, networks, rows."""
-    found = [(row.layer, row.id.split(".")[0], row.id) for row in ROWS]
-    return list(dict.fromkeys(name for at in range(3) for name in (three[at] for three in found)))
-
-
-def _is(row: Row, name: str) -> bool:
-    """max_pool2d and MaxPool2d are one, batch_norm is BatchNorm2d."""
-    operator = name.lower().replace("_", "")
-    return row.layer.lower().startswith(operator) or f"{row.id}.".startswith(f"{name}.")
-
-
 @dataclass
 class Survey:
     setting: Setting

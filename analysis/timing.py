@@ -7,16 +7,26 @@ median over the rounds is the result, its lowest and highest the spread.
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import timer  # waits for an accelerator to finish
 
 BLOCK = 0.01  # seconds: what is shorter is repeated within its turn
 ROUNDS = 3  # at least
+
+
+def timer() -> float:
+    """The time in seconds, once a GPU has done what it was given.
+
+    As torch.utils.benchmark's, whose import may warn about compilers that nobody asked for.
+    """
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return time.perf_counter()
 
 
 class Runnable(Protocol):
@@ -78,7 +88,6 @@ def interleave(sides: Mapping[str, Runnable], seconds: float) -> dict[str, Times
         side.run()  # warm-up
         repeats[name] = max(1, round(BLOCK / side.run()[1]))
     times = {name: Times([], []) for name in sides}
-    gc.collect()
     gc.disable()  # as timeit does
     try:
         start = timer()
