@@ -1,65 +1,200 @@
-"""Our layers against torch.nn's, in one run.
+"""Our layers against torch.nn's: the same numbers, and at what price.
 
-python compare.py lenet lenet5
+python compare.py layers                       # every operator, at the networks' sizes
+python compare.py layers conv2d alexnet        # some of them
+python compare.py models lenet resnet18        # whole networks
+python compare.py check my_layers.py:MyConv2d --shape 8,3,32,32 --args "3, 16, 3, padding=1"
 """
 
 import sys
+import time
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from training import errors
 from training.memory import keep_freed_memory
 
-TOLERANCE = 1e-4  # relative, in float32
+if TYPE_CHECKING:
+    from analysis.setting import Setting
 
 
-@dataclass(frozen=True)
-class Options:
-    """Outputs, gradients, twenty training steps, and the time of a step, ours over torch.nn's."""
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to compute."""
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    """Precision; whole networks take the half ones as torch.autocast."""
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """How images and filters lie in memory. torch.nn is timed in both; its better one counts."""
+    compile: bool = False
+    """Run both through torch.compile."""
+    threads: int = 0
+    """CPU threads; 0 for as many as torch takes."""
+    seconds: float = 2.0
+    """Of timing, for each comparison; three rounds are run at least."""
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ("lenet", "lenet5")
-    """Networks to compare."""
-    batch_size: int = 128
-    """Images per step."""
-    threads: int = 1
-    """CPU threads for the timing; torch.utils.benchmark's own default is 1."""
-    repetitions: int = 7
-    """Of the timing, ours and torch.nn's in turn."""
+
+@dataclass(frozen=True, kw_only=True)
+class _Saved(_Common):
+    output: Path = Path("runs/compare")
+    """Folder for the tables as JSON and CSV, a bar chart, and TensorBoard's events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers(_Saved):
+    """Every operator over a table of real shapes: errors against float64, time, memory.
+
+    Exit code 1 if an error exceeds its tolerance.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME ...")] = ()
+    """Operators (conv2d), networks (vgg16) or rows (vgg16.conv1_1); by default all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models(_Saved):
+    """Whole networks: outputs, gradients, twenty training steps; time and memory of a step.
+
+    Exit code 1 if an error exceeds its tolerance.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME ...")] = ()
+    """Networks; by default one of each family."""
+    batch_size: int | None = None
+    """Images per step; by default 128 small ones, or 4 to 16 large ones."""
+    image_size: int | None = None
+    """Height and width in pixels; by default the network's own."""
+    num_classes: int | None = None
+    """Logits; by default the network's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(_Common):
+    """Judge a layer of your own: forward, gradients, second derivatives, options, speed.
+
+    Your module is imported, which runs it. Your layer's parameters must have its twin's names and
+    shapes. Exit code 0 if it is right, 1 if it is wrong, 2 if the question makes no sense.
+    """
+
+    layer: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODULE:LAYER")]
+    """my_module:MyLayer, or path/to/my_file.py:MyLayer."""
+    shape: str
+    """Of the input, as 8,3,32,32."""
+    arguments: Annotated[str, tyro.conf.arg(name="args")] = ""
+    """Of both constructors, as "3, 16, 3, padding=1"."""
+    against: str = ""
+    """The layer it should equal, as torch.nn.Conv2d; by default the torch.nn layer it extends."""
 
 
 def main() -> None:
-    options = tyro.cli(Options, args=sys.argv[1:], description=__doc__)
+    options = tyro.cli(
+        Layers | Models | Check, args=sys.argv[1:], description=(__doc__ or "").split("\n")[0]
+    )
     keep_freed_memory()
-    from analysis.parity import compare  # imports torch: not before --help has been answered
+    for name in ("batch_size", "image_size", "num_classes"):
+        value = getattr(options, name, None)
+        if value is not None and value < 1:
+            raise errors.UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if options.threads < 0:
+        raise errors.UserError(f"--threads must not be negative, got {options.threads}")
+    if not options.seconds >= 0:
+        raise errors.UserError(f"--seconds must not be negative, got {options.seconds}")
+    if isinstance(options, Layers):
+        code = _layers(options)
+    elif isinstance(options, Models):
+        code = _models(options)
+    else:
+        code = _check(options)
+    raise SystemExit(code)
+
+
+def _setting(options: _Common) -> "Setting":
+    import torch  # not before --help has been answered
+
+    from analysis.setting import Setting
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise errors.UserError("--device cuda needs a GPU that torch can see: use --device cpu")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    return Setting(
+        options.device, getattr(torch, options.dtype), layouts[options.memory_format],
+        options.compile, options.seconds,
+    )  # fmt: skip
+
+
+def _layers(options: Layers) -> int:
+    from analysis import shapes
+
+    try:
+        rows = shapes.choose(options.names)
+    except KeyError as error:
+        raise errors.unknown("operator, network or row", error.args[0], shapes.names()) from None
+    setting = _setting(options)
+    from analysis.survey import Survey
+
+    found = Survey(setting)
+    start = time.monotonic()
+    found.run(rows, _progress)
+    return _finish("layers", options, found, time.monotonic() - start)
+
+
+def _models(options: Models) -> int:
+    setting = _setting(options)
+    from analysis.networks import Networks
+    from analysis.parity import default_models
     from models import MODELS
 
-    for number in ("batch_size", "threads", "repetitions"):
-        if getattr(options, number) < 1:
-            raise errors.UserError(f"--{number.replace('_', '-')} must be at least 1")
-    for name in options.models:
+    for name in options.names:
         if name not in MODELS:
             raise errors.unknown("model", name, MODELS)
-    print(
-        f"{'network':<12}{'logits':>10}{'gradients':>11}{'20 steps':>10}"
-        f"{'ours':>11}{'torch.nn':>11}"
-        f"{'ratio':>8}{'(lowest to highest)':>22}"
-    )
-    failed = []
-    for name in options.models:
-        found = compare(name, options.batch_size, options.threads, options.repetitions)
-        ours, theirs = found.milliseconds
-        print(
-            f"{name:<12}{found.logits:>10.1e}{found.gradients:>11.1e}{found.trajectory:>10.1e}"
-            f"{ours:>8.2f} ms{theirs:>8.2f} ms{found.ratio:>8.3f}"
-            f"{min(found.ratios):>14.3f} to {max(found.ratios):.3f}"
+    found = Networks(setting)
+    sizes = {key: getattr(options, key) for key in ("batch_size", "image_size", "num_classes")}
+    start = time.monotonic()
+    try:
+        found.run(options.names or default_models(), _progress, **sizes)
+    except ValueError as error:  # the image is too small
+        raise errors.UserError(str(error)) from None
+    return _finish("models", options, found, time.monotonic() - start)
+
+
+def _check(options: Check) -> int:
+    setting = _setting(options)
+    from analysis.check import Impossible, check
+
+    try:
+        verdict = check(
+            options.layer, options.against, options.shape, options.arguments, setting, print
         )
-        if not found.within(TOLERANCE):
-            failed.append(name)
-    if failed:
-        print(f"{', '.join(failed)}: an error exceeds {TOLERANCE:.0e}", file=sys.stderr)
-        raise SystemExit(1)
+    except Impossible as error:
+        raise errors.UserError(str(error)) from None
+    return 0 if verdict else 1
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _finish(name: str, options: _Saved, found: Any, seconds: float) -> int:
+    """Print and write what was found; 1 if an error exceeds its tolerance."""
+    from analysis import report
+
+    tables = found.tables()
+    print("\n".join(table.text() for table in tables))
+    about = ", ".join(f"{key} {value}" for key, value in found.setting.describe().items())
+    print(f"{about}\ntook {seconds:.0f} s")
+    chart = report.bars(found.bars(), f"compare.py {name}")
+    for path in report.save(options.output, name, found.document(), tables, chart):
+        print(f"  {path}")
+    print(f"  tensorboard --logdir {options.output}")
+    if found.failed:
+        many = ", ".join(found.failed)
+        print(f"error beyond {found.tolerance:.0e}: {many}", file=sys.stderr)
+    return 1 if found.failed else 0
 
 
 if __name__ == "__main__":

@@ -39,9 +39,44 @@ def test_a_pattern_is_printed_back_and_advised_upon(tmp_path):
     assert done.stderr == f"warning: {advice}\n"
 
 
+def test_compare_layers_and_models(tmp_path):
+    quick = ["--threads", "1", "--seconds", "0", "--output", str(tmp_path)]
+    done = run("compare.py", "layers", "lenet.fc1", "lenet.pool1", *quick)
+    assert done.returncode == 0, done.stderr
+    assert "lenet.pool1" in done.stdout
+    assert "2/2  lenet.pool1: MaxPool2d(2) on 128 x 6 x 28 x 28" in done.stderr
+    done = run("compare.py", "models", "lenet", "--batch-size", "2", *quick)
+    assert done.returncode == 0, done.stderr
+    assert "2 x 1 x 32 x 32" in done.stdout
+    for name in ("layers", "models"):
+        assert json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+        for kind in ("csv", "png"):
+            assert (tmp_path / f"{name}.{kind}").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("layer", "code", "verdict"),
+    [
+        ("my_conv.py:MyConv2d", 0, "verdict: right"),
+        ("wrong_conv.py:Assigns", 1, "with windows that do not overlap it is right"),
+        ("wrong_conv.py:Flips", 1, "turned by 180 degrees"),
+    ],
+)
+def test_compare_check(layer, code, verdict):
+    question = ["--shape", "2,3,8,8", "--args", "3, 4, 3, padding=1", "--seconds", "0"]
+    done = run("compare.py", "check", f"docs/examples/{layer}", *question, "--threads", "1")
+    assert done.returncode == code, done.stderr
+    assert verdict in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["compare.py", "models", "lennet"], "did you mean lenet"),
+        (["compare.py", "models", "lenet", "--image-size", "9"], "smallest that fits is 16 x 16"),
+        (["compare.py", "models", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["compare.py", "layers", "conv3d"], "unknown operator, network or row 'conv3d'"),
+        (["compare.py", "check", "layers:Conv", "--shape", "2,3,8,8"], "no layer 'Conv'"),
         (["train.py", "--model", "lenot"], "did you mean lenet"),
         (["train.py", "--image-size", "9"], "smallest that fits is 16 x 16"),
         (
@@ -54,6 +89,8 @@ def test_a_pattern_is_printed_back_and_advised_upon(tmp_path):
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, words, tmp_path):
+    if arguments[1] in ("models", "layers"):
+        arguments = [*arguments, "--output", str(tmp_path)]
     if arguments[0] == "train.py":
         arguments = [*arguments, "--logdir", str(tmp_path)]
     done = run(*arguments)

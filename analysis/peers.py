@@ -1,0 +1,132 @@
+"""What a user would pick instead of our layers, to be timed beside them; written from description.
+
+Each entry of `PEERS` takes our layer and its input and returns something that runs, or None where
+it cannot.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from layers import LocallyConnected2d
+from layers.geometry import Geometry, pair
+
+from .timing import Runnable, Side, timer
+
+
+class TextbookConv2d(torch.nn.Module):
+    """The convolution of the tutorials: unfold the whole batch, multiply; autograd does the rest.
+
+    Columns are (N, C_in K_h K_w, P), K_h K_w times larger than the images, and kept.
+    """
+
+    def __init__(self, conv: torch.nn.Conv2d) -> None:
+        assert not isinstance(conv.padding, str)
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self.geometry = Geometry(
+            pair(conv.kernel_size, "kernel_size"), pair(conv.stride, "stride"),
+            pair(conv.padding, "padding"), pair(conv.dilation, "dilation"), conv.groups,
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel_size, stride, padding, dilation, groups = self.geometry
+        columns = F.unfold(x, kernel_size, dilation, padding, stride).unflatten(1, (groups, -1))
+        filters = self.weight.flatten(1).unflatten(0, (groups, -1))
+        y = (filters @ columns).flatten(1, 2)
+        y = y.unflatten(2, self.geometry.output_size(x.shape[2:]))
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+
+class UnfoldMultiplySum(torch.nn.Module):
+    """The locally connected layer that circulates in forums: windows x weights, summed.
+
+    The product, (N, C_out, C_in, H_out, W_out, K_h K_w), is written out in full.  Weights are
+    (1, C_out, C_in, H_out, W_out, K_h K_w).  One group, no padding, no dilation.
+    """
+
+    def __init__(self, layer: LocallyConnected2d) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = layer.geometry.kernel_size, layer.geometry.stride
+        taps = layer.weight.detach()[:, :, 0].unflatten(2, (-1, layer.in_channels))
+        self.weight = torch.nn.Parameter(taps.permute(4, 3, 0, 1, 2)[None].contiguous())
+        self.bias = layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis, size, stride in zip((2, 3), self.kernel_size, self.stride, strict=True):
+            x = x.unfold(axis, size, stride)
+        windows = x.flatten(4).unsqueeze(1)  # N, 1, C_in, H_out, W_out, K_h K_w
+        y = (windows * self.weight).sum((2, 5))
+        return y if self.bias is None else y + self.bias
+
+
+class LocalReference(torch.nn.Module):
+    """The locally connected layer in one einsum, with our layer's parameters: the exact twin.
+
+    y[n,g,o,p] = b + sum over k of  w[p,g,k,o] * windows[n,g,k,p]
+    """
+
+    def __init__(self, layer: LocallyConnected2d) -> None:
+        super().__init__()
+        self.geometry, self.weight, self.bias = layer.geometry, layer.weight, layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel_size, stride, padding, dilation, groups = self.geometry
+        windows = F.unfold(x, kernel_size, dilation, padding, stride)
+        windows = windows.unflatten(1, (groups, x.shape[1] // groups, -1))
+        windows = windows.transpose(2, 3).flatten(2, 3)  # our weights have the channel last
+        y = torch.einsum("pgko,ngkp->ngop", self.weight.flatten(0, 1), windows)
+        y = y.flatten(1, 2).unflatten(2, self.weight.shape[:2])
+        return y if self.bias is None else y + self.bias
+
+
+class JaxLocal:
+    """jax.lax.conv_general_dilated_local and its gradients, compiled.  No padding, one group."""
+
+    def __init__(self, layer: LocallyConnected2d, x: Tensor) -> None:
+        if torch.get_num_threads() == 1:  # read when JAX first computes
+            one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+            os.environ.setdefault("XLA_FLAGS", one)
+        import jax
+
+        def forward(x, weight, bias):
+            return bias + jax.lax.conv_general_dilated_local(
+                x, weight, stride, "VALID", kernel_size, dimension_numbers=("NCHW", "HWIO", "NCHW")
+            )
+
+        def both(dy, *inputs):
+            y, pull_back = jax.vjp(forward, *inputs)
+            return y, pull_back(dy)
+
+        kernel_size, stride = layer.geometry[:2]
+        tensors = x, layer.to_jax(), layer.bias
+        self.inputs = [jax.numpy.asarray(t.detach().cpu().numpy()) for t in tensors]
+        self.forward, self.both, self.wait = jax.jit(forward), jax.jit(both), jax.block_until_ready
+        self.dy = jax.numpy.ones_like(self.forward(*self.inputs))
+
+    def run(self) -> tuple[float, float]:
+        start = timer()
+        self.wait(self.forward(*self.inputs))
+        middle = timer()
+        self.wait(self.both(self.dy, *self.inputs))
+        return middle - start, timer() - middle
+
+
+def _jax(layer: LocallyConnected2d, x: Tensor) -> Runnable | None:
+    """None where JAX is missing, or torch's tensors are on a GPU and JAX's may not be."""
+    if x.is_cuda or importlib.util.find_spec("jax") is None:
+        return None
+    return JaxLocal(layer, x)
+
+
+PEERS: dict[str, Callable[..., Runnable | None]] = {
+    "unfold": lambda layer, x: Side(TextbookConv2d(layer), [x]),
+    "snippet": lambda layer, x: Side(UnfoldMultiplySum(layer), [x]),
+    "jax": _jax,
+}
