@@ -75,7 +75,7 @@ def price(
 def build(row: Row) -> tuple[torch.nn.Module, torch.nn.Module | None]:
     """Our layer and torch.nn's with the same parameters; None where there is no such twin."""
     kind = getattr(layers, row.layer)
-    known = inspect.signature(kind).parameters
+    known = inspect.signature(kind).parameters  # not every layer has a choice of algorithms
     extra = {name: value for name, value in row.ours.items() if name in known}
     torch.manual_seed(0)
     ours = kind(*row.arguments, **row.options, **extra)
