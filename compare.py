@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from training import errors
+from training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from analysis.setting import Setting
@@ -92,6 +93,7 @@ def main() -> None:
     options = tyro.cli(
         Layers | Models | Check, args=sys.argv[1:], description=(__doc__ or "").split("\n")[0]
     )
+    keep_freed_memory()
     for name in ("batch_size", "image_size", "num_classes"):
         value = getattr(options, name, None)
         if value is not None and value < 1:

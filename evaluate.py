@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from training import errors
+from training.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Options:
 
 def main() -> None:
     options = tyro.cli(Options, args=sys.argv[1:], description=__doc__)
+    keep_freed_memory()
     from training.judge import judge, report  # imports torch: not before --help has been answered
 
     verdict = judge(

@@ -8,10 +8,12 @@ import sys
 
 from training import errors
 from training.command_line import parse
+from training.memory import keep_freed_memory
 
 
 def main() -> None:
     options = parse(sys.argv[1:], "Train a network; see it in TensorBoard.")
+    keep_freed_memory()
     from training.fit import fit  # imports torch: not before --help has been answered
 
     fit(options)

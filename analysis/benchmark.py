@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -75,10 +74,8 @@ def price(
 def build(row: Row) -> tuple[torch.nn.Module, torch.nn.Module | None]:
     """Our layer and torch.nn's with the same parameters; None where there is no such twin."""
     kind = getattr(layers, row.layer)
-    known = inspect.signature(kind).parameters  # not every layer has a choice of algorithms
-    extra = {name: value for name, value in row.ours.items() if name in known}
     torch.manual_seed(0)
-    ours = kind(*row.arguments, **row.options, **extra)
+    ours = kind(*row.arguments, **row.options, **row.ours)
     if not hasattr(torch.nn, row.layer):
         return ours, None
     theirs = getattr(torch.nn, row.layer)(*row.arguments, **row.options)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .function import FromOutput, Function
-from .select import select
+from .select import gate
 
 
 class Relu(FromOutput):
@@ -38,7 +38,7 @@ class Gate(Function):
 
     @staticmethod
     def forward(v: Tensor, y: Tensor) -> Tensor:
-        return select(v, y.bool())
+        return gate(v, y)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .channel_sums import combination, moments, sums
 from .function import Function
 
 
@@ -25,7 +26,7 @@ class BatchNorm(Function):
 
     @staticmethod
     def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, ...]:
-        v, m = torch.var_mean(x, _rest(x), correction=0)
+        m, v = moments(x)
         slope = gamma * (v + eps).rsqrt()
         y = torch.addcmul(_along(beta - m * slope, x), x, _along(slope, x))
         return y, m, v
@@ -44,17 +45,20 @@ class BatchNorm(Function):
         if torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None:
             # Somebody differentiates this derivative: m and v depend on x.
             v, m = torch.var_mean(x, _rest(x), correction=0)
+            dbeta, shared = dy.sum(_rest(x)), (dy * x).sum(_rest(x))
+            combine = _combination
+        else:
+            dbeta, shared = sums(dy, x)
+            combine = combination
         root = (v + ctx.eps).rsqrt()
-        dbeta = dy.sum(_rest(x))
-        dgamma = ((dy * x).sum(_rest(x)) - m * dbeta) * root  # sum dy h
+        dgamma = (shared - m * dbeta) * root  # sum dy h
         if not ctx.needs_input_grad[0]:
             return None, dgamma, dbeta, None
-        # dx = slope dy - constant - x * tilt, the same three terms with h written out
+        # dx = slope dy - tilt x - constant, the same three terms with h written out
         count = x.numel() / x.shape[1]
         slope, tilt = gamma * root, gamma * root * root * dgamma / count
         constant = slope * dbeta / count - tilt * m
-        dx = dy * _along(slope, x) - torch.addcmul(_along(constant, x), x, _along(tilt, x))
-        return dx, dgamma, dbeta, None
+        return combine(slope, dy, tilt, x, constant), dgamma, dbeta, None
 
     @staticmethod
     def jvp(
@@ -84,6 +88,11 @@ def _rest(x: Tensor) -> list[int]:
 def _along(per_channel: Tensor, x: Tensor) -> Tensor:
     """(C) shaped to meet (N, C, ...)."""
     return per_channel.view(-1, *[1] * (x.dim() - 2))
+
+
+def _combination(slope: Tensor, dy: Tensor, tilt: Tensor, x: Tensor, constant: Tensor) -> Tensor:
+    """dx, in operations that torch can differentiate again."""
+    return dy * _along(slope, x) - torch.addcmul(_along(constant, x), x, _along(tilt, x))
 
 
 @torch.compiler.allow_in_graph

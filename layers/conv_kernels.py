@@ -21,7 +21,7 @@ from .geometry import Geometry
 from .im2col import Im2col
 from .operator import operator, wide
 
-LONG_RUN = 32  # numbers side by side from which copying them channels last is fast
+LONG_RUN = 24  # numbers side by side from which copying them channels last is fast
 
 
 def choose_layout(
@@ -46,8 +46,8 @@ def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out)."""
     layout, y = plan_conv2d(x, weight, geometry)
     w_row = layout.w_row(weight)
-    for images, x_col in layout.filled(x):
-        layout.product(w_row, x_col, y[images])
+    for chunk, x_col in layout.filled(x):
+        layout.product(w_row, x_col, chunk.of(y))
     return y
 
 
@@ -71,12 +71,14 @@ def conv2d_input(
     if layout.geometry.is_pointwise:
         layout.product(w_row.mT, layout.matrices(g), x)
         return x
-    for images, memory in layout.chunks(g):
-        layout.transposed_product(w_row, layout.matrices(g[images]), layout.x_col(memory))
-        total = wide(x[images].zero_())
-        layout.col2im(memory, total)
+    for chunk, memory in layout.chunks(g):
+        x_col = layout.x_col(memory, chunk)
+        layout.transposed_product(w_row, layout.matrices(chunk.of(g)), x_col)
+        if chunk.rows.start == 0:
+            total = wide(x[chunk.images].zero_())
+        layout.col2im(memory, chunk, total)
         if total.dtype != x.dtype:
-            x[images] = total
+            x[chunk.images] = total
     return x
 
 
@@ -93,6 +95,6 @@ def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w)."""
     layout, weight = plan_conv2d_weight(x, g, geometry)
     w_row = wide(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
-    for images, x_col in layout.filled(x):
-        layout.add_product(w_row, layout.matrices(g[images]), x_col)
+    for chunk, x_col in layout.filled(x):
+        layout.add_product(w_row, layout.matrices(chunk.of(g)), x_col)
     return weight.copy_(layout.filters(w_row))

@@ -5,22 +5,25 @@ At stride 1 the image itself has longer runs.  Count the positions of a window a
 the padded image, W of them to a row, not only the W_out at which it fits: then moving from one
 position to the next is moving one number on, and what a tap (i, j) reads at all positions is
 
-    flat[D i W + D j : D i W + D j + L],   L = (H_out - 1) W + W_out,
+    flat[D i W + D j : D i W + D j + L],   L = (R - 1) W + W_out,
 
-one run of L numbers where there were H_out runs of W_out.  The K_w - 1 positions per row at which
+one run of L numbers where there were R runs of W_out.  The K_w - 1 positions per row at which
 the window straddles the border are computed and thrown away (as outputs), or are zero (as
 gradients).
 
-Letters as in im2col.py; columns are stored as (n, G, C, K_h, K_w, pitch), pitch >= L.
+Letters as in im2col.py; columns are stored as (n, G, C, K_h, K_w, pitch), pitch >= E, where
+E = L + D (K_w - 1) numbers of the flat image are read by a row of taps.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from .geometry import Geometry, Pair
-from .im2col import Im2col
+from .im2col import Chunk, Im2col
 
 
 class FlatIm2col(Im2col):
@@ -31,66 +34,95 @@ class FlatIm2col(Im2col):
     def __init__(self, image_size: Pair, in_channels: int, geometry: Geometry) -> None:
         super().__init__(image_size, in_channels, geometry)
         (height, width), (ph, pw) = image_size, geometry.padding
-        (kh, kw), (ho, wo) = geometry.kernel_size, self.output_size
         self.padded_size = height + 2 * ph, width + 2 * pw
-        self.length = (ho - 1) * self.padded_size[1] + wo
-        self.pitch = -(-self.length // 16) * 16  # rows start at cache lines: products are faster
-        self.per_image = in_channels * kh * kw * self.pitch
 
-    def workspace(self, like: Tensor, n: int) -> Tensor:
-        memory = super().workspace(like, n)
-        memory.view(-1, self.pitch)[:, self.length :].zero_()  # and stays zero
-        return memory
+    def length(self, rows: int) -> int:
+        """L."""
+        return (rows - 1) * self.padded_size[1] + self.output_size[1]
 
-    def _shape(self, memory: Tensor) -> tuple[int, ...]:
-        n = memory.numel() // self.per_image
-        return n, self.groups, self.channels, *self.geometry.kernel_size, self.pitch
+    def reach(self, rows: int) -> int:
+        """E."""
+        return self.length(rows) + self.geometry.span[1] - 1
+
+    def pitch(self, rows: int) -> int:
+        """E, rounded up so that rows start at cache lines: products are faster."""
+        return -(-self.reach(rows) // 16) * 16
+
+    def numbers(self, rows: int) -> int:
+        kh, kw = self.geometry.kernel_size
+        return self.groups * self.channels * kh * kw * self.pitch(rows)
+
+    def chunks(self, like: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
+        ends = None  # the numbers beyond L, which stay zero
+        for chunk, memory in super().chunks(like):
+            if ends != (ends := chunk.size[1]):
+                memory.view(-1, self.pitch(ends))[:, self.length(ends) :].zero_()
+            yield chunk, memory
+
+    def _columns(self, memory: Tensor, chunk: Chunk) -> Tensor:
+        """The columns as (n, G, C, K_h, K_w, pitch)."""
+        n, rows = chunk.size
+        kernel = self.geometry.kernel_size
+        return memory.view(n, self.groups, self.channels, *kernel, self.pitch(rows))
 
     def _shifts(self) -> Pair:
         """How far the flat vector moves from tap to tap: a row down, a pixel right."""
         (dh, dw), width = self.geometry.dilation, self.padded_size[1]
         return dh * width, dw
 
-    def x_col(self, memory: Tensor) -> Tensor:
+    def x_col(self, memory: Tensor, chunk: Chunk) -> Tensor:
         """The columns as matrices (n*G, K, pitch)."""
-        return memory.view(self._shape(memory)).flatten(2, 4).flatten(0, 1)
+        return self._columns(memory, chunk).flatten(2, 4).flatten(0, 1)
 
-    def _in_rows(self, flat: Tensor) -> Tensor:
-        """(..., pitch) as (..., H_out, W_out), a view."""
-        strides = (*flat.stride()[:-1], self.padded_size[1], 1)
-        return flat.as_strided((*flat.shape[:-1], *self.output_size), strides)
+    def _in_rows(self, flat: Tensor, rows: int) -> Tensor:
+        """(..., pitch) as (..., R, W_out), a view."""
+        shape = (*flat.shape[:-1], rows, self.output_size[1])
+        return flat.as_strided(shape, (*flat.stride()[:-1], self.padded_size[1], 1))
 
-    def im2col(self, x: Tensor, memory: Tensor) -> None:
+    def im2col(self, padded: Tensor, chunk: Chunk, memory: Tensor) -> None:
         """columns[n,g,c,i,j,l] = flat[n, g*C + c, D i W + D j + l]."""
-        columns = memory.view(self._shape(memory))[..., : self.length]
-        padded = self.padded(x)
+        columns = self._columns(memory, chunk)[..., : self.length(chunk.size[1])]
         by_image, by_channel, _, _ = padded.stride()
         strides = (by_image, self.channels * by_channel, by_channel, *self._shifts(), 1)
-        columns.copy_(padded.as_strided(columns.shape, strides))
+        first = padded[:, :, chunk.rows.start :]
+        columns.copy_(first.as_strided(columns.shape, strides))
 
-    def col2im(self, memory: Tensor, x: Tensor) -> None:
-        """flat[n, g*C + c, D i W + D j + l] += columns[n,g,c,i,j,l]; then the padding goes."""
-        columns, (down, right) = memory.view(self._shape(memory)), self._shifts()
-        (height, width), (ph, pw) = self.image_size, self.geometry.padding
-        size = (len(x), self.groups, self.channels, *self.padded_size)
-        padded = x if not (ph or pw) else x.new_zeros(size)
-        flat, (kh, kw) = padded.view(*size[:3], -1), self.geometry.kernel_size
-        starts = (i * down + j * right for i in range(kh) for j in range(kw))
-        taps = columns.narrow(5, 0, self.length).flatten(3, 4).unbind(3)
-        for start, tap in zip(starts, taps, strict=True):
-            flat.narrow(3, start, self.length).add_(tap)
-        if padded is not x:
-            x += padded.flatten(1, 2)[:, :, ph : ph + height, pw : pw + width]
+    def col2im(self, memory: Tensor, chunk: Chunk, x: Tensor) -> None:
+        """flat[n, g*C + c, D i W + D j + l] += columns[n,g,c,i,j,l]; then the padding goes.
+
+        First over j, along a row of taps, in one sum: a view whose stride from tap to tap is D
+        short of the pitch sets them off against each other.  What it reads beyond the L numbers
+        of a tap are the zeros that follow them.  Then over i, one addition for each row of taps.
+        """
+        rows, (down, right), (ph, pw) = chunk.size[1], self._shifts(), self.geometry.padding
+        columns = self._columns(memory, chunk)[..., : self.reach(rows)]
+        strides = (*columns.stride()[:4], self.pitch(rows) - right, 1)
+        sums = columns.as_strided(columns.shape, strides).sum(4, dtype=x.dtype)
+        (height, width), top = self.padded_size, chunk.rows.start
+        part = x  # of the padded image: the rows that this chunk's windows see
+        if ph or pw:
+            height, top = rows + self.geometry.span[0] - 1, 0
+            part = x.new_zeros(len(x), self.groups * self.channels, height, width)
+        flat = part.view(len(x), self.groups, self.channels, height * width)
+        for i, numbers in enumerate(sums.unbind(3)):
+            flat.narrow(3, top * width + i * down, self.reach(rows)).add_(numbers)
+        if part is not x:
+            above = chunk.rows.start - ph  # the row of x on which the first of `part` lies
+            first, stop = max(0, above), min(x.shape[2], above + height)
+            inside = part[:, :, first - above : stop - above, pw : pw + x.shape[3]]
+            x[:, :, first:stop].add_(inside)
 
     def matrices(self, volume: Tensor) -> Tensor:
-        """(n, G*C', H_out, W_out) as (n*G, C', pitch), zero where a window would straddle."""
-        flat = volume.new_zeros(*volume.shape[:2], self.pitch)
-        self._in_rows(flat).copy_(volume)
+        """(n, G*C', R, W_out) as (n*G, C', pitch), zero where a window would straddle."""
+        rows = volume.shape[2]
+        flat = volume.new_zeros(*volume.shape[:2], self.pitch(rows))
+        self._in_rows(flat, rows).copy_(volume)
         return flat.unflatten(1, (self.groups, -1)).flatten(0, 1)
 
     def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
         flat = torch.bmm(self._repeat(w_row, len(x_col)), x_col)
-        volume.copy_(self._in_rows(flat.view(*volume.shape[:2], self.pitch)))
+        flat = flat.view(*volume.shape[:2], -1)
+        volume.copy_(self._in_rows(flat, volume.shape[2]))
 
     def transposed_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
         torch.bmm(self._repeat(w_row, len(x_col)).mT, y, out=x_col)

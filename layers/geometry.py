@@ -128,6 +128,14 @@ class Geometry(NamedTuple):
         """
         return _taps(self, tuple(image_size), tuple(output_size))
 
+    def axes(self) -> tuple[Geometry, Geometry]:
+        """The same windows one pixel wide, and one pixel high: for what is done axis by axis."""
+        (kh, kw), (sh, sw), (ph, pw), (dh, dw), groups = self
+        return (
+            Geometry((kh, 1), (sh, 1), (ph, 0), (dh, 1), groups),
+            Geometry((1, kw), (1, sw), (0, pw), (1, dw), groups),
+        )
+
     def first_row(self, row: int) -> Geometry:
         """The same windows counted from output row `row` (the padding may become negative)."""
         (ph, pw), sh = self.padding, self.stride[0]

@@ -3,9 +3,10 @@ Multiplication").
 
 The chapter's product is  W_row [C_out x K] @ X_col [K x pixels],  K = C * K_h * K_w.
 
-Letters: N images in the batch, n of them at a time, G groups, C = C_in/G channels of a group.
-Columns are K_h*K_w times larger than the image, so only as many images are stretched out at a
-time as fit a small workspace; that is also what makes it fast (docs/performance.md).
+Letters: N images in the batch, n of them at a time, G groups, C = C_in/G channels of a group,
+R of the H_out rows of windows at a time.  Columns are K_h*K_w times larger than the image, so only
+as many images, or rows of one image, are stretched out at a time as fit a small workspace; that is
+also what makes it fast (docs/performance.md).
 
 Here the numbers lie channels last, so that a window row is a run of K_w*C of them in memory.
 An image so thin that those runs are short is laid out as in flat_im2col.py instead.
@@ -15,24 +16,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .geometry import Geometry, Pair
-
-CPU_WORKSPACE = 2 << 20  # bytes per thread: what stays in the cache from copy to product
-CUDA_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
+from .workspace import workspace, workspace_bytes
 
 
-def workspace_bytes(like: Tensor) -> int:
-    return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE * torch.get_num_threads()
+class Chunk(NamedTuple):
+    """The windows that are stretched out at a time: of several images, or some rows of one."""
+
+    images: slice
+    rows: slice
+
+    @property
+    def size(self) -> Pair:
+        """(n, R)."""
+        return self.images.stop - self.images.start, self.rows.stop - self.rows.start
+
+    def of(self, volume: Tensor) -> Tensor:
+        """The chunk's part of an output volume (N, C, H_out, W_out)."""
+        return volume[self.images, :, self.rows]
 
 
 class Im2col:
     """The matrices of one convolution: their sizes and their order in memory.
 
-    Columns are stored as (G, n, H_out, W_out, K_h, K_w, C): X_col is their transpose.
+    Columns are stored as (G, n, R, W_out, K_h, K_w, C): X_col is their transpose.
     """
 
     memory_format = torch.channels_last
@@ -44,66 +56,75 @@ class Im2col:
         self.image_size = image_size
         self.output_size = geometry.output_size(image_size)
         self.channels = in_channels // geometry.groups
-        self.per_image = prod((in_channels, *geometry.kernel_size, *self.output_size))
 
-    def chunks(self, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """A few images at a time: (which images, memory for their columns)."""
-        step = max(1, workspace_bytes(like) // max(1, self.per_image * like.element_size()))
-        total = like.shape[0]
-        workspace = self.workspace(like, min(step, total))
-        for start in range(0, total, step):
-            images = slice(start, min(start + step, total))
-            yield images, workspace[: (images.stop - start) * self.per_image]
+    def numbers(self, rows: int) -> int:
+        """How many there are in the columns of some rows of one image."""
+        per_window = self.groups * self.channels * prod(self.geometry.kernel_size)
+        return per_window * rows * self.output_size[1]
 
-    def workspace(self, like: Tensor, n: int) -> Tensor:
-        return like.new_empty(n * self.per_image)
+    def chunks(self, like: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
+        """All windows of a batch, a chunk at a time, with memory for its columns."""
+        (height, _), total = self.output_size, like.shape[0]
+        budget = max(1, workspace_bytes(like) // like.element_size())
+        n = min(total, budget // max(1, self.numbers(height)))
+        rows = height if n else max(1, budget * height // self.numbers(height))
+        n = max(1, n)
+        memory = workspace(like, n * self.numbers(rows))
+        for first in range(0, total, n):
+            images = slice(first, min(first + n, total))
+            for top in range(0, height, rows):
+                chunk = Chunk(images, slice(top, min(top + rows, height)))
+                yield chunk, memory[: chunk.size[0] * self.numbers(chunk.size[1])]
 
-    def filled(self, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """A few images at a time: (which images, X_col).  Pointwise, X_col is the image itself."""
+    def filled(self, x: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
+        """All windows, a chunk at a time, with their X_col; pointwise, that is the image itself."""
         if self.geometry.is_pointwise:
-            yield slice(0, x.shape[0]), self.matrices(x)
+            yield Chunk(slice(0, len(x)), slice(0, self.output_size[0])), self.matrices(x)
             return
-        for images, memory in self.chunks(x):
-            self.im2col(x[images], memory)
-            yield images, self.x_col(memory)
+        for chunk, memory in self.chunks(x):
+            if chunk.rows.start == 0:
+                padded = self.padded(x[chunk.images])
+            self.im2col(padded, chunk, memory)
+            yield chunk, self.x_col(memory, chunk)
 
-    def x_col(self, memory: Tensor) -> Tensor:
+    def x_col(self, memory: Tensor, chunk: Chunk) -> Tensor:
         """The columns as matrices (G, K, n * pixels)."""
-        rows = prod(self.geometry.kernel_size) * self.channels
-        return memory.view(self.groups, -1, rows).mT
+        return memory.view(self.groups, -1, self.channels * prod(self.geometry.kernel_size)).mT
 
-    def _windows(self, memory: Tensor) -> Tensor:
-        """The columns as (n, G, C, K_h, K_w, H_out, W_out)."""
-        n = memory.numel() // self.per_image
-        shape = (self.groups, n, *self.output_size, *self.geometry.kernel_size, self.channels)
-        return memory.view(shape).permute(1, 0, 6, 4, 5, 2, 3)
+    def _windows(self, memory: Tensor, chunk: Chunk) -> Tensor:
+        """The columns as (n, G, C, K_h, K_w, R, W_out)."""
+        n, rows = chunk.size
+        shape = n, rows, self.output_size[1], *self.geometry.kernel_size, self.channels
+        return memory.view(self.groups, *shape).permute(1, 0, 6, 4, 5, 2, 3)
 
-    def im2col(self, x: Tensor, memory: Tensor) -> None:
-        """Stretch every window out into a column.
+    def im2col(self, padded: Tensor, chunk: Chunk, memory: Tensor) -> None:
+        """Stretch every window of the chunk out into a column.
 
-            windows[n,g,c,i,j,p,q] = x[n, g*C + c, S p + D i - P, S q + D j - P]
+            windows[n,g,c,i,j,p,q] = padded[n, g*C + c, S p + D i, S q + D j]
 
         Args:
-            x: (n, G*C, H, W); zeros are read outside it.
+            padded: the chunk's images, (n, G*C, H + 2P, W + 2P), as `self.padded` makes them.
             memory: overwritten.
         """
-        windows = self._windows(memory)
+        windows = self._windows(memory, chunk)
         (sh, sw), (dh, dw) = self.geometry.stride, self.geometry.dilation
-        padded = self.padded(x)
         by_image, by_channel, by_row, by_pixel = padded.stride()
         strides = (
             by_image, self.channels * by_channel, by_channel,
             dh * by_row, dw * by_pixel, sh * by_row, sw * by_pixel,
         )  # fmt: skip
-        windows.copy_(padded.as_strided(windows.shape, strides))  # a view until it is copied
+        first = padded[:, :, sh * chunk.rows.start :]
+        windows.copy_(first.as_strided(windows.shape, strides))  # a view until it is copied
 
-    def col2im(self, memory: Tensor, x: Tensor) -> None:
+    def col2im(self, memory: Tensor, chunk: Chunk, x: Tensor) -> None:
         """The adjoint of `im2col`: every number is added back to the pixel it was read from.
 
         x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q]
         """
-        windows, grouped = self._windows(memory), x.unflatten(1, (self.groups, self.channels))
-        for tap in self.geometry.taps(self.image_size, self.output_size):
+        windows = self._windows(memory, chunk)
+        grouped = x.unflatten(1, (self.groups, self.channels))
+        part = self.geometry.first_row(chunk.rows.start)  # the rows as a picture of their own
+        for tap in part.taps(self.image_size, (chunk.size[1], self.output_size[1])):
             grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
 
     def padded(self, x: Tensor) -> Tensor:
@@ -116,12 +137,12 @@ class Im2col:
         return padded
 
     def matrices(self, volume: Tensor) -> Tensor:
-        """An output volume (n, G*C', H_out, W_out) as matrices (G, C', n * pixels): a view."""
+        """A chunk's outputs (n, G*C', R, W_out) as matrices (G, C', n * pixels): a view."""
         rows = volume.permute(0, 2, 3, 1).flatten(0, 2)
         return rows.unflatten(1, (self.groups, -1)).permute(1, 2, 0)
 
     def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
-        """volume (n, G*C', H_out, W_out) = W_row @ X_col."""
+        """volume (n, G*C', R, W_out) = W_row @ X_col."""
         torch.bmm(w_row, x_col, out=self.matrices(volume))
 
     def transposed_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:

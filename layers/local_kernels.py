@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .geometry import Geometry
-from .im2col import workspace_bytes
 from .operator import operator
+from .workspace import workspace_bytes
 
 
 def _rows(like: Tensor, row_size: int, height: int) -> Iterator[slice]:

@@ -90,7 +90,7 @@ def locally_connected2d(
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
     geometry = Geometry(
         pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding"),
-        pair(dilation, "dilation"), weight.shape[2],
+        pair(dilation, "dilation"), int(weight.shape[2]),
     )  # fmt: skip
     _check(input, weight, geometry)
     if bias is not None and bias.shape != (weight.shape[2] * weight.shape[4], *weight.shape[:2]):

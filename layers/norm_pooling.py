@@ -1,5 +1,12 @@
 """L2-norm pooling, and any other power: "other functions, such as average pooling or even L2-norm
-pooling" (the chapter, "General pooling")."""
+pooling" (the chapter, "General pooling").
+
+    y[n,c,q] = (sum over the pixels of window q of  |x|^p)^(1/p)
+    dx       = sign(x) |x|^(p-1) * sum over the windows q that see the pixel of  dy[q] y[q]^(1-p)
+
+Where y = 0 its slope is infinite, and a single black window would turn every gradient into NaN.  0
+is a subgradient of the norm there, and is taken.
+"""
 
 from __future__ import annotations
 
@@ -9,46 +16,81 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .function import Function
-from .pooling import avg_pool2d
+from . import pooling_kernels as kernels
+from .function import PerImage
+from .geometry import Geometry, Pair
+from .operator import image_size, operator, wide
+from .pooling import WindowSpread, WindowSum, check, pooling_geometry
 
 
-class Root(Function):
-    """y = s^(1/p) for s >= 0;  ds = dy y / (p s), and 0 where s = 0.
-
-    At 0 the slope of a root is infinite, and a single black window would turn every gradient into
-    NaN; 0 is a subgradient there of the norm that the root belongs to.
-    """
-
-    generate_vmap_rule = True
+class NormPool(PerImage):
+    """y as above, f(x, p, geometry, image_size, output_size)."""
 
     @staticmethod
-    def forward(s: Tensor, p: float) -> Tensor:
-        return s.sqrt() if p == 2 else s ** (1 / p)
+    def forward(
+        x: Tensor, p: float, geometry: Geometry, image_size: Pair, output_size: Pair
+    ) -> Tensor:
+        return norm_pool(x, p, geometry.flatten(), output_size)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        s, ctx.p = inputs
-        ctx.save_for_backward(s, output)
-        ctx.save_for_forward(s, output)
+        x, ctx.p, *ctx.sizes = inputs
+        ctx.save_for_backward(x, output)
+        ctx.save_for_forward(x, output)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
-        return dy * Root.slope(ctx), None
+        (x, y), p = ctx.saved_tensors, ctx.p
+        if torch.is_grad_enabled():  # somebody will differentiate this derivative in turn
+            dx = _slope(x, p) * WindowSpread.apply(dy * _root_slope(y, p), *ctx.sizes)
+        else:
+            dx = norm_pool_input(dy, x, y, p, ctx.sizes[0].flatten())
+        return dx, None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, s_t: Tensor, _: None) -> Tensor:
-        return s_t * Root.slope(ctx)
+    def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
+        (x, y), p = ctx.saved_tensors, ctx.p
+        return _root_slope(y, p) * WindowSum.apply(_slope(x, p) * x_t, *ctx.sizes)
 
-    @staticmethod
-    def slope(ctx: Any) -> Tensor:
-        s, y = ctx.saved_tensors
-        return y / (ctx.p * torch.where(s > 0, s, 1))  # y is 0 where s is
+
+@operator(fake=lambda x, p, geometry, output_size: kernels.like(x, output_size))
+def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
+    """y, a few images at a time.  (N, C, *output_size)."""
+    y = kernels.like(x, output_size)
+    for images in kernels.chunks(x):
+        part = wide(x[images])
+        powers = part * part if p == 2 else part.abs() ** p
+        total = kernels.window_sum(powers, geometry, output_size)
+        y[images] = total.sqrt_() if p == 2 else total ** (1 / p)
+    return y
+
+
+@operator(fake=lambda dy, x, y, p, geometry: torch.empty_like(x))
+def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
+    """dx, a few images at a time."""
+    dx = torch.empty_like(x)
+    for images in kernels.chunks(x):
+        share = wide(dy[images]) * _root_slope(wide(y[images]), p)
+        dx[images] = kernels.window_spread(share, geometry, x.shape[2:]) * _slope(
+            wide(x[images]), p
+        )
+    return dx
+
+
+def _slope(x: Tensor, p: float) -> Tensor:
+    """sign(x) |x|^(p-1)."""
+    return x if p == 2 else x.sign() * x.abs() ** (p - 1)
+
+
+def _root_slope(y: Tensor, p: float) -> Tensor:
+    """y^(1-p), and 0 where y = 0."""
+    positive = torch.where(y == 0, torch.inf, y)
+    return positive.reciprocal() if p == 2 else torch.where(y == 0, 0, positive ** (1 - p))
 
 
 @torch.compiler.allow_in_graph
-def _root(s: Tensor, p: float) -> Tensor:
-    return Root.apply(s, p)
+def _norm_pool(x: Tensor, p: float, geometry: Any, image_size: Any, output_size: Any) -> Tensor:
+    return NormPool.apply(x, p, Geometry(*geometry), image_size, output_size)
 
 
 def lp_pool2d(
@@ -78,9 +120,14 @@ def lp_pool2d(
     """
     if not norm_type >= 1:
         raise ValueError(f"norm_type must be at least 1, got {norm_type}")
-    powers = input * input if norm_type == 2 else input.abs() ** norm_type
-    total = avg_pool2d(powers, kernel_size, stride, 0, ceil_mode, divisor_override=1)
-    return _root(total, float(norm_type))
+    if input.dim() == 3:
+        return lp_pool2d(input[None], norm_type, kernel_size, stride, ceil_mode)[0]
+    check(input)
+    geometry = pooling_geometry(kernel_size, stride, 0, 1)
+    size = image_size(input)
+    return _norm_pool(
+        input, float(norm_type), geometry, size, geometry.output_size(size, ceil_mode)
+    )
 
 
 class LPPool2d(torch.nn.LPPool2d):

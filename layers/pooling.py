@@ -137,8 +137,8 @@ def max_pool2d_with_switches(
             input[None], kernel_size, stride, padding, dilation, ceil_mode
         )
         return y[0], switches[0]
-    geometry = _geometry(kernel_size, stride, padding, dilation)
-    _check(input)
+    geometry = pooling_geometry(kernel_size, stride, padding, dilation)
+    check(input)
     size = image_size(input)
     return _max_pool(input, geometry, size, geometry.output_size(size, ceil_mode))
 
@@ -160,7 +160,7 @@ def max_pool2d(
     y, switches = max_pool2d_with_switches(input, kernel_size, stride, padding, dilation, ceil_mode)
     if not return_indices:
         return y
-    geometry = _geometry(kernel_size, stride, padding, dilation)
+    geometry = pooling_geometry(kernel_size, stride, padding, dilation)
     return y, indices_of(switches, geometry, input.shape[-1])
 
 
@@ -207,8 +207,8 @@ def avg_pool2d(
         )[0]  # fmt: skip
     if divisor_override == 0:
         raise RuntimeError("divisor_override must not be zero")
-    geometry = _geometry(kernel_size, stride, padding, 1)
-    _check(input)
+    geometry = pooling_geometry(kernel_size, stride, padding, 1)
+    check(input)
     size = image_size(input)
     output_size = geometry.output_size(size, ceil_mode)
     total = _window_sum(wide(input), geometry, size, output_size)
@@ -246,12 +246,12 @@ class AvgPool2d(torch.nn.AvgPool2d):
         )  # fmt: skip
 
 
-def _check(x: Tensor) -> None:
+def check(x: Tensor) -> None:
     if x.dim() != 4:
         raise RuntimeError(f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(x.shape)}")
 
 
-def _geometry(
+def pooling_geometry(
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None,
     padding: int | Sequence[int],

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from .geometry import Geometry
 from .operator import operator
-from .select import select
+from .select import equal, integers_like, select, select_into
 
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
 CUDA_CHUNK = 256 << 20
 
 
-def _chunks(image: Tensor) -> Iterator[slice]:
+def chunks(image: Tensor) -> Iterator[slice]:
     total, size = image.shape[0], image[:1].numel() * image.element_size()
     step = max(1, (CUDA_CHUNK if image.is_cuda else CPU_CHUNK) // max(1, size))
     for start in range(0, total, step):
@@ -35,7 +35,7 @@ def _memory_format(volume: Tensor) -> torch.memory_format:
     return torch.channels_last if last and not volume.is_contiguous() else torch.contiguous_format
 
 
-def _like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+def like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
     """A new volume with `volume`'s batch, channels and memory format, of another size."""
     return torch.empty(
         (*volume.shape[:2], *size),
@@ -43,11 +43,6 @@ def _like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None)
         device=volume.device,
         memory_format=_memory_format(volume),
     )
-
-
-def _equals(switches: Tensor, number: int) -> Tensor:
-    """switches == number; byte against byte is vectorised, byte against scalar is not."""
-    return switches == torch.full_like(switches, number)
 
 
 def switch_dtype(geometry: Geometry) -> torch.dtype:
@@ -60,7 +55,7 @@ def _empty_max_pool2d(
     x: Tensor, geometry: Sequence[int], output_size: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     dtype = switch_dtype(Geometry.unflatten(geometry))
-    return _like(x, output_size), _like(x, output_size, dtype)
+    return like(x, output_size), like(x, output_size, dtype)
 
 
 @operator(fake=_empty_max_pool2d)
@@ -70,7 +65,7 @@ def max_pool2d(
     """x (N, C, H, W) -> y and switches (N, C, *output_size).  First maximum wins; NaN beats all."""
     shape = Geometry.unflatten(geometry)
     y, switches = _empty_max_pool2d(x, geometry, output_size)
-    for images in _chunks(x):
+    for images in chunks(x):
         _max_pool2d(x[images], y[images], switches[images], shape)
     return y, switches
 
@@ -84,64 +79,96 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
     y.copy_(values[0]) if whole else y.fill_(-torch.inf)
     for tap, value in zip(taps[whole:], values[whole:], strict=True):
         torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
-    switches.zero_()
-    searching = torch.ones_like(switches, dtype=torch.bool)
+    before, searching = torch.zeros_like(y), torch.ones_like(y)  # counted in y's own type
     for tap, value in zip(taps[:-1], values, strict=False):
-        searching[tap.outputs].logical_and_(value != y[tap.outputs])
-        switches.add_(searching)
+        differs = torch.ne(value, y[tap.outputs], out=torch.empty_like(value))
+        searching[tap.outputs].mul_(differs)
+        before.add_(searching)
+    switches.copy_(before)
     if x.is_cuda or y.sum().isnan():  # NaN equals nothing, and the last of several wins
         for number, (tap, value) in enumerate(zip(taps, values, strict=True)):
             here = switches[tap.outputs]
             here.copy_(torch.where(value.isnan(), number, here))
 
 
-@operator(fake=lambda x, switches, geometry: _like(x, switches.shape[2:]))
+@operator(fake=lambda x, switches, geometry: like(x, switches.shape[2:]))
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
     shape = Geometry.unflatten(geometry)
-    y = _like(x, switches.shape[2:]).zero_()
-    for images in _chunks(x):
-        image, switch, out = x[images], switches[images], y[images]
+    y = like(x, switches.shape[2:]).zero_()
+    for images in chunks(x):
+        image, switch, out = x[images], integers_like(switches[images], x), y[images]
         for number, tap in enumerate(shape.taps(x.shape[2:], y.shape[2:])):
-            here = _equals(switch[tap.outputs], number)
+            here = equal(switch[tap.outputs], number)
             out[tap.outputs].add_(select(image[tap.pixels], here))
     return y
 
 
-@operator(fake=lambda y, switches, geometry, image_size: _like(y, image_size))
+@operator(fake=lambda y, switches, geometry, image_size: like(y, image_size))
 def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, the pixel that p's switch names] += y[n,c,p]: the adjoint of `take`, a scatter-add.
 
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
     shape = Geometry.unflatten(geometry)
-    x = _like(y, image_size)
+    x = like(y, image_size)
     if not shape.tiles(image_size):
         x.zero_()
-    put_there = Tensor.add_ if shape.overlaps else Tensor.copy_
-    for images in _chunks(x):
-        image, switch, values = x[images], switches[images], y[images]
+    for images in chunks(x):
+        image, switch, values = x[images], integers_like(switches[images], y), y[images]
         for number, tap in enumerate(shape.taps(image_size, y.shape[2:])):
-            here = _equals(switch[tap.outputs], number)
-            put_there(image[tap.pixels], select(values[tap.outputs], here))
+            here = equal(switch[tap.outputs], number)
+            if shape.overlaps:
+                image[tap.pixels].add_(select(values[tap.outputs], here))
+            else:
+                select_into(image[tap.pixels], values[tap.outputs], here)
     return x
 
 
-@operator(fake=lambda x, geometry, output_size: _like(x, output_size))
+@operator(fake=lambda x, geometry, output_size: like(x, output_size))
 def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
-    """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size)."""
-    shape, y = Geometry.unflatten(geometry), _like(x, output_size).zero_()
-    for images in _chunks(x):
-        for tap in shape.taps(x.shape[2:], output_size):
-            y[images][tap.outputs].add_(x[images][tap.pixels])
+    """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size).
+
+    First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.
+    """
+    y = like(x, output_size)
+    down, along = Geometry.unflatten(geometry).axes()
+    for images in chunks(x):
+        columns = like(x[images], (output_size[0], x.shape[3]))
+        _add_windows(x[images], columns, down)
+        _add_windows(columns, y[images], along)
     return y
 
 
-@operator(fake=lambda y, geometry, image_size: _like(y, image_size))
+@operator(fake=lambda y, geometry, image_size: like(y, image_size))
 def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
-    shape, x = Geometry.unflatten(geometry), _like(y, image_size).zero_()
-    for images in _chunks(x):
-        for tap in shape.taps(image_size, y.shape[2:]):
-            x[images][tap.pixels].add_(y[images][tap.outputs])
+    x = like(y, image_size)
+    down, along = Geometry.unflatten(geometry).axes()
+    for images in chunks(x):
+        columns = like(y[images], (y.shape[2], image_size[1]))
+        _add_to_windows(y[images], columns, along)
+        _add_to_windows(columns, x[images], down)
     return x
+
+
+def _add_windows(x: Tensor, y: Tensor, geometry: Geometry) -> None:
+    """y = the sum of every window of x."""
+    first, *others = geometry.taps(x.shape[2:], y.shape[2:])
+    if geometry.padding == (0, 0):  # the first tap of every window is inside
+        y.copy_(x[first.pixels])
+    else:
+        y.zero_()[first.outputs].copy_(x[first.pixels])
+    for tap in others:
+        y[tap.outputs].add_(x[tap.pixels])
+
+
+def _add_to_windows(y: Tensor, x: Tensor, geometry: Geometry) -> None:
+    """x = for every pixel the sum over the windows that see it: the adjoint."""
+    tiles = geometry.tiles(x.shape[2:])
+    x = x if tiles else x.zero_()
+    for tap in geometry.taps(x.shape[2:], y.shape[2:]):
+        if tiles:
+            x[tap.pixels].copy_(y[tap.outputs])
+        else:
+            x[tap.pixels].add_(y[tap.outputs])

@@ -20,7 +20,7 @@ from torch import Tensor
 from .function import PerImage
 from .operator import operator, wide
 
-CPU_CHUNK = 1 << 20  # bytes of activations at a time, so that they stay in the cache
+CPU_CHUNK = 4 << 20  # bytes of activations at a time, so that they stay in the cache
 
 
 class ResponseNorm(PerImage):
@@ -80,13 +80,14 @@ def response_gradient(dy: Tensor, x: Tensor, size: int, a: float, beta: float, k
     """dx, in operations that torch can differentiate again."""
     s = scale(x, size, a, k)
     power = _power(s, beta)
-    near = channel_sum(dy * x * power / s, (size - 1) // 2, size // 2)  # the window, transposed
-    return dy * power - 2 * a * beta * x * near
+    direct = dy * power
+    near = channel_sum(direct * x / s, (size - 1) // 2, size // 2)  # the window, transposed
+    return torch.addcmul(direct, x, near, value=-2 * a * beta)
 
 
 def scale(x: Tensor, size: int, a: float, k: float) -> Tensor:
     """s."""
-    return channel_sum(x * x, size // 2, (size - 1) // 2) * a + k
+    return channel_sum(x * (x * a), size // 2, (size - 1) // 2).add_(k)
 
 
 def channel_sum(v: Tensor, before: int, after: int) -> Tensor:

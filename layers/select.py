@@ -1,4 +1,12 @@
-"""Keep some values and zero the others: what the backward of a maximum does."""
+"""Keep some numbers and zero the others: what the backward of a maximum does.
+
+As floats, infinity times zero would be NaN, and `torch.where` is several times slower on a CPU.  So
+the *bits* of the numbers are multiplied, as integers, by one or zero.  Those flags are integers of
+the same width, and comparisons write their result in their operands' own type: torch compares
+vectors of numbers only then (docs/performance.md).
+
+Not differentiable, and for the inside of operators: see `Gate` and pooling_kernels.py.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +17,52 @@ from torch import Tensor
 
 from .operator import operator
 
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
+BLOCK = 4 << 20  # bytes of values at a time
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
 
 
-@operator(fake=lambda values, here: torch.empty_like(values))
-def select(values: Tensor, here: Tensor) -> Tensor:
-    """The values where `here`, zero elsewhere: their bits times one or zero.  Same shapes.
-
-    As floats, infinity times zero would be NaN; `torch.where` is right too, but on a CPU several
-    times slower (docs/performance.md).  Not differentiable: for the inside of a Function.
-    """
-    return (values.view(_BITS[values.element_size()]) * here).view(values.dtype)
+def bits(values: Tensor) -> Tensor:
+    """The numbers as integers of the same width: a view."""
+    return values.view(_INTEGERS[values.element_size()])
 
 
-@torch.library.register_vmap("convnets::select")
-def _(info: Any, in_dims: tuple, values: Tensor, here: Tensor) -> tuple[Tensor, int]:
-    values, here = (
+def integers_like(switches: Tensor, values: Tensor) -> Tensor:
+    """Switches as integers as wide as the values."""
+    return switches.to(_INTEGERS[values.element_size()])
+
+
+def equal(numbers: Tensor, number: int) -> Tensor:
+    """1 where numbers == number, else 0, in the same type."""
+    return torch.eq(numbers, number, out=torch.empty_like(numbers))
+
+
+def select(values: Tensor, flags: Tensor) -> Tensor:
+    """The values where flags are 1, zero where they are 0.  Same shapes."""
+    return (bits(values) * flags).view(values.dtype)
+
+
+def select_into(out: Tensor, values: Tensor, flags: Tensor) -> None:
+    """out = select(values, flags), without a copy in between."""
+    torch.mul(bits(values), flags, out=bits(out))
+
+
+@operator(fake=lambda values, y: torch.empty_like(values))
+def gate(values: Tensor, y: Tensor) -> Tensor:
+    """The values where y is not 0, zero elsewhere.  Same shapes and dtypes; some rows at a time."""
+    out = torch.empty_like(values)
+    if values.dim() == 0:
+        return gate(values[None], y[None])[0]
+    step = max(1, BLOCK * len(values) // max(1, values.numel() * values.element_size()))
+    for part, value, number in zip(*(t.split(step) for t in (out, values, y)), strict=True):
+        flags = torch.ne(number, 0, out=torch.empty_like(number))
+        select_into(part, value, integers_like(flags, value))
+    return out
+
+
+@torch.library.register_vmap("convnets::gate")
+def _(info: Any, in_dims: tuple, values: Tensor, y: Tensor) -> tuple[Tensor, int]:
+    values, y = (
         t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
-        for t, dim in zip((values, here), in_dims, strict=True)
+        for t, dim in zip((values, y), in_dims, strict=True)
     )
-    return select(values, here), 0
+    return gate(values, y), 0

@@ -30,6 +30,15 @@ def test_train_then_evaluate(tmp_path):
     assert json.loads(as_json.stdout)["images"] == 144
 
 
+def test_a_pattern_is_printed_back_and_advised_upon(tmp_path):
+    pattern = "INPUT[1x8x8] -> CONV3-4s2 -> RELU -> FC"
+    done = run("train.py", "--model", pattern, "--epochs", "1", "--logdir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "CONV3-4s2  [4x4x4]   weights: 3*3*1*4 = 36\n" in done.stdout
+    advice = "column 17: CONV 3x3 stride 2 padding 1 on 8 does not tile neatly: 4.5"
+    assert done.stderr == f"warning: {advice}\n"
+
+
 def test_compare_layers_and_models(tmp_path):
     quick = ["--threads", "1", "--seconds", "0", "--output", str(tmp_path)]
     done = run("compare.py", "layers", "lenet.fc1", "lenet.pool1", *quick)
@@ -70,6 +79,11 @@ def test_compare_check(layer, code, verdict):
         (["compare.py", "check", "layers:Conv", "--shape", "2,3,8,8"], "no layer 'Conv'"),
         (["train.py", "--model", "lenot"], "did you mean lenet"),
         (["train.py", "--image-size", "9"], "smallest that fits is 16 x 16"),
+        (
+            ["train.py", "--model", "INPUT -> KONV3-8"],
+            "column 10: unknown layer KONV: did you mean",
+        ),
+        (["train.py", "--model", "lenet", "--weights", "absent.pt"], "there is no file absent.pt"),
         (["evaluate.py", "absent.pt"], "no checkpoint at absent.pt"),
         (["evaluate.py", "README.md"], "README.md is not a readable checkpoint"),
     ],

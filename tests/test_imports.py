@@ -31,7 +31,16 @@ def test_a_folder_imports_only_what_lies_below_it(folder, file):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "layers").glob("*.py")), ids=lambda p: p.name)
 def test_layers_need_torch_alone(file):
-    standard = {"__future__", "collections", "math", "typing", "inspect", "functools", "types"}
+    standard = {
+        "__future__",
+        "collections",
+        "math",
+        "typing",
+        "inspect",
+        "functools",
+        "types",
+        "threading",
+    }
     assert {name.split(".")[0] for name in imported(file)} <= standard | {"torch"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 
 
@@ -20,7 +21,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command's `main`; turn a `UserError` into its sentence and exit code 2."""
+    """Run a command's `main`; turn a `UserError` into its sentence and exit code 2, and a warning
+    into its own."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         main()
     except UserError as error:

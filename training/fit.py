@@ -7,14 +7,16 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.data import Subset
 
+from models.pattern_network import PatternNetwork
+
 from . import checkpoint, data
 from .errors import UserError
-from .learner import Learner, choose_device, new_learner, resume, seed_everything
+from .fine_tuning import load_weights
+from .learner import Learner, choose_device, load_model, new_learner, resume, seed_everything
 from .loop import Diverged, evaluate, train_one_epoch
 from .metrics import Evaluation
 from .options import Options, save_yaml, write_text
@@ -43,18 +45,20 @@ def fit(options: Options) -> dict[str, float]:
 
     seed_everything(options.seed)
     learner = new_learner(options, len(classes), len(train), device)
-    state: dict[str, Any] | None = None
-    if options.resume is None:
+    folder, state = (None, None) if options.resume is None else continued_folder(options)
+    origin = None
+    if state is not None:
+        resume(learner, state)
+    elif options.weights:
+        origin = load_weights(learner.model, options)
+    if folder is None:
         folder = new_folder(options)
         options = dataclasses.replace(options, name=folder.name)
     else:
-        folder, state = continued_folder(options)
-        if state is not None:
-            resume(learner, state)
         (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
     board = Board(folder, learner.step if options.resume else None)
-    announce(options, folder, learner, len(train_set), len(val_set))
+    announce(options, folder, learner, len(train_set), len(val_set), origin)
     epoch, best = (state["epoch"], state["best"]) if state else (0, [-1.0, -math.inf])
     if state is None:
         show_inputs(board, options, learner, train_set)
@@ -84,6 +88,7 @@ def fit(options: Options) -> dict[str, float]:
                     folder / name,
                     options,
                     model=learner.model.state_dict(),
+                    transform_input=getattr(learner.model, "transform_input", False),
                     optimizer=learner.optimizer.state_dict(),
                     scheduler=learner.scheduler.state_dict(),
                     random=checkpoint.random_state(),
@@ -106,15 +111,22 @@ def fit(options: Options) -> dict[str, float]:
     return metrics
 
 
-def announce(options: Options, folder: Path, learner: Learner, train: int, val: int) -> None:
-    parameters = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+def announce(
+    options: Options, folder: Path, learner: Learner, train: int, val: int, origin: str | None
+) -> None:
+    parameters = sum(p.numel() for p in learner.model.parameters())
+    trained = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+    frozen = f" ({trained:,} of them trained)" if trained < parameters else ""
     rows = [
-        ("model", f"{options.model}, {parameters:,} parameters, {options.layers} layers"),
+        ("model", f"{options.model}, {parameters:,} parameters{frozen}, {options.layers} layers"),
+        *([("weights", origin)] if origin else []),
         ("data", f"{options.data}, {train:,} training and {val:,} validation images"),
         ("device", f"{learner.device}, {options.dtype}"),
         ("run", str(folder)),
     ]
     say(table(rows) + "\n")
+    if isinstance(learner.model, PatternNetwork):
+        say("\n".join(f"  {line}" for line in learner.model.described()) + "\n")
 
 
 def advice(error: Diverged, options: Options, folder: Path) -> str:
@@ -147,7 +159,7 @@ def show_mistakes(
 def test(options: Options, learner: Learner, folder: Path) -> dict[str, float]:
     """The test images, once, with the weights that were best on the validation images."""
     _, state = checkpoint.load(folder / "best.pt")
-    learner.model.load_state_dict(state["model"])
+    load_model(learner.model, state)
     (dataset,), _ = data.load(options, "test")
     result = evaluate(
         learner, data.loader(dataset, options.batch_size, workers=options.workers), "test"

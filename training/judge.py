@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from . import checkpoint, data, figures
 from .errors import UserError
-from .learner import choose_device, new_learner
+from .learner import choose_device, load_model, new_learner
 from .loop import evaluate
 from .progress import table
 
@@ -50,7 +50,7 @@ def judge(
     if classes != state["classes"] and data_name is None:
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
     learner = new_learner(options, len(classes), 1, choose_device(device))
-    learner.model.load_state_dict(state["model"])
+    load_model(learner.model, state)
     result = evaluate(learner, data.loader(dataset, batch_size, workers=options.workers), split)
 
     picture = figures.confusion(result.predictions, result.targets, classes)

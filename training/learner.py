@@ -12,8 +12,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 import models
+from models.pattern import PatternError, is_pattern
+from models.pretrained import builder_options
 
 from .errors import UserError, unknown
+from .fine_tuning import parameter_groups
 from .options import Options
 from .preprocess import Preprocess
 from .schedule import scheduler
@@ -49,18 +52,25 @@ def seed_everything(seed: int) -> None:
 def new_model(options: Options, num_classes: int) -> torch.nn.Module:
     """
     Raises:
-        UserError: no such network, or images too small for it.
+        UserError: no such network, a wrong pattern, images that do not fit it, fewer scores than
+            classes.
     """
-    if options.model not in models.MODELS:
+    if options.model not in models.MODELS and not is_pattern(options.model):
         raise unknown("model", options.model, models.MODELS)
+    wanted = num_classes if options.num_classes is None else options.num_classes
+    if wanted < num_classes:
+        raise UserError(f"--num-classes {wanted}, but {options.data} has {num_classes} classes")
     try:
         return models.build(
             options.model,
             nn=models.LAYER_SETS[options.layers],
-            num_classes=num_classes,
+            num_classes=wanted,
             in_channels=len(options.mean),
             image_size=options.image_size,
+            **(builder_options(options.model) if options.weights else {}),
         ).to(getattr(torch, options.dtype))
+    except PatternError as error:
+        raise UserError(f"--model: {error}") from None
     except ValueError as error:
         raise UserError(f"--model {options.model}: {error}; use a larger --image-size") from None
 
@@ -69,14 +79,15 @@ def new_learner(options: Options, num_classes: int, steps: int, device: torch.de
     """A fresh network with its loss, optimiser and schedule; `steps` in an epoch."""
     model = new_model(options, num_classes).to(device)
     criterion = models.criterion(model, models.LAYER_SETS[options.layers], options.label_smoothing)
+    groups = parameter_groups(model, options)
     optimizer: Optimizer
     if options.optimizer == "sgd":
         optimizer = torch.optim.SGD(
-            model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
+            groups, options.lr, options.momentum, weight_decay=options.weight_decay
         )
     else:
         optimizer = torch.optim.AdamW(
-            model.parameters(), options.lr, (options.momentum, 0.999),
+            groups, options.lr, (options.momentum, 0.999),
             weight_decay=options.weight_decay,
         )  # fmt: skip
     return Learner(
@@ -89,9 +100,16 @@ def new_learner(options: Options, num_classes: int, steps: int, device: torch.de
     )
 
 
+def load_model(model: torch.nn.Module, state: dict[str, Any]) -> None:
+    """A network's weights from a checkpoint; GoogLeNet's may expect its images rescaled."""
+    model.load_state_dict(state["model"])
+    if state.get("transform_input"):
+        model.transform_input = True  # type: ignore[assignment]
+
+
 def resume(learner: Learner, state: dict[str, Any]) -> None:
     """Put a learner where the checkpoint's was."""
-    learner.model.load_state_dict(state["model"])
+    load_model(learner.model, state)
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.scheduler.load_state_dict(state["scheduler"])
     learner.step = state["step"]

@@ -7,6 +7,9 @@ import time
 import torch
 from torch.utils.data import DataLoader
 
+import models
+
+from .fine_tuning import train_mode
 from .learner import Learner
 from .metrics import Evaluation, Figures
 from .progress import Progress
@@ -26,38 +29,45 @@ def train_one_epoch(
 ) -> Figures:
     """One pass over the training images, in the loader's order.
 
+    A network may have a method `after_step`, which is called after every update (ZFNet's keeps
+    its filters small).
+
     Raises:
         Diverged: the loss is no longer finite.
     """
-    learner.model.train()
+    train_mode(learner.model)
     learner.preprocess.train()
     loss_sum = torch.zeros((), dtype=torch.float64, device=learner.device)
     hits = torch.zeros((), dtype=torch.int64, device=learner.device)
     seen, start = 0, time.perf_counter()
+    after_step = getattr(learner.model, "after_step", None)
     progress = Progress(batches, len(batches), label)
     for batch, (images, targets) in enumerate(progress, 1):
         targets = targets.to(learner.device, non_blocking=True)
         x = learner.preprocess(images.to(learner.device, non_blocking=True))
-        logits = learner.model(x)
-        loss = learner.criterion(logits, targets)
+        output = learner.model(x)
+        loss = learner.criterion(output, targets)
         learner.optimizer.zero_grad()
         loss.backward()
-        rate = float(learner.scheduler.get_last_lr()[0])
+        rates = {g.get("curve", "learning_rate"): g["lr"] for g in learner.optimizer.param_groups}
         learner.optimizer.step()
         learner.scheduler.step()
+        if after_step is not None:
+            after_step()
 
         learner.step += 1
         seen += len(targets)
         loss_sum += loss.detach() * len(targets)
-        hits += (logits.detach().argmax(1) == targets).sum()
+        correct = models.logits(output).detach().argmax(1) == targets
+        hits += correct.sum()
         if learner.step % log_every == 0 or batch == len(batches):
             if not torch.isfinite(loss_sum):
                 raise Diverged(learner.step)
             figures = Figures(
                 loss_sum.item() / seen, hits.item() / seen, seen / (time.perf_counter() - start)
             )
-            acc1 = (logits.detach().argmax(1) == targets).double().mean().item()
-            board.training_step(learner.step, loss.item(), acc1, rate, learner.model, figures)
+            acc1 = correct.double().mean().item()
+            board.training_step(learner.step, loss.item(), acc1, rates, learner.model, figures)
             progress.show(batch, **figures.described())
     return figures
 

@@ -18,13 +18,15 @@ class Options:
     """Train a network. Defaults are the recipe for the chosen --model and --data."""
 
     model: str = "lenet5"
-    """Network: lenet, lenet5."""
+    """Network: lenet, lenet5, alexnet, alexnet_owt, zfnet, zfnet_512, vgg11, vgg11_lrn, vgg13, vgg16_c, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn, googlenet, googlenet_bn, resnet18, resnet34, resnet50, resnet101, resnet152, resnet50_v1, resnet101_v1, resnet152_v1, resnet20, resnet32, resnet44, resnet56, resnet110, resnet1202, preact_resnet18, preact_resnet34, preact_resnet50, preact_resnet101, preact_resnet152, preact_resnet200, preact_resnet110, preact_resnet164, preact_resnet1001, model_c, strided_cnn_c, convpool_cnn_c, allcnn_c, deepface. Or a layer pattern, such as "INPUT -> [CONV3-16 -> RELU -> POOL2]*2 -> FC"."""
     layers: Literal["custom", "torch"] = "custom"
     """Whose layers: ours, or torch.nn's."""
     data: str = "digits"
     """Data set: digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder."""
     data_root: Path = Path("data")
     """Folder the data set lies in, or is downloaded to."""
+    num_classes: int | None = None
+    """Scores the network gives; by default one for each class of the data, and no fewer."""
     image_size: int = 32
     """Height and width of the network's input, in pixels."""
     mean: tuple[float, ...] = (0.5,)
@@ -33,20 +35,30 @@ class Options:
     """Divides them; one number per channel."""
     augment: Literal["none", "affine", "crop-flip"] = "none"
     """Random change to each training image: small rotations, scalings, shears and shifts; or a shift by up to an eighth and a mirror image. From an imagefolder, either also cuts out a random part of the picture."""
+    lighting: float = 0.0
+    """Random shift of each training image's colours along their principal components over ImageNet: its standard deviation in each, 0.1 in AlexNet's paper; colour images only."""
     val_fraction: float = 0.1
     """Part of the training set that is held out for validation."""
     epochs: int = 20
     """Passes over the training set."""
     batch_size: int = 128
     """Images per step."""
+    weights: str | None = None
+    """What to start from instead of chance: imagenet (torchvision's weights), or a checkpoint, a run's folder or a file of torchvision's. A head for another number of classes is replaced."""
+    freeze: bool = False
+    """Train the head alone; batch normalisation keeps the statistics of the weights."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Update rule."""
     lr: float = 0.05
     """Learning rate at its highest."""
+    head_lr: float | None = None
+    """Of the head, the layer that gives the scores; by default that of all others."""
     momentum: float = 0.9
     """Of sgd; also adamw's first beta."""
     weight_decay: float = 5e-4
     """Pull of the weights towards zero."""
+    decay: Literal["all", "weights"] = "all"
+    """What weight decay pulls at: all parameters, or weights alone, not biases and scales."""
     schedule: Literal["step", "cosine", "one-cycle"] = "cosine"
     """Learning rate over time, after the warm-up: divided by 10 at each milestone; half a cosine to zero; or one-cycle, up for 30 % of the run, then down."""
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -90,15 +102,22 @@ class Options:
                 raise UserError(
                     f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}"
                 )
-        for name in ("weight_decay", "warmup_epochs", "workers"):
+        for name in ("weight_decay", "warmup_epochs", "workers", "lighting"):
             if getattr(self, name) < 0:
                 raise UserError(
                     f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
                 )
-        if not self.lr > 0:
-            raise UserError(f"--lr must be positive, got {self.lr}")
+        for name in ("lr", "head_lr"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise UserError(
+                    f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}"
+                )
+        if self.freeze and self.weights is None:
+            raise UserError("--freeze keeps weights that are trained: say which with --weights")
         if not 0 < self.val_fraction < 1:
             raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
+        if self.lighting and len(self.mean) != 3:
+            raise UserError("--lighting shifts colours: it needs images of three channels")
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise UserError(
                 "--mean and --std need one number per channel each, --std positive ones"
@@ -132,11 +151,13 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     try:
         if kind.startswith("Literal") or (value is None and "None" in kind):
             return value
-        if value is None:
+        if value is None or (kind == "bool" and not isinstance(value, bool)):
             raise TypeError
         if kind.startswith("tuple"):
             return tuple(float(v) for v in value)
-        return {"str": str, "int": int, "float": float}.get(kind.split()[0], Path)(value)
+        return {"str": str, "int": int, "float": float, "bool": bool}.get(kind.split()[0], Path)(
+            value
+        )
     except (TypeError, ValueError):
         raise UserError(f"{name} must be {kind}, got {value!r}") from None
 

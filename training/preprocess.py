@@ -19,6 +19,8 @@ class Preprocess(torch.nn.Module):
                     (section III-A); black enters at the border.
         crop-flip   a shift by up to an eighth of the image and, every other time, a mirror
                     image, as everybody does on CIFAR (He et al. 2015, section 4.2: 4 of 32).
+
+    With `lighting`, colours are shifted, too (Krizhevsky et al. 2012, section 4.1).
     """
 
     mean: Tensor
@@ -26,7 +28,7 @@ class Preprocess(torch.nn.Module):
 
     def __init__(self, options: Options) -> None:
         super().__init__()
-        self.augment = options.augment
+        self.augment, self.lighting = options.augment, options.lighting
         dtype = getattr(torch, options.dtype)
         self.register_buffer("mean", torch.tensor(options.mean, dtype=dtype)[:, None, None])
         self.register_buffer("std", torch.tensor(options.std, dtype=dtype)[:, None, None])
@@ -37,6 +39,8 @@ class Preprocess(torch.nn.Module):
             x = random_affine(x)
         elif self.training and self.augment == "crop-flip":
             x = random_crop_flip(x)
+        if self.training and self.lighting:
+            x = random_lighting(x, self.lighting)
         return (x - self.mean) / self.std
 
 
@@ -78,3 +82,24 @@ def random_crop_flip(x: Tensor) -> Tensor:
     image = torch.arange(n, device=x.device)[:, None, None, None]
     channel = torch.arange(channels, device=x.device)[:, None, None]
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+# Of ImageNet's pixels in [0, 1]: eigenvalues of the covariance of R, G, B, and eigenvectors by row.
+EIGENVALUES = (0.2175, 0.0188, 0.0045)
+EIGENVECTORS = (
+    (-0.5675, -0.5808, -0.5836), (0.7192, -0.0045, -0.6948), (0.4009, -0.8140, 0.4203),
+)  # fmt: skip
+
+
+def random_lighting(x: Tensor, deviation: float) -> Tensor:
+    """Each image (N, 3, H, W) brighter or darker, redder or bluer: + sum of a_i l_i p_i.
+
+    The a_i are normal with standard deviation `deviation`, one draw for a whole image; l_i and p_i
+    are ImageNet's principal components, as in Facebook's ResNet code.  On pixels in [0, 1]: on
+    0..255 the paper's formula would shift by thousands.
+    """
+    values, vectors = (
+        torch.tensor(v, dtype=x.dtype, device=x.device) for v in (EIGENVALUES, EIGENVECTORS)
+    )
+    draws = deviation * torch.randn(len(x), 3, dtype=x.dtype, device=x.device)
+    return x + ((draws * values) @ vectors)[:, :, None, None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from models.pattern import is_pattern
+
 from . import checkpoint
 from .command_line import CHANGEABLE, is_checkpoint, run_folder
 from .errors import UserError
@@ -21,7 +23,8 @@ def new_folder(options: Options) -> Path:
                 "--name"
             )
     else:
-        base = options.logdir / f"{options.model}-{options.data}"
+        model = "pattern" if is_pattern(options.model) else options.model
+        base = options.logdir / f"{model}-{options.data}"
         folder, number = base, 2
         while folder.exists():
             folder, number = base.with_name(f"{base.name}-{number}"), number + 1

@@ -50,15 +50,20 @@ class Board:
         step: int,
         loss: float,
         acc1: float,
-        rate: float,
+        rates: dict[str, float],
         model: torch.nn.Module,
         figures: Figures,
     ) -> None:
-        """One step's own loss and accuracy; images/s is the mean of the epoch so far."""
+        """One step's own loss and accuracy; images/s is the mean of the epoch so far.
+
+        Args:
+            rates: the learning rate of each group of parameters, by the curve's name.
+        """
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         self.train.add_scalar("step/loss", loss, step)
         self.train.add_scalar("step/accuracy", acc1, step)
-        self.train.add_scalar("step/learning_rate", rate, step)
+        for name, rate in rates.items():
+            self.train.add_scalar(f"step/{name}", rate, step)
         self.train.add_scalar("step/gradient_norm", torch.nn.utils.get_total_norm(grads), step)
         self.train.add_scalar("step/images_per_second", figures.images_per_second, step)
 

@@ -1,5 +1,6 @@
 """The chapter's worked examples, number by number."""
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -45,7 +46,7 @@ def test_alexnet_s_columns():
     image = torch.randn(1, 3, 227, 227)
     geometry = Geometry((11, 11), (4, 4))
     layout = Im2col((227, 227), 3, geometry)
-    _, x_col = next(layout.filled(image))
+    x_col = torch.cat([x_col.clone() for _, x_col in layout.filled(image)], 2)
     assert x_col.shape == (1, 363, 3025)
     assert x_col.numel() == 1_098_075
     weight = torch.randn(96, 3, 11, 11)
@@ -55,18 +56,24 @@ def test_alexnet_s_columns():
     )
 
 
-def test_im2col_and_col2im_are_adjoint_in_both_layouts():
-    """<columns, im2col(x)> = <col2im(columns), x>."""
+@pytest.mark.parametrize("workspace", [1, 2000, 2 << 20], ids=lambda size: f"{size}-bytes")
+def test_im2col_and_col2im_are_adjoint_in_both_layouts(workspace, monkeypatch):
+    """<columns, im2col(x)> = <col2im(columns), x>, a row, some rows or all images at a time."""
+    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", workspace)
     geometry = Geometry((3, 2), (1, 1), (1, 1), (1, 2), groups=2)
     for kind in (Im2col, FlatIm2col):
         layout = kind((7, 6), 4, geometry)
         x = layout.new_volume(torch.empty(0, dtype=torch.float64), (3, 4, 7, 6)).normal_()
-        _, memory = next(layout.chunks(x))
-        layout.im2col(x, memory)
-        columns, other = memory.clone(), torch.randn_like(memory)
-        back = torch.zeros_like(x)
-        layout.col2im(other, back)
-        assert_close((columns * other).sum(), (back * x).sum())
+        back, product = torch.zeros_like(x), 0
+        for chunk, memory in layout.chunks(x):
+            layout.im2col(layout.padded(x[chunk.images]), chunk, memory)
+            columns, other = memory.clone(), torch.randn_like(memory)
+            if kind is FlatIm2col:  # zeros follow the numbers of each tap
+                rows = chunk.size[1]
+                other.view(-1, layout.pitch(rows))[:, layout.length(rows) :] = 0
+            layout.col2im(other, chunk, back[chunk.images])
+            product += (columns * other).sum()
+        assert_close(product, (back * x).sum())
         weight = torch.randn(4, 2, 3, 2)
         assert torch.equal(layout.filters(layout.w_row(weight)), weight)
 

@@ -90,11 +90,11 @@ def test_third_derivative_exists():
     assert_close(ours, derivative)
 
 
-@pytest.mark.parametrize("chunk", [1, 4 << 20])
+@pytest.mark.parametrize("chunk", [1, 3000, 4 << 20])
 @table(NUMBERED)
 def test_workspace_size_changes_nothing(case, chunk, monkeypatch):
-    """One image at a time, or all at once."""
-    monkeypatch.setattr("layers.im2col.CPU_WORKSPACE", chunk)
+    """One row of windows at a time, some rows or images, or all at once."""
+    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", chunk)
     x, weight = doubles(case.image, case.weight)
     y, expected = (f(x, weight, **case.options) for f in (L.conv2d, F.conv2d))
     assert_close(y, expected)
@@ -207,7 +207,7 @@ def test_a_gradient_of_another_shape_is_refused():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_adds_up_in_float32(dtype, monkeypatch):
     """Many small pieces: the error of the sum is one rounding, not many."""
-    monkeypatch.setattr("layers.im2col.CPU_WORKSPACE", 1)
+    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", 1)
     x, weight = torch.rand(64, 4, 6, 6), torch.rand(8, 4, 5, 5)
     g = torch.rand(64, 8, 2, 2)
     exact = L.conv2d_weight(x, weight.shape, g), L.conv2d_input(x.shape, weight, g)

@@ -14,7 +14,7 @@ from models.lenet import C3_TABLE, MAPLoss
 from models.sizing import feature_shape
 
 PARAMETERS = {"lenet": 61_706, "lenet5": 60_000}
-each_network = pytest.mark.parametrize("name", models.MODELS)
+each_network = pytest.mark.parametrize("name", PARAMETERS)
 
 
 def pair(name, **options):

@@ -100,7 +100,7 @@ def test_a_checkpoint_of_another_run_is_refused(quick):
         fit.fit(dataclasses.replace(quick, resume=quick.logdir / "a", epochs=3))
 
 
-@pytest.mark.parametrize("model", RECIPES)
+@pytest.mark.parametrize("model", [*RECIPES, "INPUT[1x8x8] -> CONV3-4 -> DROPOUT0.1 -> RELU -> FC"])
 def test_killed_and_resumed_is_bit_identical(tmp_path, model):
     """SIGKILL in the middle of the second epoch, resume, finish: as if nothing had happened."""
     arguments = ["--model", model, "--epochs", "3", "--batch-size", "4", "--log-every", "5"]

@@ -1,0 +1,245 @@
+"""Layer patterns, the chapter's grammar of networks ("Layer Patterns"):
+
+    INPUT[3x32x32] -> [[CONV3-64 -> RELU]*2 -> POOL2]*3 -> [FC512 -> RELU]*2 -> FC
+
+    pattern = "INPUT" ("[" channels "x" height "x" width "]")? "->" chain
+    chain   = item ("->" item)*
+    item    = (layer | "[" chain "]") ("*" times)?
+    layer   = word (number ("-" number)?)? (letter number)*
+
+`RULES` is the vocabulary.  Numbers are written as in the chapter's VGG table: CONV3-64 has 64
+filters of 3 x 3, POOL2 windows of 2 x 2, FC512 gives 512 numbers.  Options follow as the letters of
+the chapter's formula (W - F + 2P)/S + 1: s stride, p padding, and d dilation, g groups; AlexNet
+begins with CONV11-96s4p0.
+
+What is left out follows the chapter's sizing rules.  CONV and LOCAL: stride 1 and the padding that
+keeps the size.  POOL: max, the stride as large as the window.  A bare CONV is CONV3-64 (64 filters
+as in the chapter's memory example), a bare POOL is POOL2; a bare FC gives one number for each class
+if it is the last, else `HIDDEN`.
+
+Differs: the chapter's "POOL?" and "*0" stand for layers that may be absent; here a layer is written
+or left out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import NamedTuple
+
+HIDDEN = 512  # numbers that a bare FC gives unless it is the last
+LONGEST = 1000  # layers; a larger repetition is a slip
+
+
+class Rule(NamedTuple):
+    """How a layer is written."""
+
+    numbers: tuple[str, ...]  # what its numbers are
+    default: tuple[float, ...]  # what they are in a bare word
+    options: str
+    example: str
+
+
+FILTERS = ("window size", "number of filters")
+RULES: dict[str, Rule] = {
+    "CONV": Rule(FILTERS, (3, 64), "spdg", "CONV3-64"),
+    "LOCAL": Rule(FILTERS, (3, 64), "spdg", "LOCAL3-64"),  # locally connected
+    "POOL": Rule(("window size",), (2,), "sp", "POOL2"),
+    "MAXPOOL": Rule(("window size",), (2,), "sp", "MAXPOOL2"),
+    "AVGPOOL": Rule(("window size",), (2,), "sp", "AVGPOOL2"),
+    "L2POOL": Rule(("window size",), (2,), "s", "L2POOL2"),
+    "GAP": Rule((), (), "", "GAP"),  # global average pooling
+    "LRN": Rule(("number of channels",), (5,), "", "LRN5"),
+    "BN": Rule((), (), "", "BN"),
+    "RELU": Rule((), (), "", "RELU"),
+    "TANH": Rule((), (), "", "TANH"),
+    "DROPOUT": Rule(("probability",), (0.5,), "", "DROPOUT0.5"),
+    "FC": Rule(("number of outputs",), (), "", "FC512"),
+}
+OPTIONS = {"s": "stride", "p": "padding", "d": "dilation", "g": "groups"}
+
+
+class PatternError(ValueError):
+    """What is wrong with a pattern, and at which of its characters, from 1."""
+
+    def __init__(self, column: int, sentence: str) -> None:
+        super().__init__(f"column {column}: {sentence}")
+
+
+class Layer(NamedTuple):
+    """One layer of a network as it was written, defaults filled in."""
+
+    word: str
+    numbers: tuple[float, ...]
+    options: dict[str, int]
+    column: int
+
+    def __str__(self) -> str:
+        numbers = "-".join(f"{number:g}" for number in self.numbers)
+        return f"{self.word}{numbers}" + "".join(f"{k}{v}" for k, v in self.options.items())
+
+
+class Pattern(NamedTuple):
+    size: tuple[int, int, int] | None  # channels, height, width, if INPUT names them
+    layers: list[Layer]  # repetitions written out
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a model's name is a pattern, be it right or wrong."""
+    return "->" in name or name.upper().startswith("INPUT")
+
+
+def parse(text: str) -> Pattern:
+    """
+    Raises:
+        PatternError: not a pattern; says where, and what was expected or which word is nearest.
+    """
+    return _Parser(text).pattern()
+
+
+class _Token(NamedTuple):
+    text: str
+    column: int
+
+
+# A known word ends where its numbers or options begin: POOLs2 is POOL, s, 2.
+_WORDS = "|".join(sorted(("INPUT", *RULES), key=len, reverse=True))
+_TOKEN = re.compile(rf"->|(?:{_WORDS})(?=[spdgx]?\d|[^a-z]|$)|[a-z]+|\d+(?:\.\d+)?|\S", re.I)
+
+
+class _Parser:
+    """Recursive descent: one method for each line of the grammar."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = [_Token(match[0], match.start() + 1) for match in _TOKEN.finditer(text)]
+        self.end = _Token("", len(text) + 1)
+
+    @property
+    def token(self) -> _Token:
+        return self.tokens[0] if self.tokens else self.end
+
+    def is_at(self, *kinds: str) -> bool:
+        """Whether the next tokens match these patterns."""
+        texts = [token.text for token in self.tokens[: len(kinds)]]
+        return len(texts) == len(kinds) and all(map(re.fullmatch, kinds, texts))
+
+    def take(self, text: str) -> bool:
+        """Step over the next token if it is this one."""
+        found = self.token.text.upper() == text
+        del self.tokens[:found]
+        return found
+
+    def require(self, text: str, what: str) -> None:
+        if not self.take(text):
+            raise self.expected(what)
+
+    def expected(self, what: str) -> PatternError:
+        found = repr(self.token.text) if self.token.text else "the end"
+        return PatternError(self.token.column, f"expected {what}, found {found}")
+
+    def pattern(self) -> Pattern:
+        self.require("INPUT", "INPUT, with which a pattern begins")
+        size = self.size() if self.take("[") else None
+        self.require("->", "-> and the first layer")
+        layers = self.chain()
+        if self.token.text == "]":
+            raise PatternError(self.token.column, "this ] closes nothing")
+        self.require("", "-> and the next layer")
+        return Pattern(size, layers)
+
+    def size(self) -> tuple[int, int, int]:
+        shape = "channels x height x width, as in INPUT[3x32x32]"
+        sizes = []
+        for end in ("X", "X", "]"):
+            if not self.is_at(r"0*[1-9]\d*"):
+                raise self.expected(shape)
+            sizes.append(int(self.token.text))
+            self.take(self.token.text)
+            self.require(end, shape)
+        channels, height, width = sizes
+        return channels, height, width
+
+    def chain(self) -> list[Layer]:
+        layers = self.item()
+        while self.take("->"):
+            layers += self.item()
+        return layers
+
+    def item(self) -> list[Layer]:
+        column = self.token.column
+        if self.take("["):
+            layers = self.chain()
+            if not self.token.text:
+                raise PatternError(column, "this [ is never closed")
+            self.require("]", "-> or ]")
+        else:
+            layers = [self.layer()]
+        column = self.token.column
+        if self.take("*"):
+            layers = layers * int(self.number("number of times"))
+            if len(layers) > LONGEST:
+                raise PatternError(column, f"that makes more than {LONGEST:,} layers")
+        if self.token.text == "?":
+            raise PatternError(
+                self.token.column, "? is not supported: write what is before it, or leave it out"
+            )
+        return layers
+
+    def layer(self) -> Layer:
+        name, column = self.token
+        word = name.upper()
+        if not self.is_at("[A-Za-z].*"):
+            raise self.expected("a layer")
+        if word == "INPUT":
+            raise PatternError(column, "INPUT stands at the beginning only")
+        if word not in RULES:
+            near = difflib.get_close_matches(word, RULES, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RULES)}"
+            raise PatternError(column, f"unknown layer {name}: {hint}")
+        self.take(word)
+        return Layer(word, self.numbers(word, column), self.options(word), column)
+
+    def numbers(self, word: str, column: int) -> tuple[float, ...]:
+        """What stands behind a word: nothing, or every number it takes."""
+        names, default, _, example = RULES[word]
+        wanted = f"a {' and a '.join(names)}, such as {example}" if names else "its name"
+        numbers: list[float] = []
+        while self.is_at(r"\d.*") or self.is_at("-", r"\d.*"):
+            if len(numbers) == len(names):
+                raise PatternError(column, f"{word} takes only {wanted}")
+            self.take("-")
+            numbers.append(self.number(names[len(numbers)]))
+        if names[:1] == ("window size",) and self.is_at("[xX]", r"\d.*"):
+            raise PatternError(self.token.column, f"windows are square, as in {example}")
+        if len(numbers) < len(names) and (numbers or self.is_at("[A-Za-z]", r"\d.*")):
+            raise PatternError(column, f"{word} needs {wanted}")
+        return tuple(numbers) or default
+
+    def options(self, word: str) -> dict[str, int]:
+        """The letters and numbers behind those numbers."""
+        known = RULES[word].options
+        options: dict[str, int] = {}
+        while self.is_at("[A-Za-z]", r"\d.*"):
+            column, letter = self.token.column, self.token.text.lower()
+            if letter not in known:
+                takes = ", ".join(f"{k} ({OPTIONS[k]})" for k in known) or "none"
+                raise PatternError(column, f"{word} has no option {letter}; it takes {takes}")
+            if letter in options:
+                raise PatternError(column, f"{OPTIONS[letter]} is given twice")
+            self.take(letter.upper())
+            options[letter] = int(self.number(OPTIONS[letter]))
+        return options
+
+    def number(self, name: str) -> float:
+        """Whole and at least 1, except where 0 or a fraction has a meaning."""
+        if name == "probability":
+            valid, what = self.is_at(r"0(\.\d+)?"), "a probability below 1, as in DROPOUT0.5"
+        else:
+            least = 0 if name == "padding" else 1
+            valid = self.is_at(r"\d+") and int(self.token.text) >= least
+            what = f"a {name}, a whole number of at least {least}"
+        if not valid:
+            raise self.expected(what)
+        number = float(self.token.text)
+        self.take(self.token.text)
+        return number

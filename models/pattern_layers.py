@@ -1,0 +1,194 @@
+"""Each word of a layer pattern as a module, with the volume it makes and the chapter's advice.
+
+Letters as in the chapter: W the volume's size, F the window's, S stride, P padding.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+
+import layers
+from layers.geometry import Geometry
+
+from .pattern import Layer, PatternError
+
+
+class Volume(NamedTuple):
+    """What a layer makes of an image; printed as in the chapter, [HxWxC]."""
+
+    channels: int
+    height: int = 1
+    width: int = 1
+
+    def __str__(self) -> str:
+        return f"[{self.height}x{self.width}x{self.channels}]"
+
+
+class Stage(NamedTuple):
+    """A layer of the network."""
+
+    module: torch.nn.Module
+    volume: Volume
+    weights: tuple[int, ...] = ()  # factors of their number; biases do not count, as in the chapter
+
+
+def build(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    """The layer for a volume.
+
+    Raises:
+        PatternError: a window that does not fit, an even one that cannot keep the size, groups
+            that do not divide the channels.
+    """
+    return BUILDERS[layer.word](layer, volume, nn)
+
+
+def convolution(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    made, geometry, weights = filters(layer, volume)
+    (size, _), (stride, _), (padding, _), (dilation, _), groups = geometry
+    module = nn.Conv2d(volume.channels, made.channels, size, stride, padding, dilation, groups)
+    return Stage(module, made, weights)
+
+
+def local(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    """Like `convolution`, with weights of its own at every place; torch.nn has none: it is ours."""
+    made, geometry, weights = filters(layer, volume)
+    module = layers.LocallyConnected2d(volume.channels, made.channels, volume[1:], *geometry)
+    return Stage(module, made, (made.height, made.width, *weights))
+
+
+def filters(layer: Layer, volume: Volume) -> tuple[Volume, Geometry, tuple[int, ...]]:
+    """What CONV and LOCAL make, with which windows, and the weights of one place."""
+    size, number = (int(number) for number in layer.numbers)
+    groups = layer.options.get("g", 1)
+    if volume.channels % groups or number % groups:
+        raise PatternError(
+            layer.column,
+            f"{groups} groups cannot share {volume.channels} channels and {number} filters equally",
+        )
+    made, geometry = slide(layer, volume)
+    weights = (size, size, volume.channels // groups, number)
+    return made._replace(channels=number), geometry, weights
+
+
+def pool(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    made, ((size, _), (stride, _), (padding, _), *_) = slide(layer, volume)
+    if padding > size // 2:
+        raise PatternError(layer.column, f"the padding of {layer} is more than half its window")
+    if layer.word == "L2POOL":
+        return Stage(nn.LPPool2d(2, size, stride), made)
+    pooling = nn.AvgPool2d if layer.word == "AVGPOOL" else nn.MaxPool2d
+    return Stage(pooling(size, stride, padding), made)
+
+
+def global_average(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    return Stage(nn.AdaptiveAvgPool2d(1), Volume(volume.channels))
+
+
+def response_norm(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    """AlexNet's constants; alpha is divided by the number of channels in torch, not in the paper
+    (Krizhevsky et al. 2012, section 3.3)."""
+    channels = int(layer.numbers[0])
+    return Stage(nn.LocalResponseNorm(channels, alpha=1e-4 * channels, beta=0.75, k=2.0), volume)
+
+
+def batch_norm(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    return Stage(nn.BatchNorm2d(volume.channels), volume, (volume.channels,))
+
+
+def relu(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    return Stage(nn.ReLU(), volume)
+
+
+def tanh(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    return Stage(nn.Tanh(), volume)
+
+
+def dropout(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    return Stage(nn.Dropout(layer.numbers[0]), volume)
+
+
+def fully_connected(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    outputs = int(layer.numbers[0])
+    channels, height, width = volume
+    weights = (height, width, channels, outputs) if height * width > 1 else (channels, outputs)
+    return Stage(nn.Linear(math.prod(volume), outputs), Volume(outputs), weights)
+
+
+BUILDERS: dict[str, Callable[[Layer, Volume, ModuleType], Stage]] = {
+    "CONV": convolution,
+    "LOCAL": local,
+    "POOL": pool,
+    "MAXPOOL": pool,
+    "AVGPOOL": pool,
+    "L2POOL": pool,
+    "GAP": global_average,
+    "LRN": response_norm,
+    "BN": batch_norm,
+    "RELU": relu,
+    "TANH": tanh,
+    "DROPOUT": dropout,
+    "FC": fully_connected,
+}
+
+
+def slide(layer: Layer, volume: Volume) -> tuple[Volume, Geometry]:
+    """The windows of a CONV, LOCAL or POOL on a volume, and the volume they leave."""
+    size, options = int(layer.numbers[0]), layer.options
+    pools = layer.word.endswith("POOL")
+    dilation = options.get("d", 1)
+    span = dilation * (size - 1) + 1
+    if not pools and span % 2 == 0 and "p" not in options:
+        raise PatternError(
+            layer.column,
+            f"no padding P = (F - 1)/2 keeps the size under an even window: give one, such as "
+            f"{layer}p{span // 2 - 1}, or make the window odd",
+        )
+    stride = options.get("s", size if pools else 1)
+    padding = options.get("p", 0 if pools else span // 2)
+    geometry = Geometry(
+        (size, size), (stride, stride), (padding, padding), (dilation, dilation),
+        options.get("g", 1),
+    )  # fmt: skip
+    try:
+        height, width = geometry.output_size(volume[1:])
+    except RuntimeError:
+        raise PatternError(
+            layer.column,
+            f"{layer} does not fit {volume}, what is left of the image: start from a larger one, "
+            "or leave out a pool or a stride",
+        ) from None
+    return volume._replace(height=height, width=width), geometry
+
+
+def advise(layer: Layer, volume: Volume, first: bool) -> None:
+    """Warn where the chapter's sizing rules would have it otherwise ("Layer Sizing Patterns").
+
+    Args:
+        volume: what the layer sees.
+        first: whether no CONV stands before it.
+    """
+    _, geometry = slide(layer, volume)
+    (size, _), (stride, _), (padding, _), *_ = geometry
+    words = f"{layer.word} {size}x{size}"
+    for axis, length in enumerate(volume[1:]):
+        windows = (length - geometry.span[axis] + 2 * padding) / stride + 1
+        if not windows.is_integer():
+            padded = f" padding {padding}" if padding else ""
+            sentence = f"{words} stride {stride}{padded} on {length} does not tile neatly"
+            return warn(layer, f"{sentence}: {windows:g}")
+    if (size, size) == volume[1:]:
+        return None  # one window, as of an FC written as a CONV
+    if layer.word == "CONV" and size > 5 and not first:
+        return warn(layer, f"{words} behind other layers: the chapter stacks CONV3 instead")
+    if layer.word in ("POOL", "MAXPOOL") and size > 3:
+        return warn(layer, f"{words} loses too much: the chapter pools 2x2, or 3x3 at stride 2")
+
+
+def warn(layer: Layer, sentence: str) -> None:
+    warnings.warn(f"column {layer.column}: {sentence}", stacklevel=2)

@@ -1,0 +1,161 @@
+"""Winograd's algorithm: the same convolution to the last digit in float64, and 1e-5 in float32."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+import layers
+import layers.functional as L
+from layers.conv import algorithm_for
+from tests import reference
+from tests.cases import LAYOUTS, ConvCase, doubles, table
+
+CASES = [
+    ConvCase("one-tile", (2, 3, 6, 6), 4),
+    ConvCase("tiles", (2, 3, 8, 12), 4, padding=(1, 1)),
+    ConvCase("tiles-hang-over", (2, 3, 7, 9), 4, padding=(1, 1)),
+    ConvCase("less-than-a-tile", (1, 2, 3, 4), 2),
+    ConvCase("wide-padding", (2, 2, 5, 5), 3, padding=(2, 2)),
+    ConvCase("padding-of-two-sorts", (2, 2, 5, 6), 3, padding=(0, 2)),
+    ConvCase("groups", (2, 4, 5, 6), 6, padding=(1, 1), groups=2),
+    ConvCase("depthwise", (2, 4, 5, 5), 8, groups=4),
+]
+
+
+def conv2d(x, weight, bias=None, **options):
+    return L.conv2d(x, weight, bias, algorithm="winograd", **options)
+
+
+@table(CASES)
+def test_equals_the_definition(case):
+    x, weight, bias = doubles(case.image, case.weight, case.filters, requires_grad=False)
+    expected = reference.conv2d(x, weight, bias, **case.options)
+    assert_close(conv2d(x, weight, bias, **case.options), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("chunk", [1, 20_000, 16 << 20])
+@table(CASES)
+def test_equals_torch_forward_and_backward(case, chunk, layout, monkeypatch):
+    """A row of tiles at a time, some of them, or all images at once."""
+    monkeypatch.setattr("layers.winograd.CPU_CHUNK", chunk)
+    x, weight = doubles(case.image, case.weight)
+    ours, theirs = (f(layout(x), weight, **case.options) for f in (conv2d, F.conv2d))
+    assert_close(ours, theirs)
+    grad = layout(torch.randn_like(theirs))
+    for a, b in zip(
+        torch.autograd.grad(ours, (x, weight), grad),
+        torch.autograd.grad(theirs, (x, weight), grad),
+        strict=True,
+    ):
+        assert_close(a, b)
+
+
+@table(CASES)
+def test_derivatives(case):
+    x, weight = doubles(case.image, case.weight)
+
+    def f(x, weight):
+        return conv2d(x, weight, **case.options)
+
+    assert gradcheck(f, (x, weight), check_forward_ad=True)
+    assert gradgradcheck(f, (x, weight), fast_mode=True)
+
+
+def test_error_in_float32():
+    """Numbers of unit variance, 256 channels: at most 2e-5 of the largest output."""
+    x, weight = torch.randn(2, 256, 28, 28), torch.randn(256, 256, 3, 3)
+    g = torch.randn(2, 256, 28, 28)
+
+    def errors(dtype, algorithm):
+        a, b = (t.to(dtype).requires_grad_() for t in (x, weight))
+        y = L.conv2d(a, b, padding=1, algorithm=algorithm)
+        return y.detach(), *torch.autograd.grad(y, (a, b), g.to(dtype))
+
+    exact, ours = errors(torch.float64, "im2col"), errors(torch.float32, "winograd")
+    for a, b in zip(ours, exact, strict=True):
+        assert (a - b).abs().max() <= 2e-5 * b.abs().max()
+
+
+def test_what_auto_takes():
+    def taken(x, weight, **options):
+        dtype = options.pop("dtype", torch.float32)
+        x, weight = (torch.empty(s, dtype=dtype, device="meta") for s in (x, weight))
+        return algorithm_for(x, weight, **options)
+
+    vgg = (4, 256, 56, 56), (256, 256, 3, 3)
+    assert taken(*vgg, padding=1) == "winograd"
+    assert taken(*vgg, padding=1, dtype=torch.float64) == "im2col"
+    assert taken(*vgg, padding=1, dtype=torch.bfloat16) == "im2col"
+    assert taken(*vgg, padding=1, stride=2) == "im2col"
+    assert taken(*vgg, padding=2, dilation=2) == "im2col"
+    assert taken(*vgg, padding=3) == "im2col"
+    assert taken((4, 256, 56, 56), (256, 64, 3, 3), padding=1, groups=4) == "im2col"
+    assert taken((4, 256, 56, 56), (256, 256, 5, 5), padding=2) == "im2col"
+    assert taken((4, 3, 224, 224), (64, 3, 3, 3), padding=1) == "im2col"
+    assert taken((4, 256, 5, 5), (256, 256, 3, 3), padding=1) == "im2col"  # tiles mostly overhang
+
+
+def test_auto_computes_what_it_says():
+    x, weight = torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3)
+    assert algorithm_for(x, weight, padding=1) == "winograd"
+    automatic, winograd, im2col = (
+        L.conv2d(x, weight, padding=1, algorithm=name) for name in ("auto", "winograd", "im2col")
+    )
+    assert torch.equal(automatic, winograd)
+    assert not torch.equal(automatic, im2col)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"algorithm": "fft"}, "algorithm must be one of auto, im2col, winograd, got 'fft'"),
+        ({"algorithm": "winograd", "stride": 2}, "winograd is for 3x3 filters with stride 1"),
+        ({"algorithm": "winograd", "padding": 3}, "padding up to 2"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        L.conv2d(torch.randn(1, 2, 8, 8), torch.randn(2, 2, 3, 3), **options)
+
+
+def test_module_and_compiler():
+    """`algorithm` is the one argument torch.nn.Conv2d does not have; the graph has one node."""
+    layer = layers.Conv2d(2, 3, 3, padding=1, algorithm="winograd")
+    twin = torch.nn.Conv2d(2, 3, 3, padding=1)
+    twin.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 2, 6, 6)
+    assert_close(layer(x), twin(x), rtol=1e-4, atol=1e-5)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=False)
+    assert_close(compiled(x), layer(x))
+
+
+def test_operators_are_registered_correctly():
+    x, weight, g = torch.randn(2, 4, 6, 5), torch.randn(6, 2, 3, 3), torch.randn(2, 6, 6, 5)
+    geometry = [3, 3, 1, 1, 1, 1, 1, 1, 2]
+    for name, arguments in (
+        ("winograd", (x, weight, geometry)),
+        ("winograd_input", (weight, g, geometry, [6, 5])),
+        ("winograd_weight", (x, g, geometry)),
+    ):
+        operator = getattr(torch.ops.convnets, name).default
+        torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_vmap_gives_gradients_per_sample():
+    x, weight = doubles((3, 2, 6, 6), (4, 2, 3, 3), requires_grad=False)
+
+    def loss(weight, image):
+        return conv2d(image[None], weight, padding=1).pow(2).sum()
+
+    together = torch.vmap(torch.func.grad(loss), (None, 0))(weight, x)
+    assert_close(together, torch.stack([torch.func.grad(loss)(weight, image) for image in x]))
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_can_be_traced_for_tensorboard_s_graph():
+    layer = layers.Conv2d(2, 3, 3, padding=1, algorithm="winograd")
+    x = torch.randn(1, 2, 6, 6)
+    assert_close(torch.jit.trace(layer, x, check_trace=False)(x), layer(x))
