@@ -66,7 +66,7 @@ class Networks:
                 numbers,
             ),
             Table(
-                "A training step: milliseconds, ratio (lowest to highest); MiB at its peak",
+                "A training step: milliseconds, ratio (spread over the rounds); MiB at its peak",
                 ["", "ours", "torch.nn", "ratio", "peak", "torch.nn", "ratio"],
                 prices,
             ),

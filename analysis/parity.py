@@ -24,7 +24,7 @@ from .timing import Ratio, Times, interleave, timer
 STEPS = 20  # of the trajectory
 FAMILIES = ("lenet", "lenet5", "alexnet", "zfnet", "vgg16", "googlenet", "resnet18", "resnet50")
 SMALL_IMAGE, MANY, FEW = 64, 128, (4, 16)  # pixels; images per step of small, of large images
-BUDGET = 1 << 30  # bytes that one step keeps for its backward pass, if --batch-size is not given
+BUDGET = 256 << 20  # bytes that one step keeps for its backward pass, if --batch-size is not given
 LAYOUTS = torch.contiguous_format, torch.channels_last
 
 
@@ -75,7 +75,7 @@ def compare(
         name: a key of `models.MODELS`.
         setting: half precision is torch.autocast's.
         batch_size: images per step; None for 128 small images, or as many large ones, 4 to 16, as
-            one step can keep in 1 GiB.
+            one step can keep in 256 MiB.
         image_size, num_classes: None for the network's own.
     Raises:
         ValueError: the image is too small.

@@ -84,7 +84,7 @@ class Survey:
                     cells.append(str(one.ratio(THEIRS, part)))
                 rows.append(cells)
         return Table(
-            "Milliseconds, ours and torch.nn's; ratio (lowest to highest of the rounds)",
+            "Milliseconds, ours and torch.nn's; ratio (spread over the rounds)",
             ["", "forward", "torch.nn", "ratio", "with backward", "torch.nn", "ratio"],
             rows,
         )

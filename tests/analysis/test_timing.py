@@ -33,9 +33,10 @@ def test_what_is_short_is_repeated_within_its_turn():
 
 
 def test_a_ratio_is_the_median_of_the_rounds():
-    ratio = timing.Ratio.of([1, 4, 30], [2, 2, 10])
-    assert ratio == (2, 0.5, 3)
-    assert str(ratio) == "2.00 (0.50 to 3.00)"
+    assert timing.Ratio.of([3], [2]) == (1.5, 1.5, 1.5)
+    ratio = timing.Ratio.of([*range(1, 10), 1000, 0], [1] * 11)
+    assert ratio == (5, 1, 9)  # without the two interrupted rounds
+    assert str(ratio) == "5.00 (1.00 to 9.00)"
 
 
 def test_a_side_runs_forward_and_backward():
