@@ -40,14 +40,12 @@ class Networks:
         return [one.name for one in self.found if not one.within(self.tolerance)]
 
     def tables(self) -> list[Table]:
-        numbers = [
-            [
-                one.name, " x ".join(map(str, one.shape)), f"{one.logits:.0e}",
-                f"{one.trajectory:.0e}", " / ".join(f"{e:.0e}" for e in one.gradients.values()),
-                f"{one.exact:.0e}", one.note,
-            ]
-            for one in self.found
-        ]  # fmt: skip
+        numbers = []
+        for one in self.found:
+            pairs = (one.logits, one.gradients, one.losses)
+            errors = (" / ".join(f"{e:.0e}" for e in pair.values()) for pair in pairs)
+            size = " x ".join(map(str, one.shape))
+            numbers.append([one.name, size, *errors, f"{one.exact:.0e}", one.note])
         prices = []
         for one in self.found:
             seconds = (median(one.times[side].both) for side in ("ours", "torch.nn"))
@@ -60,10 +58,11 @@ class Networks:
             )  # fmt: skip
         return [
             Table(
-                f"Largest relative error: logits and losses of ours against torch.nn's (tolerance "
-                f"{self.tolerance:.0e}), gradients of either against float64, all in float64",
-                ["", "images", "logits", f"{STEPS} losses", "gradients", "in float64", ""],
+                f"Relative errors, ours / torch.nn's (tolerance {self.tolerance:.0e}); and ours "
+                "against torch.nn's in float64",
+                ["", "images", "logits", "gradients", f"{STEPS} losses", "in float64", ""],
                 numbers,
+                words=(0, 6),
             ),
             Table(
                 "A training step: milliseconds, ratio (spread over the rounds); MiB at its peak",
@@ -84,10 +83,10 @@ def _flat(one: Parity) -> dict[str, Any]:
     return {
         "name": one.name,
         "shape": " x ".join(map(str, one.shape)),
-        "error.logits": one.logits,
-        "error.losses": one.trajectory,
         "error.float64": one.exact,
+        **{f"{side}.error.logits": value for side, value in one.logits.items()},
         **{f"{side}.error.gradients": value for side, value in one.gradients.items()},
+        **{f"{side}.error.losses": value for side, value in one.losses.items()},
         "note": one.note,
         **{f"{side}.step": median(times.both) for side, times in one.times.items()},
         **{f"ratio.{name}": value for name, value in one.ratio._asdict().items()},

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import copy
 import inspect
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 import layers
 import models
 
 from . import accuracy, memory
-from .setting import Setting, laid_out
-from .timing import Ratio, Times, interleave, timer
+from .setting import Setting
+from .step import Batch, Step
+from .timing import Ratio, Times, interleave
 
 STEPS = 20  # of the trajectory
 FAMILIES = ("lenet", "lenet5", "alexnet", "zfnet", "vgg16", "googlenet", "resnet18", "resnet50")
 SMALL_IMAGE, MANY, FEW = 64, 128, (4, 16)  # pixels; images per step of small, of large images
 BUDGET = 256 << 20  # bytes that one step keeps for its backward pass, if --batch-size is not given
-LAYOUTS = torch.contiguous_format, torch.channels_last
 
 
 @dataclass
@@ -34,23 +31,22 @@ class Parity:
 
     name: str
     shape: tuple[int, ...]  # of a batch of images
-    logits: float  # ours against torch.nn's
-    exact: float  # of logits and of every gradient, both sets in float64
-    gradients: dict[str, float]  # of either as one vector, against torch.nn's in float64
-    trajectory: float  # of the losses of `STEPS` training steps, ours against torch.nn's
+    exact: float  # of logits and of every gradient, ours against torch.nn's, both in float64
+    logits: dict[str, float]  # of "ours" and of "torch.nn", against torch.nn's in float64
+    gradients: dict[str, float]  # the same, as one vector
+    # Of the losses of `STEPS` training steps, against torch.nn's: ours, and its own from the other
+    # layout of memory, which rounds differently.
+    losses: dict[str, float]
     times: dict[str, Times]  # of a training step: its forward pass and loss, and all of it
     peak: dict[str, int]  # bytes at the peak of a training step
     note: str = ""
 
     def within(self, tolerance: float) -> bool:
         """Whether every error is; NaN is not.  See `accuracy.NETWORK`."""
-        bound = max(tolerance, accuracy.AS_THEIRS * self.gradients["torch.nn"])
-        return (
-            self.logits <= tolerance
-            and self.trajectory <= tolerance
-            and self.gradients["ours"] <= bound
-            and self.exact <= accuracy.NETWORK[torch.float64]
-        )
+        pairs = (self.logits, self.gradients, self.losses)
+        bounds = [max(tolerance, accuracy.AS_THEIRS * pair["torch.nn"]) for pair in pairs]
+        within = all(p["ours"] <= bound for p, bound in zip(pairs, bounds, strict=True))
+        return within and self.exact <= accuracy.NETWORK[torch.float64]
 
     @property
     def ratio(self) -> Ratio:
@@ -87,41 +83,47 @@ def compare(
     theirs.load_state_dict(ours.state_dict())
     image = _own(ours, "in_channels"), *2 * [image_size or _own(ours, "image_size")]
     shape = (batch_size or _batch_that_fits(ours, image), *image)
-    batch = _Batch(setting, shape, num_classes or _own(ours, "num_classes"))
+    batch = Batch(setting, shape, num_classes or _own(ours, "num_classes"))
     steps = {"ours": Step(ours, layers, batch), "torch.nn": Step(theirs, torch.nn, batch)}
 
     note, errors = "", _errors(steps)
-    if _dropouts(ours) and not errors[0] <= accuracy.NETWORK[setting.dtype]:
+    if _dropouts(ours) and not max(errors[1].values()) <= accuracy.NETWORK[setting.dtype]:
         # One seed, but two masks: drawn in another order of memory, on a GPU, by torch.compile.
         for dropout in _dropouts(ours, theirs):
             dropout.p = 0.0
         note, errors = "without dropout, whose masks differ here", _errors(steps)
-    losses = {side: torch.tensor([step(n) for n in range(STEPS)]) for side, step in steps.items()}
+    losses = _losses(steps)
     steps["torch.nn"].use_the_faster_layout()
     return Parity(
-        name, shape, *errors, accuracy.error(losses["ours"], losses["torch.nn"]),
-        interleave(steps, setting.seconds),
+        name, shape, *errors, losses, interleave(steps, setting.seconds),
         {side: step.peak() for side, step in steps.items()}, note,
     )  # fmt: skip
 
 
-def _errors(steps: dict[str, Step]) -> tuple[float, float, dict[str, float]]:
-    """Of the logits, of everything in float64, and of either's gradients (see `Parity`)."""
-    logits, gradients = {}, {}
-    for side, step in steps.items():
-        logits[side], gradients[side] = step.derivatives()
-        exact = step.exact()
-        logits[f"exact {side}"], gradients[f"exact {side}"] = exact.derivatives()
-    truth = gradients["exact torch.nn"]
-    largest = max(g.abs().max().item() for g in truth.values() if g is not None)
+def _errors(steps: dict[str, Step]) -> tuple[float, dict[str, float], dict[str, float]]:
+    """Of everything in float64, and of either's logits and gradients (see `Parity`)."""
+    found = {side: step.derivatives() for side, step in steps.items()}
+    exact = {side: step.exact().derivatives() for side, step in steps.items()}
+    logits, gradients = exact["torch.nn"]
+    largest = max(g.abs().max().item() for g in gradients.values() if g is not None)
     # Some gradients are zero, but for roundings: a bias's before batch normalisation.
-    exact_errors = accuracy.errors(gradients["exact ours"], truth, least=1e-6 * largest)
-    exact_errors["logits"] = accuracy.error(logits["exact ours"], logits["exact torch.nn"])
+    errors = accuracy.errors(exact["ours"][1], gradients, least=1e-6 * largest)
+    errors["logits"] = accuracy.error(exact["ours"][0], logits)
     return (
-        accuracy.error(logits["ours"], logits["torch.nn"]),
-        accuracy.worst(exact_errors),
-        {side: accuracy.distance(gradients[side], truth) for side in steps},
+        accuracy.worst(errors),
+        {side: accuracy.error(found[side][0], logits) for side in steps},
+        {side: accuracy.distance(found[side][1], gradients) for side in steps},
     )
+
+
+def _losses(steps: dict[str, Step]) -> dict[str, float]:
+    """Train; how far the losses are from torch.nn's (see `Parity`)."""
+    other = steps["torch.nn"].in_the_other_layout()
+    theirs, ours, rounded = (
+        torch.tensor([step(seed) for seed in range(STEPS)])
+        for step in (steps["torch.nn"], steps["ours"], other)
+    )
+    return {"ours": accuracy.error(ours, theirs), "torch.nn": accuracy.error(rounded, theirs)}
 
 
 def _own(network: torch.nn.Module, option: str) -> int:
@@ -142,101 +144,3 @@ def _batch_that_fits(model: torch.nn.Module, image: tuple[int, ...]) -> int:
 def _dropouts(*networks: torch.nn.Module) -> list[torch.nn.Dropout]:
     modules = (module for network in networks for module in network.modules())
     return [module for module in modules if isinstance(module, torch.nn.Dropout) and module.p]
-
-
-class _Batch:
-    """Random images and targets, where and in which precision the networks want them."""
-
-    def __init__(self, setting: Setting, shape: tuple[int, ...], num_classes: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.setting, self.shape, self.num_classes = setting, shape, num_classes
-        self.half = setting.dtype if setting.dtype.itemsize < 4 else None
-        self.dtype = torch.float32 if self.half else setting.dtype
-        images = torch.randn(shape, generator=generator).to(setting.device, self.dtype)
-        self.x = laid_out(images, setting.memory_format)
-        targets = torch.randint(num_classes, shape[:1], generator=generator)
-        self.targets = targets.to(setting.device)
-
-    def exact(self) -> _Batch:
-        setting = replace(self.setting, dtype=torch.float64, compile=False)
-        return _Batch(setting, self.shape, self.num_classes)
-
-    def precision(self) -> AbstractContextManager[Any]:
-        if self.half is None:
-            return nullcontext()
-        return torch.autocast(self.setting.device, self.half)
-
-
-class Step:
-    """One training step: forward, loss, backward, SGD with momentum."""
-
-    def __init__(self, model: torch.nn.Module, nn: Any, batch: _Batch) -> None:
-        self.batch, self.device, self.nn = batch, batch.setting.device, nn
-        self.x = batch.x
-        self.network = model.to(self.device, batch.dtype)
-        self.model = batch.setting.compiled(self.network)
-        self._lay_out(batch.setting.memory_format)
-        self.criterion = models.criterion(model, nn)
-        self.optimizer = torch.optim.SGD(model.parameters(), 1e-4, 0.9)
-
-    def exact(self) -> Step:
-        """The same step in float64."""
-        return Step(copy.deepcopy(self.network), self.nn, self.batch.exact())
-
-    def loss(self) -> tuple[Tensor, Tensor]:
-        """Logits, and the loss.  A network with auxiliary heads answers a tuple with `logits`."""
-        with self.batch.precision():
-            output = self.model(self.x)
-            logits = getattr(output, "logits", output)
-            own = hasattr(self.network, "criterion")  # a loss of the paper's, for all its heads
-            return logits, self.criterion(output if own else logits, self.batch.targets)
-
-    def derivatives(self) -> tuple[Tensor, dict[str, Tensor | None]]:
-        """Logits, and the loss's gradients by parameter."""
-        self.optimizer.zero_grad()
-        torch.manual_seed(0)
-        logits, loss = self.loss()
-        loss.backward()
-        return logits, {name: p.grad for name, p in self.network.named_parameters()}
-
-    def __call__(self, seed: int = 0) -> float:
-        torch.manual_seed(seed)  # of dropout's masks
-        self.optimizer.zero_grad()
-        _, loss = self.loss()
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
-
-    def run(self) -> tuple[float, float]:
-        start = timer()
-        self.optimizer.zero_grad()
-        _, loss = self.loss()
-        middle = timer()
-        loss.backward()
-        self.optimizer.step()
-        return middle - start, timer() - start
-
-    def use_the_faster_layout(self) -> None:
-        """NCHW or channels_last, whichever takes this network less time."""
-        seconds = []
-        for layout in LAYOUTS:
-            self._lay_out(layout)
-            self.run()
-            seconds.append(self.run()[1])
-        self._lay_out(LAYOUTS[seconds.index(min(seconds))])
-
-    def _lay_out(self, layout: torch.memory_format) -> None:
-        self.x = laid_out(self.x, layout)
-        for parameter in self.network.parameters():
-            parameter.data = laid_out(parameter.data, layout)
-
-    def peak(self) -> int:
-        """Bytes at the peak of a step: images, weights and momenta, and what comes and goes."""
-
-        def step() -> None:
-            self()
-            self.optimizer.zero_grad()  # gradients belong to what comes and goes
-
-        weights = list(self.network.parameters())
-        momenta = [v for s in self.optimizer.state.values() for v in s.values() if v is not None]
-        return memory.bytes_of([self.x, *weights, *momenta]) + memory.peak(step, self.device)
