@@ -114,8 +114,8 @@ def lp_pool2d(
         RuntimeError: an image smaller than one window.
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "General pooling".
-        Differs: torch computes sum of x^p, which is NaN or wrong for negative x and odd p, and its
-        gradient is NaN for a window of zeros.  With ceil_mode, torch scales up the norm of a
+        Differs: torch computes sum of x^p, which is NaN or wrong for negative x and odd p, and so
+        is its gradient.  With ceil_mode, torch scales up the norm of a
         window that hangs over; here pixels outside the image count as nothing.
     """
     if not norm_type >= 1:
