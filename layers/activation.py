@@ -20,7 +20,7 @@ class Relu(FromOutput):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return x.clamp_min(0)
+        return torch.threshold(x, 0, 0)  # x where x > 0, else +0; NaN stays
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:

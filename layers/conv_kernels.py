@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .flat_im2col import FlatIm2col
+from .flat_im2col import FlatCol2im, FlatIm2col
 from .geometry import Geometry
 from .im2col import Im2col
 from .operator import operator, wide
@@ -24,20 +24,21 @@ from .operator import operator, wide
 LONG_RUN = 24  # numbers side by side from which copying them channels last is fast
 
 
-def choose_layout(
-    image_size: Sequence[int], in_channels: int, geometry: Geometry, run: int
-) -> Im2col:
-    """Channels last, unless its runs of `run` numbers are short and a stride of 1 allows better."""
-    flat = geometry.stride == (1, 1) and run <= LONG_RUN and not geometry.is_pointwise
+def is_thin(geometry: Geometry, run: int) -> bool:
+    """Whether flat_im2col.py is better: runs of `run` numbers are short, and the stride allows."""
+    return geometry.stride == (1, 1) and run <= LONG_RUN and not geometry.is_pointwise
+
+
+def choose_layout(image_size: Sequence[int], in_channels: int, geometry: Geometry) -> Im2col:
+    """For columns of the image, whose im2col copies rows of windows."""
     height, width = image_size
-    return (FlatIm2col if flat else Im2col)((height, width), in_channels, geometry)
+    thin = is_thin(geometry, in_channels * geometry.kernel_size[1])
+    return (FlatIm2col if thin else Im2col)((height, width), in_channels, geometry)
 
 
 def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
     """The layout, and an empty y (N, C_out, H_out, W_out)."""
-    shape = Geometry.unflatten(geometry)
-    run = x.shape[1] * shape.kernel_size[1]  # im2col copies rows of windows
-    layout = choose_layout(x.shape[2:], x.shape[1], shape, run)
+    layout = choose_layout(x.shape[2:], x.shape[1], Geometry.unflatten(geometry))
     return layout, layout.new_volume(x, (x.shape[0], weight.shape[0], *layout.output_size))
 
 
@@ -55,9 +56,14 @@ def plan_conv2d_input(
     weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
 ) -> tuple[Im2col, Tensor]:
     """The layout, and an empty x (N, C_in, *image_size)."""
+    size = (image_size[0], image_size[1])
     shape = Geometry.unflatten(geometry)
     in_channels = weight.shape[1] * shape.groups
-    layout = choose_layout(image_size, in_channels, shape, run=in_channels)  # col2im adds pixels
+    layout: Im2col
+    if is_thin(shape, run=in_channels):  # col2im adds pixels
+        layout = FlatCol2im(size, in_channels, len(weight), shape)
+    else:
+        layout = Im2col(size, in_channels, shape)
     return layout, layout.new_volume(g, (g.shape[0], in_channels, *image_size))
 
 
@@ -72,11 +78,9 @@ def conv2d_input(
         layout.product(w_row.mT, layout.matrices(g), x)
         return x
     for chunk, memory in layout.chunks(g):
-        x_col = layout.x_col(memory, chunk)
-        layout.transposed_product(w_row, layout.matrices(chunk.of(g)), x_col)
         if chunk.rows.start == 0:
             total = wide(x[chunk.images].zero_())
-        layout.col2im(memory, chunk, total)
+        layout.spread(w_row, chunk.of(g), chunk, memory, total)
         if total.dtype != x.dtype:
             x[chunk.images] = total
     return x
@@ -84,10 +88,9 @@ def conv2d_input(
 
 def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
     """The layout, and an empty weight (C_out, C_in/G, K_h, K_w)."""
-    shape = Geometry.unflatten(geometry)
-    run = x.shape[1] * shape.kernel_size[1]  # im2col copies rows of windows
-    layout = choose_layout(x.shape[2:], x.shape[1], shape, run)
-    return layout, x.new_empty(g.shape[1], layout.channels, *shape.kernel_size)
+    layout = choose_layout(x.shape[2:], x.shape[1], Geometry.unflatten(geometry))
+    kernel_size = layout.geometry.kernel_size
+    return layout, x.new_empty(g.shape[1], layout.channels, *kernel_size)
 
 
 @operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1])

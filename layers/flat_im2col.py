@@ -11,8 +11,7 @@ one run of L numbers where there were R runs of W_out.  The K_w - 1 positions pe
 the window straddles the border are computed and thrown away (as outputs), or are zero (as
 gradients).
 
-Letters as in im2col.py; columns are stored as (n, G, C, K_h, K_w, pitch), pitch >= E, where
-E = L + D (K_w - 1) numbers of the flat image are read by a row of taps.
+Letters as in im2col.py; columns are stored as (n, G, C, K_h, K_w, pitch), pitch >= L.
 """
 
 from __future__ import annotations
@@ -40,13 +39,9 @@ class FlatIm2col(Im2col):
         """L."""
         return (rows - 1) * self.padded_size[1] + self.output_size[1]
 
-    def reach(self, rows: int) -> int:
-        """E."""
-        return self.length(rows) + self.geometry.span[1] - 1
-
     def pitch(self, rows: int) -> int:
-        """E, rounded up so that rows start at cache lines: products are faster."""
-        return -(-self.reach(rows) // 16) * 16
+        """L, rounded up so that rows start at cache lines: products are faster."""
+        return _whole_lines(self.length(rows))
 
     def numbers(self, rows: int) -> int:
         kh, kw = self.geometry.kernel_size
@@ -87,31 +82,6 @@ class FlatIm2col(Im2col):
         first = padded[:, :, chunk.rows.start :]
         columns.copy_(first.as_strided(columns.shape, strides))
 
-    def col2im(self, memory: Tensor, chunk: Chunk, x: Tensor) -> None:
-        """flat[n, g*C + c, D i W + D j + l] += columns[n,g,c,i,j,l]; then the padding goes.
-
-        First over j, along a row of taps, in one sum: a view whose stride from tap to tap is D
-        short of the pitch sets them off against each other.  What it reads beyond the L numbers
-        of a tap are the zeros that follow them.  Then over i, one addition for each row of taps.
-        """
-        rows, (down, right), (ph, pw) = chunk.size[1], self._shifts(), self.geometry.padding
-        columns = self._columns(memory, chunk)[..., : self.reach(rows)]
-        strides = (*columns.stride()[:4], self.pitch(rows) - right, 1)
-        sums = columns.as_strided(columns.shape, strides).sum(4, dtype=x.dtype)
-        (height, width), top = self.padded_size, chunk.rows.start
-        part = x  # of the padded image: the rows that this chunk's windows see
-        if ph or pw:
-            height, top = rows + self.geometry.span[0] - 1, 0
-            part = x.new_zeros(len(x), self.groups * self.channels, height, width)
-        flat = part.view(len(x), self.groups, self.channels, height * width)
-        for i, numbers in enumerate(sums.unbind(3)):
-            flat.narrow(3, top * width + i * down, self.reach(rows)).add_(numbers)
-        if part is not x:
-            above = chunk.rows.start - ph  # the row of x on which the first of `part` lies
-            first, stop = max(0, above), min(x.shape[2], above + height)
-            inside = part[:, :, first - above : stop - above, pw : pw + x.shape[3]]
-            x[:, :, first:stop].add_(inside)
-
     def matrices(self, volume: Tensor) -> Tensor:
         """(n, G*C', R, W_out) as (n*G, C', pitch), zero where a window would straddle."""
         rows = volume.shape[2]
@@ -120,23 +90,104 @@ class FlatIm2col(Im2col):
         return flat.unflatten(1, (self.groups, -1)).flatten(0, 1)
 
     def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
-        flat = torch.bmm(self._repeat(w_row, len(x_col)), x_col)
+        flat = torch.bmm(_repeat(w_row, len(x_col)), x_col)
         flat = flat.view(*volume.shape[:2], -1)
         volume.copy_(self._in_rows(flat, volume.shape[2]))
-
-    def transposed_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
-        torch.bmm(self._repeat(w_row, len(x_col)).mT, y, out=x_col)
 
     def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
         """A product for each image, then their sum."""
         w_row += torch.bmm(y, x_col.mT).unflatten(0, (-1, self.groups)).sum(0)
-
-    def _repeat(self, w_row: Tensor, batch: int) -> Tensor:
-        """W_row for every image; if G = 1 nothing is copied."""
-        return w_row.expand(batch // self.groups, *w_row.shape).flatten(0, 1)
 
     def w_row(self, weight: Tensor) -> Tensor:
         return weight.flatten(1).unflatten(0, (self.groups, -1))
 
     def filters(self, w_row: Tensor) -> Tensor:
         return w_row.flatten(0, 1).unflatten(1, (-1, *self.geometry.kernel_size))
+
+
+class FlatCol2im(Im2col):
+    """The gradient by a thin image: the taps of a row by im2col, the rows of taps by col2im.
+
+        sums[c,i,l] = sum over co, j of  w[co,c,i,j] * g[co, l - D j]
+        x[c, D i W + l] += sums[c,i,l]
+
+    The product with all K_h*K_w taps and its col2im would write and read K_w times as many sums.
+    Positions count along whole rows again: l = p W + q, with g zero where a window straddles.
+    """
+
+    memory_format = torch.contiguous_format
+
+    def __init__(
+        self, image_size: Pair, in_channels: int, out_channels: int, geometry: Geometry
+    ) -> None:
+        super().__init__(image_size, in_channels, geometry)
+        self.filters_per_group = out_channels // geometry.groups
+        self.width = image_size[1] + 2 * geometry.padding[1]
+
+    def pitch(self, rows: int) -> int:
+        return _whole_lines(rows * self.width)
+
+    def sums(self, rows: int) -> int:
+        """How many there are for some rows of one image."""
+        return self.groups * self.channels * self.geometry.kernel_size[0] * self.pitch(rows)
+
+    def numbers(self, rows: int) -> int:
+        """Those, and the columns of g."""
+        columns = self.filters_per_group * self.geometry.kernel_size[1] * self.pitch(rows)
+        return self.sums(rows) + self.groups * columns
+
+    def w_row(self, weight: Tensor) -> Tensor:
+        """Filters as (G, C_out/G * K_w, C * K_h), the last tap of a row first."""
+        groups = weight.unflatten(0, (self.groups, -1)).flip(4)
+        return groups.permute(0, 1, 4, 2, 3).flatten(3).flatten(1, 2)
+
+    def spread(self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor) -> None:
+        n, rows = chunk.size
+        sums, columns = memory.tensor_split([n * self.sums(rows)])
+        sums, columns = (
+            part.view(n * self.groups, -1, self.pitch(rows)) for part in (sums, columns)
+        )
+        self._shift(g, columns)
+        torch.bmm(_repeat(w_row, len(columns)).mT, columns, out=sums)
+        self._add(sums.view(n, self.groups * self.channels, -1, self.pitch(rows)), chunk, x)
+
+    def _shift(self, g: Tensor, columns: Tensor) -> None:
+        """columns[n,g,co,j,l] = flat[n, g*Co + co, l - D j], j from the last tap to the first."""
+        n, filters, rows, width = g.shape
+        pitch, taps, right = (
+            self.pitch(rows),
+            self.geometry.kernel_size[1],
+            self.geometry.dilation[1],
+        )
+        before = right * (taps - 1)  # zeros, for the first tap's last shift
+        flat = g.new_zeros(n, filters, before + pitch)
+        inside = flat[:, :, before : before + rows * self.width].unflatten(2, (rows, -1))
+        inside[..., :width] = g
+        shifts = flat.as_strided((n, filters, taps, pitch), (*flat.stride()[:2], right, 1))
+        columns.view(n, filters, taps, pitch).copy_(shifts)
+
+    def _add(self, sums: Tensor, chunk: Chunk, x: Tensor) -> None:
+        """Row i of the taps D i rows further down; then the padding goes."""
+        (ph, pw), down, rows = self.geometry.padding, self.geometry.dilation[0], chunk.size[1]
+        height, top = x.shape[2], chunk.rows.start
+        part = x  # of the padded image: the rows that this chunk's windows see
+        if ph or pw:
+            height, top = rows + self.geometry.span[0] - 1, 0
+            part = x.new_zeros(*x.shape[:2], height, self.width)
+        flat = part.view(*x.shape[:2], -1)
+        for i, numbers in enumerate(sums[..., : rows * self.width].unbind(2)):
+            flat.narrow(2, (top + i * down) * self.width, rows * self.width).add_(numbers)
+        if part is not x:
+            above = chunk.rows.start - ph  # the row of x on which the first of `part` lies
+            first, stop = max(0, above), min(x.shape[2], above + height)
+            inside = part[:, :, first - above : stop - above, pw : pw + x.shape[3]]
+            x[:, :, first:stop].add_(inside)
+
+
+def _whole_lines(numbers: int) -> int:
+    return -(-numbers // 16) * 16
+
+
+def _repeat(w_row: Tensor, batch: int) -> Tensor:
+    """W_row (G, ...) for every image; if G = 1 nothing is copied."""
+    return w_row.expand(batch // len(w_row), *w_row.shape).flatten(0, 1)

@@ -145,9 +145,10 @@ class Im2col:
         """volume (n, G*C', R, W_out) = W_row @ X_col."""
         torch.bmm(w_row, x_col, out=self.matrices(volume))
 
-    def transposed_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
-        """X_col = W_row^T @ Y."""
-        torch.bmm(w_row.mT, y, out=x_col)
+    def spread(self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor) -> None:
+        """x += col2im(W_row^T @ Y), Y the chunk's gradients g (n, G*C', R, W_out)."""
+        torch.bmm(w_row.mT, self.matrices(g), out=self.x_col(memory, chunk))
+        self.col2im(memory, chunk, x)
 
     def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
         """W_row += Y @ X_col^T."""

@@ -130,7 +130,7 @@ def cross_entropy(
             input[None], target[None], weight, None, ignore_index, None, reduction, label_smoothing
         )
         return loss[0] if reduction == "none" else loss
-    logits = input.movedim(1, -1).flatten(0, -2)  # every position of every image is an example
+    logits = _examples(input)
     if autocasting(input):
         logits = logits.float()
     classes = logits.shape[1]
@@ -140,7 +140,7 @@ def cross_entropy(
                 f"probabilities {tuple(target.shape)} must be shaped like the logits, "
                 f"{tuple(input.shape)}"
             )
-        q, counted = target.movedim(1, -1).flatten(0, -2), None
+        q, counted = _examples(target), None
     else:
         if target.shape != input[:, 0].shape:
             raise ValueError(
@@ -157,6 +157,11 @@ def cross_entropy(
         return losses.unflatten(0, input[:, 0].shape)
     total = losses.sum()
     return total if reduction == "sum" else total / (len(logits) if counted is None else counted)
+
+
+def _examples(volume: Tensor) -> Tensor:
+    """(N, C, d1, ...) as (N * d1 * ..., C): every position of every image is an example."""
+    return volume if volume.dim() == 2 else volume.movedim(1, -1).flatten(0, -2)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):

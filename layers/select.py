@@ -36,6 +36,11 @@ def equal(numbers: Tensor, number: int) -> Tensor:
     return torch.eq(numbers, number, out=torch.empty_like(numbers))
 
 
+def differ(numbers: Tensor, number: int) -> Tensor:
+    """1 where numbers != number, else 0, in the same type."""
+    return torch.ne(numbers, number, out=torch.empty_like(numbers))
+
+
 def select(values: Tensor, flags: Tensor) -> Tensor:
     """The values where flags are 1, zero where they are 0.  Same shapes."""
     return (bits(values) * flags).view(values.dtype)
@@ -48,14 +53,13 @@ def select_into(out: Tensor, values: Tensor, flags: Tensor) -> None:
 
 @operator(fake=lambda values, y: torch.empty_like(values))
 def gate(values: Tensor, y: Tensor) -> Tensor:
-    """The values where y is not 0, zero elsewhere.  Same shapes and dtypes; some rows at a time."""
+    """The values where y is not +0, else zero.  Same shapes and dtypes; some rows at a time."""
     out = torch.empty_like(values)
     if values.dim() == 0:
         return gate(values[None], y[None])[0]
     step = max(1, BLOCK * len(values) // max(1, values.numel() * values.element_size()))
     for part, value, number in zip(*(t.split(step) for t in (out, values, y)), strict=True):
-        flags = torch.ne(number, 0, out=torch.empty_like(number))
-        select_into(part, value, integers_like(flags, value))
+        select_into(part, value, differ(bits(number), 0))  # only +0 has no bit set
     return out
 
 

@@ -1,8 +1,9 @@
 """Memory for columns: a little of it, used again and again.
 
-Two megabytes a thread stay in the cache from the copy that fills them to the product that reads
-them.  They also stay mapped: memory that is allocated and freed at every call is, for each of its
-pages, fetched anew from the operating system, which can cost more than filling it.
+Two megabytes a thread, and four at least, stay in the cache from the copy that fills them to the
+product that reads them, and hold enough work that the calls cost little beside it.  They also stay
+mapped: memory that is allocated and freed at every call is, for each of its pages, fetched anew
+from the operating system, which can cost more than filling it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _kept = threading.local()  # kernels of different threads never share memory
 
 
 def workspace_bytes(like: Tensor) -> int:
-    return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE * torch.get_num_threads()
+    return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE * max(2, torch.get_num_threads())
 
 
 def workspace(like: Tensor, numbers: int) -> Tensor:

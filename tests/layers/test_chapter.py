@@ -6,9 +6,11 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
+from layers import conv_kernels
 from layers.flat_im2col import FlatIm2col
 from layers.geometry import Geometry
 from layers.im2col import Im2col
+from layers.workspace import workspace, workspace_bytes
 
 
 def test_numpy_example():
@@ -57,24 +59,48 @@ def test_alexnet_s_columns():
 
 
 @pytest.mark.parametrize("workspace", [1, 2000, 2 << 20], ids=lambda size: f"{size}-bytes")
-def test_im2col_and_col2im_are_adjoint_in_both_layouts(workspace, monkeypatch):
+def test_im2col_and_col2im_are_adjoint(workspace, monkeypatch):
     """<columns, im2col(x)> = <col2im(columns), x>, a row, some rows or all images at a time."""
     monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", workspace)
-    geometry = Geometry((3, 2), (1, 1), (1, 1), (1, 2), groups=2)
+    layout = Im2col((7, 6), 4, Geometry((3, 2), (1, 1), (1, 1), (1, 2), groups=2))
+    x = layout.new_volume(torch.empty(0, dtype=torch.float64), (3, 4, 7, 6)).normal_()
+    back, product = torch.zeros_like(x), 0
+    for chunk, memory in layout.chunks(x):
+        layout.im2col(layout.padded(x[chunk.images]), chunk, memory)
+        columns, other = memory.clone(), torch.randn_like(memory)
+        layout.col2im(other, chunk, back[chunk.images])
+        product += (columns * other).sum()
+    assert_close(product, (back * x).sum())
+
+
+@pytest.mark.parametrize("size", [1, 2000, 2 << 20], ids=lambda size: f"{size}-bytes")
+@pytest.mark.parametrize("thin", [False, True], ids=["channels-last", "flat"])
+def test_both_layouts_are_unfold_and_fold(thin, size, monkeypatch):
+    """The windows, and their adjoint, whatever the workspace held before."""
+    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", size)
+    monkeypatch.setattr("layers.conv_kernels.LONG_RUN", 100 if thin else 0)
+    kernel, window = (3, 2), dict(padding=(1, 1), dilation=(1, 2))
+    geometry = Geometry(kernel, (1, 1), **window, groups=2).flatten()
+    x = torch.randn(3, 4, 7, 6, dtype=torch.float64)
+    weight = torch.randn(6, 2, 3, 2, dtype=torch.float64)
+    w_row = weight.view(2, 3, 12)  # a matrix for each group
+    columns = torch.nn.functional.unfold(x, kernel, **window).unflatten(1, (2, 12))
+    workspace(x, workspace_bytes(x) // x.element_size()).fill_(torch.nan)
+    y = conv_kernels.conv2d(x, weight, geometry)
+    g = torch.randn_like(y, memory_format=torch.contiguous_format)
+    workspace(x, workspace_bytes(x) // x.element_size()).fill_(torch.nan)
+    assert_close(y.flatten(2), (w_row @ columns).flatten(1, 2))
+    grouped = g.view(3, 2, 3, -1)
+    assert_close(
+        conv_kernels.conv2d_weight(x, g, geometry),
+        (grouped @ columns.mT).sum(0).view_as(weight),
+    )
+    assert_close(
+        conv_kernels.conv2d_input(weight, g, geometry, (7, 6)),
+        torch.nn.functional.fold((w_row.mT @ grouped).flatten(1, 2), (7, 6), kernel, **window),
+    )
     for kind in (Im2col, FlatIm2col):
-        layout = kind((7, 6), 4, geometry)
-        x = layout.new_volume(torch.empty(0, dtype=torch.float64), (3, 4, 7, 6)).normal_()
-        back, product = torch.zeros_like(x), 0
-        for chunk, memory in layout.chunks(x):
-            layout.im2col(layout.padded(x[chunk.images]), chunk, memory)
-            columns, other = memory.clone(), torch.randn_like(memory)
-            if kind is FlatIm2col:  # zeros follow the numbers of each tap
-                rows = chunk.size[1]
-                other.view(-1, layout.pitch(rows))[:, layout.length(rows) :] = 0
-            layout.col2im(other, chunk, back[chunk.images])
-            product += (columns * other).sum()
-        assert_close(product, (back * x).sum())
-        weight = torch.randn(4, 2, 3, 2)
+        layout = kind((7, 6), 4, Geometry(kernel, groups=2))
         assert torch.equal(layout.filters(layout.w_row(weight)), weight)
 
 
