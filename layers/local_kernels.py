@@ -57,7 +57,7 @@ def _outputs(y: Tensor, groups: int) -> Tensor:
 
 @operator(
     fake=lambda x, weight, geometry: x.new_empty(
-        len(x), weight.shape[2] * weight.shape[4], *weight.shape[:2]
+        x.shape[0], weight.shape[2] * weight.shape[4], *weight.shape[:2]
     )
 )
 def local(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
@@ -77,7 +77,7 @@ def _empty_local_input(
     weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
 ) -> Tensor:
     channels = weight.shape[2] * weight.shape[3] // (geometry[0] * geometry[1])
-    return g.new_empty(len(g), *image_size, channels).permute(0, 3, 1, 2)
+    return g.new_empty(g.shape[0], *image_size, channels).permute(0, 3, 1, 2)
 
 
 @operator(fake=_empty_local_input)

@@ -115,7 +115,7 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
 def _empty(x: Tensor, channels: int, size: Sequence[int]) -> Tensor:
     """An uninitialised volume (N, C, *size), channels last."""
     return torch.empty(
-        (len(x), channels, *size),
+        (x.shape[0], channels, *size),
         dtype=x.dtype, device=x.device, memory_format=torch.channels_last,
     )  # fmt: skip
 

@@ -21,10 +21,10 @@ def _process(rank: int, rendezvous: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=PROCESSES
     )
-    torch.manual_seed(0)
-    untied = layers.LocallyConnected2d(4, 6, 8, 3)
-    built = {case.id: (case.build(), case.image[1:]) for case in LAYERS}
-    for name, (layer, image) in {**built, "LocallyConnected2d": (untied, (4, 8, 8))}.items():
+    for case in LAYERS:
+        if case.id == "BatchNorm2d-batch":  # statistics of half a batch are not the whole's
+            continue
+        name, layer, image = case.id, case.build(), case.image[1:]
         torch.manual_seed(0)
         before = layers.Conv2d(4, 4, 1)  # so that every network has parameters
         network = torch.nn.Sequential(before, layer).double()

@@ -159,3 +159,11 @@ def test_can_be_traced_for_tensorboard_s_graph():
     layer = layers.Conv2d(2, 3, 3, padding=1, algorithm="winograd")
     x = torch.randn(1, 2, 6, 6)
     assert_close(torch.jit.trace(layer, x, check_trace=False)(x), layer(x))
+
+
+def test_exported_for_any_batch():
+    layer = layers.Conv2d(4, 5, 3, padding=1, algorithm="winograd").requires_grad_(False)
+    batch = torch.export.Dim("batch", min=2, max=1024)
+    program = torch.export.export(layer, (torch.randn(3, 4, 8, 8),), dynamic_shapes=({0: batch},))
+    larger = torch.randn(7, 4, 8, 8)
+    assert_close(program.module()(larger), layer(larger))
