@@ -93,7 +93,6 @@ def main() -> None:
     options = tyro.cli(
         Layers | Models | Check, args=sys.argv[1:], description=(__doc__ or "").split("\n")[0]
     )
-    keep_freed_memory()
     for name in ("batch_size", "image_size", "num_classes"):
         value = getattr(options, name, None)
         if value is not None and value < 1:
@@ -144,6 +143,7 @@ def _layers(options: Layers) -> int:
 
 
 def _models(options: Models) -> int:
+    keep_freed_memory()  # as train.py does; a layer alone is timed as in anybody's script
     setting = _setting(options)
     from analysis.networks import Networks
     from analysis.parity import default_models

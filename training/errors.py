@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -30,6 +31,9 @@ def run(main: Callable[[], None]) -> None:
         sentence = str(error).rsplit("UserError: ", 1)[-1].strip()  # a loader's worker adds its own
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # who reads the output, as `head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
