@@ -1,7 +1,7 @@
 """The three convolutions as matrix products over columns, a few images at a time.
 
     conv2d          Y = W_row @ X_col
-    conv2d_input    X_col = W_row^T @ Y, then col2im
+    conv2d_input    X_col = W_row^T @ Y, then col2im (of thin images as in `FlatCol2im`)
     conv2d_weight   W_row = Y @ X_col^T, summed over the images
 
 Each is registered as one opaque operator: `torch.compile` and `torch.export` see a single node,

@@ -113,6 +113,7 @@ class FlatCol2im(Im2col):
 
     The product with all K_h*K_w taps and its col2im would write and read K_w times as many sums.
     Positions count along whole rows again: l = p W + q, with g zero where a window straddles.
+    Of `Im2col` this is the division into chunks; the matrices are its own.
     """
 
     memory_format = torch.contiguous_format
@@ -154,11 +155,8 @@ class FlatCol2im(Im2col):
     def _shift(self, g: Tensor, columns: Tensor) -> None:
         """columns[n,g,co,j,l] = flat[n, g*Co + co, l - D j], j from the last tap to the first."""
         n, filters, rows, width = g.shape
-        pitch, taps, right = (
-            self.pitch(rows),
-            self.geometry.kernel_size[1],
-            self.geometry.dilation[1],
-        )
+        taps, right = self.geometry.kernel_size[1], self.geometry.dilation[1]
+        pitch = self.pitch(rows)
         before = right * (taps - 1)  # zeros, for the first tap's last shift
         flat = g.new_zeros(n, filters, before + pitch)
         inside = flat[:, :, before : before + rows * self.width].unflatten(2, (rows, -1))

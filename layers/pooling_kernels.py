@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .geometry import Geometry
 from .operator import operator
-from .select import equal, integers_like, select, select_into
+from .select import differ, equal, integers_like, select, select_into
 
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
 CUDA_CHUNK = 256 << 20
@@ -81,8 +81,7 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
         torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
     before, searching = torch.zeros_like(y), torch.ones_like(y)  # counted in y's own type
     for tap, value in zip(taps[:-1], values, strict=False):
-        differs = torch.ne(value, y[tap.outputs], out=torch.empty_like(value))
-        searching[tap.outputs].mul_(differs)
+        searching[tap.outputs].mul_(differ(value, y[tap.outputs]))
         before.add_(searching)
     switches.copy_(before)
     if x.is_cuda or y.sum().isnan():  # NaN equals nothing, and the last of several wins

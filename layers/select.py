@@ -36,9 +36,9 @@ def equal(numbers: Tensor, number: int) -> Tensor:
     return torch.eq(numbers, number, out=torch.empty_like(numbers))
 
 
-def differ(numbers: Tensor, number: int) -> Tensor:
-    """1 where numbers != number, else 0, in the same type."""
-    return torch.ne(numbers, number, out=torch.empty_like(numbers))
+def differ(numbers: Tensor, others: Tensor | int) -> Tensor:
+    """1 where numbers != others, else 0, in the same type."""
+    return torch.ne(numbers, others, out=torch.empty_like(numbers))
 
 
 def select(values: Tensor, flags: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
+
+import layers
 
 
 class ConvCase(NamedTuple):
@@ -122,3 +125,16 @@ def doubles(*shapes, requires_grad=True):
     return tuple(
         torch.randn(shape, dtype=torch.float64).requires_grad_(requires_grad) for shape in shapes
     )
+
+
+class UnfoldedLocallyConnected2d(layers.LocallyConnected2d):
+    """The same parameters, used as a textbook would: torch.nn has no such layer."""
+
+    def forward(self, input):
+        kernel, stride, padding, dilation, groups = self.geometry
+        size = self.weight.shape[:2]
+        windows = F.unfold(input, kernel, dilation, padding, stride)
+        windows = windows.unflatten(1, (groups, -1, *kernel)).unflatten(-1, size)
+        weight = self.weight.unflatten(3, (*kernel, -1))
+        y = torch.einsum("ngcijpq,pqgijco->ngopq", windows, weight).flatten(1, 2)
+        return y + self.bias.to(y.dtype)

@@ -90,8 +90,8 @@ def allcnn(data: str) -> Options:
 
     On CIFAR: 350 epochs, a tenth of the rate after 200, 250 and 300, decay 0.001.  Differs: crops
     and mirror images for their flips and shifts; neither contrast normalisation nor whitening.
-    Elsewhere few epochs with AdamW, as the networks of `plain`: with SGD it needs most of them to
-    leave chance behind.
+    Elsewhere few epochs with AdamW, as the networks of `plain`: with SGD it is still at chance
+    after ten epochs of digits.
     """
     options = resnet_cifar(data)
     if data in ("cifar10", "cifar100"):

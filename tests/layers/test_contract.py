@@ -12,27 +12,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, jvp, vmap
 from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from tests.cases import channels_last
-
-
-class UnfoldedLocallyConnected2d(layers.LocallyConnected2d):
-    """The same parameters, used as a textbook would: torch.nn has no such layer."""
-
-    def forward(self, input):
-        kernel, stride, padding, dilation, groups = self.geometry
-        size = self.weight.shape[:2]
-        windows = F.unfold(input, kernel, dilation, padding, stride)
-        windows = windows.unflatten(1, (groups, -1, *kernel)).unflatten(-1, size)
-        weight = self.weight.unflatten(3, (*kernel, -1))
-        y = torch.einsum("ngcijpq,pqgijco->ngopq", windows, weight).flatten(1, 2)
-        return y + self.bias.to(y.dtype)
+from tests.cases import UnfoldedLocallyConnected2d, channels_last
 
 
 class LayerCase(NamedTuple):
