@@ -64,9 +64,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if input.dtype != weight.dtype:
         raise RuntimeError(f"inputs are {input.dtype} but weights {weight.dtype}: use one dtype")
-    y = product(input.reshape(-1, input.shape[-1]), weight)
+    rows = input if input.dim() == 2 else input.reshape(-1, input.shape[-1])
+    y = product(rows, weight)
     y = y if bias is None else add_bias(y, bias, (-1,))
-    return y.reshape(*input.shape[:-1], weight.shape[0])
+    return y if rows is input else y.reshape(*input.shape[:-1], weight.shape[0])
 
 
 def linear_input(weight: Tensor, grad_output: Tensor) -> Tensor:

@@ -68,25 +68,28 @@ def _cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
 
 
 @operator(
-    fake=lambda indices, classes, ignore_index: indices.new_empty(
-        (*indices.shape, classes), dtype=torch.bool
+    fake=lambda indices, classes, dtype, ignore_index: indices.new_empty(
+        (*indices.shape, classes), dtype=dtype
     )
 )
-def one_hot(indices: Tensor, classes: int, ignore_index: int) -> Tensor:
-    """(N) class indices as rows (N, C), true at the index; rows of `ignore_index` are all false.
+def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
+    """(N) class indices as rows of zeros with a one, (N, C); a row of `ignore_index` has none.
 
-    On a CPU a target outside the classes raises IndexError; on a GPU asking would stall it.
+    A target outside the classes raises IndexError on a CPU; on a GPU it is torch's device-side
+    assertion, because asking first would stall it.
     """
-    hot = indices.unsqueeze(-1) == torch.arange(classes, device=indices.device)
-    kept = indices != ignore_index
-    if not indices.is_cuda and not hot.any(-1).logical_or_(~kept).all():
-        raise IndexError(f"targets must be class indices from 0 to {classes - 1}")
-    return hot.logical_and_(kept.unsqueeze(-1))
+    counted = indices != ignore_index
+    places = torch.where(counted, indices, 0).unsqueeze(-1)
+    hot = indices.new_zeros((*indices.shape, classes), dtype=dtype)
+    try:
+        return hot.scatter_(-1, places, counted.unsqueeze(-1).to(dtype))
+    except RuntimeError:
+        raise IndexError(f"targets must be class indices from 0 to {classes - 1}") from None
 
 
 @torch.library.register_vmap("convnets::one_hot")
-def _(info: Any, in_dims: tuple, indices: Tensor, classes: int, ignore_index: int) -> tuple:
-    return one_hot(indices.movedim(in_dims[0], 0), classes, ignore_index), 0
+def _(info: Any, in_dims: tuple, indices: Tensor, *constants: Any) -> tuple:
+    return one_hot(indices.movedim(in_dims[0], 0), *constants), 0
 
 
 def cross_entropy(
@@ -147,7 +150,7 @@ def cross_entropy(
                 f"logits {tuple(input.shape)} need class indices {tuple(input[:, 0].shape)}, "
                 f"got {tuple(target.shape)}"
             )
-        q = one_hot(target.flatten().long(), classes, ignore_index).to(logits.dtype)
+        q = one_hot(target.flatten().long(), classes, logits.dtype, ignore_index)
         counted = (q if weight is None else q * weight).sum()
     if label_smoothing:
         kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero

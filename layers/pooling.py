@@ -32,12 +32,14 @@ class MaxPool(PerImage):
         _, *ctx.sizes = inputs
         _, switches = output
         ctx.mark_non_differentiable(switches)
+        ctx.set_materialize_grads(False)  # no zeros in place of the switches' gradient
         ctx.save_for_backward(switches)
         ctx.save_for_forward(switches)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple:
-        return Put.apply(dy, *ctx.saved_tensors, *ctx.sizes), None, None, None
+    def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple:
+        dx = None if dy is None else Put.apply(dy, *ctx.saved_tensors, *ctx.sizes)
+        return dx, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, *_: None) -> tuple:

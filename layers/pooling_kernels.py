@@ -71,7 +71,10 @@ def max_pool2d(
 
 
 def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:
-    """First the maxima; then a switch is the number of taps before the first that equals it."""
+    """First the maxima; then a switch is the number of taps before the first that equals it.
+
+    Counted from the last tap on:  before = differs * (1 + before), zero where this tap equals.
+    """
     taps = geometry.taps(x.shape[2:], y.shape[2:])
     layout = _memory_format(x)
     values = [x[tap.pixels].contiguous(memory_format=layout) for tap in taps]  # read x once
@@ -79,10 +82,10 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
     y.copy_(values[0]) if whole else y.fill_(-torch.inf)
     for tap, value in zip(taps[whole:], values[whole:], strict=True):
         torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
-    before, searching = torch.zeros_like(y), torch.ones_like(y)  # counted in y's own type
-    for tap, value in zip(taps[:-1], values, strict=False):
-        searching[tap.outputs].mul_(differ(value, y[tap.outputs]))
-        before.add_(searching)
+    before = torch.zeros_like(y)  # in y's own type
+    for tap, value in zip(taps[-2::-1], values[-2::-1], strict=True):
+        before.add_(1)
+        before[tap.outputs].mul_(differ(value, y[tap.outputs]))
     switches.copy_(before)
     if x.is_cuda or y.sum().isnan():  # NaN equals nothing, and the last of several wins
         for number, (tap, value) in enumerate(zip(taps, values, strict=True)):

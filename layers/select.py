@@ -10,6 +10,7 @@ Not differentiable, and for the inside of operators: see `Gate` and pooling_kern
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -42,8 +43,8 @@ def differ(numbers: Tensor, others: Tensor | int) -> Tensor:
 
 
 def select(values: Tensor, flags: Tensor) -> Tensor:
-    """The values where flags are 1, zero where they are 0.  Same shapes."""
-    return (bits(values) * flags).view(values.dtype)
+    """The values where flags are 1, zero where they are 0.  Same shapes; overwrites the flags."""
+    return flags.mul_(bits(values)).view(values.dtype)
 
 
 def select_into(out: Tensor, values: Tensor, flags: Tensor) -> None:
@@ -53,14 +54,20 @@ def select_into(out: Tensor, values: Tensor, flags: Tensor) -> None:
 
 @operator(fake=lambda values, y: torch.empty_like(values))
 def gate(values: Tensor, y: Tensor) -> Tensor:
-    """The values where y is not +0, else zero.  Same shapes and dtypes; some rows at a time."""
+    """The values where y is not +0, else zero.  Same shapes and dtypes."""
     out = torch.empty_like(values)
-    if values.dim() == 0:
-        return gate(values[None], y[None])[0]
-    step = max(1, BLOCK * len(values) // max(1, values.numel() * values.element_size()))
-    for part, value, number in zip(*(t.split(step) for t in (out, values, y)), strict=True):
-        select_into(part, value, differ(bits(number), 0))  # only +0 has no bit set
+    for part, value, number in _blocks(*map(bits, (out, values, y))):
+        torch.ne(number, 0, out=part).mul_(value)  # only +0 has no bit set
     return out
+
+
+def _blocks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Some rows of each at a time, so that what is between them stays in the cache."""
+    size = tensors[0].numel() * tensors[0].element_size()
+    if size <= BLOCK:
+        return [tensors]
+    step = max(1, BLOCK * len(tensors[0]) // size)
+    return zip(*(t.split(step) for t in tensors), strict=True)
 
 
 @torch.library.register_vmap("convnets::gate")
