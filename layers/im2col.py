@@ -176,6 +176,6 @@ class Im2col:
 def _transposed(a: Tensor, b: Tensor, out: Tensor) -> None:
     """out = a @ b for outputs that lie column by column, by out^T = b^T @ a^T.
 
-    In bfloat16 torch.bmm fills rows by a fast kernel and columns by loops thousands of times slower.
+    In bfloat16 torch.bmm fills rows by a fast kernel, columns by loops thousands of times slower.
     """
     torch.bmm(b.mT, a.mT, out=out.mT)
