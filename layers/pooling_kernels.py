@@ -2,7 +2,8 @@
 
 For a K_h x K_w window there are K_h*K_w taps; tap (i, j) of every window is one strided slice of
 the image.  Nothing is unfolded: a maximum is a running maximum over those slices, a sum a running
-sum.  A few images at a time, so that the running values stay in the cache.
+sum.  The winners are then known by place: reading them is a gather, its adjoint a scatter-add.
+A few images at a time, so that the running values stay in the cache.
 
 Letters: N images, C channels, H x W pixels, H_out x W_out windows.  `switches` hold, per window,
 which tap won, i*K_w + j: one byte where torch keeps an 8-byte index into the image.
@@ -11,16 +12,18 @@ which tap won, i*K_w + j: one byte where torch keeps an 8-byte index into the im
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from .geometry import Geometry
-from .operator import operator
-from .select import differ, equal, integers_like, select, select_into
+from .geometry import Geometry, Tap
+from .operator import operator, wide
 
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
 CUDA_CHUNK = 256 << 20
+LONG_RUN = 16  # channels side by side, from which reading pixels apart twice beats copying them
+LONG_ROW = 32  # windows side by side, from which reading rows apart does
 
 
 def chunks(image: Tensor) -> Iterator[slice]:
@@ -76,16 +79,19 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
     Counted from the last tap on:  before = differs * (1 + before), zero where this tap equals.
     """
     taps = geometry.taps(x.shape[2:], y.shape[2:])
-    layout = _memory_format(x)
-    values = [x[tap.pixels].contiguous(memory_format=layout) for tap in taps]  # read x once
+    values = _values(x, taps, geometry.stride[1], y.shape[3])
     whole = geometry.padding == (0, 0)  # then the first tap of every window is inside
     y.copy_(values[0]) if whole else y.fill_(-torch.inf)
     for tap, value in zip(taps[whole:], values[whole:], strict=True):
         torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
-    before = torch.zeros_like(y)  # in y's own type
+    few = switches.dtype == torch.uint8  # taps, which y's own type can count
+    before, differs = (new(y if few else wide(y)) for new in (torch.zeros_like, torch.ones_like))
     for tap, value in zip(taps[-2::-1], values[-2::-1], strict=True):
-        before.add_(1)
-        before[tap.outputs].mul_(differ(value, y[tap.outputs]))
+        inside = differs[tap.outputs]
+        if inside.shape != differs.shape:
+            differs.fill_(1)
+        torch.ne(value, y[tap.outputs], out=inside)
+        torch.addcmul(differs, differs, before, out=before)
     switches.copy_(before)
     if x.is_cuda or y.sum().isnan():  # NaN equals nothing, and the last of several wins
         for number, (tap, value) in enumerate(zip(taps, values, strict=True)):
@@ -93,16 +99,31 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
             here.copy_(torch.where(value.isnan(), number, here))
 
 
+def _values(x: Tensor, taps: Sequence[Tap], stride: int, width: int) -> list[Tensor]:
+    """What each tap of all windows sees, in runs of numbers that are fast to read, and twice.
+
+    Windows lie `width` to a row, `stride` pixels apart.  Where rows are long, every stride-th
+    column is set side by side once, for all the taps that read it.
+    """
+    if _is_channels_last(x) and x.shape[1] >= LONG_RUN:
+        return [x[tap.pixels] for tap in taps]
+    if _is_channels_last(x) or width < LONG_ROW:
+        return [x[tap.pixels].contiguous(memory_format=_memory_format(x)) for tap in taps]
+    columns = [x[..., first::stride].contiguous() for first in range(stride)]
+    values = []
+    for tap in taps:
+        _, rows, across = tap.pixels
+        first, count = across.start // stride, (across.stop - across.start) // stride
+        values.append(columns[across.start % stride][..., rows, first : first + count])
+    return values
+
+
 @operator(fake=lambda x, switches, geometry: like(x, switches.shape[2:]))
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
-    shape = Geometry.unflatten(geometry)
-    y = like(x, switches.shape[2:]).zero_()
-    for images in chunks(x):
-        image, switch, out = x[images], integers_like(switches[images], x), y[images]
-        for number, tap in enumerate(shape.taps(x.shape[2:], y.shape[2:])):
-            here = equal(switch[tap.outputs], number)
-            out[tap.outputs].add_(select(image[tap.pixels], here))
+    y = like(x, switches.shape[2:])
+    for images, places in _places(switches, x, Geometry.unflatten(geometry)):
+        torch.gather(_flat(x)[images], -1, places, out=_flat(y)[images])
     return y
 
 
@@ -112,19 +133,55 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
 
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
-    shape = Geometry.unflatten(geometry)
-    x = like(y, image_size)
-    if not shape.tiles(image_size):
-        x.zero_()
-    for images in chunks(x):
-        image, switch, values = x[images], integers_like(switches[images], y), y[images]
-        for number, tap in enumerate(shape.taps(image_size, y.shape[2:])):
-            here = equal(switch[tap.outputs], number)
-            if shape.overlaps:
-                image[tap.pixels].add_(select(values[tap.outputs], here))
-            else:
-                select_into(image[tap.pixels], values[tap.outputs], here)
+    x = like(y, image_size).zero_()
+    for images, places in _places(switches, x, Geometry.unflatten(geometry)):
+        _flat(x)[images].scatter_add_(-1, places, _flat(y)[images])
     return x
+
+
+def _is_channels_last(volume: Tensor) -> bool:
+    return _memory_format(volume) == torch.channels_last
+
+
+def _flat(volume: Tensor) -> Tensor:
+    """The numbers of each map (N, C, H*W), or where they lie channels last (N, H*W*C)."""
+    if _is_channels_last(volume):
+        return volume.permute(0, 2, 3, 1).flatten(1)
+    return volume.flatten(2)
+
+
+def _places(switches: Tensor, image: Tensor, geometry: Geometry) -> Iterator[tuple[slice, Tensor]]:
+    """Where in `_flat(image)` the switches i K_w + j point:  S p + D i - P  rows down, and so on.
+
+    Computed in floats, which a CPU divides many at a time, and integers one by one.
+    """
+    size, kw, (dh, dw) = switches.shape[2:], geometry.kernel_size[1], geometry.dilation
+    pixel = image.shape[1] if _is_channels_last(image) else 1  # numbers to the next pixel
+    row = pixel * image.shape[3]
+    dtype = torch.float32 if row * image.shape[2] < 1 << 24 else torch.float64  # whole numbers
+    corners = _corners(geometry, size, row, pixel, dtype, image.device)
+    for images in chunks(image):
+        places = _flat(like(image[images], size, dtype).copy_(switches[images]))
+        i = (places / kw).floor_()
+        torch.add(corners, places, alpha=dw * pixel, out=places)
+        places.add_(i, alpha=dh * row - dw * pixel * kw)
+        yield images, places.long()
+
+
+@lru_cache(maxsize=64)  # a network asks for the same few again and again
+def _corners(
+    geometry: Geometry,
+    size: torch.Size,
+    row: int,
+    pixel: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Where the windows begin, (H_out * W_out), times the channels of a pixel."""
+    rows, columns = (torch.arange(length, dtype=dtype, device=device) for length in size)
+    (sh, sw), (ph, pw) = geometry.stride, geometry.padding
+    corners = (rows[:, None] * sh - ph) * row + (columns * sw - pw) * pixel
+    return (corners[..., None] + torch.arange(pixel, dtype=dtype, device=device)).flatten()
 
 
 @operator(fake=lambda x, geometry, output_size: like(x, output_size))

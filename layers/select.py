@@ -5,7 +5,7 @@ the *bits* of the numbers are multiplied, as integers, by one or zero.  Those fl
 the same width, and comparisons write their result in their operands' own type: torch compares
 vectors of numbers only then (docs/performance.md).
 
-Not differentiable, and for the inside of operators: see `Gate` and pooling_kernels.py.
+Not differentiable: see `Gate`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,6 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per ele
 def bits(values: Tensor) -> Tensor:
     """The numbers as integers of the same width: a view."""
     return values.view(_INTEGERS[values.element_size()])
-
-
-def integers_like(switches: Tensor, values: Tensor) -> Tensor:
-    """Switches as integers as wide as the values."""
-    return switches.to(_INTEGERS[values.element_size()])
-
-
-def equal(numbers: Tensor, number: int) -> Tensor:
-    """1 where numbers == number, else 0, in the same type."""
-    return torch.eq(numbers, number, out=torch.empty_like(numbers))
-
-
-def differ(numbers: Tensor, others: Tensor | int) -> Tensor:
-    """1 where numbers != others, else 0, in the same type."""
-    return torch.ne(numbers, others, out=torch.empty_like(numbers))
-
-
-def select(values: Tensor, flags: Tensor) -> Tensor:
-    """The values where flags are 1, zero where they are 0.  Same shapes; overwrites the flags."""
-    return flags.mul_(bits(values)).view(values.dtype)
-
-
-def select_into(out: Tensor, values: Tensor, flags: Tensor) -> None:
-    """out = select(values, flags), without a copy in between."""
-    torch.mul(bits(values), flags, out=bits(out))
 
 
 @operator(fake=lambda values, y: torch.empty_like(values))

@@ -42,6 +42,18 @@ def test_max_equals_torch_forward_and_backward(case, layout):
     assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
 
 
+@pytest.mark.parametrize("layout", [contiguous, channels_last])
+@table(POOL)
+def test_long_runs_are_read_differently_with_the_same_result(case, layout, monkeypatch):
+    """Where windows or channels are many, views of the image take the place of copies."""
+    x = layout(ties(case)).detach()
+    copied = L.max_pool2d_with_switches(x, *arguments(case))
+    for limit in ("LONG_ROW", "LONG_RUN"):
+        monkeypatch.setattr(f"layers.pooling_kernels.{limit}", 1)
+    for a, b in zip(copied, L.max_pool2d_with_switches(x, *arguments(case)), strict=True):
+        assert torch.equal(a, b)
+
+
 @table(POOL)
 def test_max_propagates_nan_and_infinity_as_torch(case):
     x = ties(case).detach()
@@ -184,11 +196,16 @@ def test_a_large_window_of_half_precision_is_added_up_in_float32(dtype, value):
     assert L.avg_pool2d(x, 56).item() == value
 
 
-def test_a_window_of_more_than_32767_pixels():
-    x = torch.randn(1, 1, 190, 190, requires_grad=True)
-    y, switches = L.max_pool2d_with_switches(x, 190)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("size", [17, 190])
+def test_switches_of_large_windows_count_beyond_half_precision(size, dtype):
+    """To 288 and 36,099, where bfloat16 has whole numbers to 256 and int16 to 32,767."""
+    x = torch.randperm(size * size).view(1, 1, size, size).to(dtype).requires_grad_()
+    y, switches = L.max_pool2d_with_switches(x, size)
+    _, index = F.max_pool2d(x, size, return_indices=True)
+    assert switches.item() == index.item()
     y.sum().backward()
-    assert x.grad.flatten().argmax() == x.flatten().argmax() == switches.item()
+    assert x.grad.flatten().nonzero().tolist() == [[index.item()]]
 
 
 def test_a_zero_divisor_is_refused():
