@@ -56,25 +56,34 @@ class NormPool(PerImage):
 @operator(fake=lambda x, p, geometry, output_size: kernels.like(x, output_size))
 def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
     """y, a few images at a time.  (N, C, *output_size)."""
-    y = kernels.like(x, output_size)
+    y = wide(kernels.like(x, output_size))
     for images in kernels.chunks(x):
-        part = wide(x[images])
+        part, total = wide(x[images]), y[images]
         powers = part * part if p == 2 else part.abs() ** p
-        total = kernels.window_sum(powers, geometry, output_size)
-        y[images] = total.sqrt_() if p == 2 else total ** (1 / p)
-    return y
+        kernels.add_windows(powers, total, Geometry.unflatten(geometry))
+        total.sqrt_() if p == 2 else total.pow_(1 / p)
+    return y.to(x.dtype)
 
 
 @operator(fake=lambda dy, x, y, p, geometry: torch.empty_like(x))
 def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
     """dx, a few images at a time."""
-    dx = torch.empty_like(x)
+    dx = wide(torch.empty_like(x))
     for images in kernels.chunks(x):
-        share = wide(dy[images]) * _root_slope(wide(y[images]), p)
-        dx[images] = kernels.window_spread(share, geometry, x.shape[2:]) * _slope(
-            wide(x[images]), p
-        )
-    return dx
+        share, root = wide(dy[images]), wide(y[images])
+        if p == 2:  # where y = 0 so is x, and any finite share will do
+            share = share / root.clamp_min(_smallest_root(root.dtype))
+        else:
+            share = share * _root_slope(root, p)
+        kernels.spread_windows(share, dx[images], Geometry.unflatten(geometry))
+        dx[images].mul_(_slope(wide(x[images]), p))
+    return dx.to(x.dtype)
+
+
+def _smallest_root(dtype: torch.dtype) -> float:
+    """The root of the smallest positive number: no y but 0 is smaller."""
+    numbers = torch.finfo(dtype)
+    return float((numbers.tiny * numbers.eps) ** 0.5)
 
 
 def _slope(x: Tensor, p: float) -> Tensor:

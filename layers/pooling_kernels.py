@@ -191,11 +191,8 @@ def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -
     First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.
     """
     y = like(x, output_size)
-    down, along = Geometry.unflatten(geometry).axes()
     for images in chunks(x):
-        columns = like(x[images], (output_size[0], x.shape[3]))
-        _add_windows(x[images], columns, down)
-        _add_windows(columns, y[images], along)
+        add_windows(x[images], y[images], Geometry.unflatten(geometry))
     return y
 
 
@@ -203,16 +200,28 @@ def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -
 def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
     x = like(y, image_size)
-    down, along = Geometry.unflatten(geometry).axes()
     for images in chunks(x):
-        columns = like(y[images], (y.shape[2], image_size[1]))
-        _add_to_windows(y[images], columns, along)
-        _add_to_windows(columns, x[images], down)
+        spread_windows(y[images], x[images], Geometry.unflatten(geometry))
     return x
 
 
+def add_windows(x: Tensor, y: Tensor, geometry: Geometry) -> None:
+    """y = the sum of every window of x: for a few images, which stay in the cache."""
+    down, along = geometry.axes()
+    columns = like(x, (y.shape[2], x.shape[3]))
+    _add_windows(x, columns, down)
+    _add_windows(columns, y, along)
+
+
+def spread_windows(y: Tensor, x: Tensor, geometry: Geometry) -> None:
+    """x = for every pixel the sum over the windows that see it: the adjoint."""
+    down, along = geometry.axes()
+    columns = like(y, (y.shape[2], x.shape[3]))
+    _spread_windows(y, columns, along)
+    _spread_windows(columns, x, down)
+
+
 def _add_windows(x: Tensor, y: Tensor, geometry: Geometry) -> None:
-    """y = the sum of every window of x."""
     first, *others = geometry.taps(x.shape[2:], y.shape[2:])
     if geometry.padding == (0, 0):  # the first tap of every window is inside
         y.copy_(x[first.pixels])
@@ -222,8 +231,7 @@ def _add_windows(x: Tensor, y: Tensor, geometry: Geometry) -> None:
         y[tap.outputs].add_(x[tap.pixels])
 
 
-def _add_to_windows(y: Tensor, x: Tensor, geometry: Geometry) -> None:
-    """x = for every pixel the sum over the windows that see it: the adjoint."""
+def _spread_windows(y: Tensor, x: Tensor, geometry: Geometry) -> None:
     tiles = geometry.tiles(x.shape[2:])
     x = x if tiles else x.zero_()
     for tap in geometry.taps(x.shape[2:], y.shape[2:]):
