@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .operator import operator
 
-CPU_BLOCK = 4 << 20  # bytes of one volume at a time
+CPU_BLOCK = 2 << 20  # bytes of one volume at a time
 CUDA_BLOCK = 256 << 20
 
 
@@ -65,13 +65,22 @@ def _per_channel(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @operator(fake=_per_channel)
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (divided by the number of values) of each channel."""
-    count = x.numel() / x.shape[1]
-    mean, squares = x.sum(_rest(x)) / count, _Total()
+    """Mean and variance (divided by the number of values) of each channel.
+
+    Around the mean a of every eighth pixel of every eighth row, which is near m (any a is right,
+    but one far away costs digits), so that every number is fetched once:
+        m = a + sum (x - a) / M        v = sum (x - a)^2 / M - (m - a)^2
+    """
+    some = x[:, :, ::8, ::8] if x.dim() == 4 else x[:, :, ::8] if x.dim() == 3 else x
+    around = some.mean(_rest(x))
+    change, squares = x.new_zeros(x.shape[1]), _Total()
     for (part,) in _blocks(x):
-        centred = part - _along(mean, part)
+        centred = part - _along(around, part)
+        change += centred.sum(_rest(part))
         squares.add(centred, centred)
-    return mean, squares.over(x) / count
+    count = x.numel() / x.shape[1]
+    change /= count
+    return around + change, (squares.over(x) / count - change * change).clamp_min_(0)
 
 
 @operator(fake=lambda dy, x: _per_channel(x))
