@@ -133,9 +133,9 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
 
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
-    x = like(y, image_size).zero_()
+    x = like(y, image_size)
     for images, places in _places(switches, x, Geometry.unflatten(geometry)):
-        _flat(x)[images].scatter_add_(-1, places, _flat(y)[images])
+        _flat(x)[images].zero_().scatter_add_(-1, places, _flat(y)[images])
     return x
 
 
