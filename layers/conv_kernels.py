@@ -29,6 +29,13 @@ def is_thin(geometry: Geometry, run: int) -> bool:
     return geometry.stride == (1, 1) and run <= LONG_RUN and not geometry.is_pointwise
 
 
+def has_many_taps(geometry: Geometry, in_channels: int, out_channels: int) -> bool:
+    """Whether `FlatCol2im` moves fewer numbers for each pixel: columns of g, and sums twice."""
+    kh, kw = geometry.kernel_size
+    fits = geometry.stride == (1, 1) and geometry.groups == 1
+    return fits and out_channels * kw + 2 * in_channels * kh < in_channels * kh * kw
+
+
 def choose_layout(image_size: Sequence[int], in_channels: int, geometry: Geometry) -> Im2col:
     """For columns of the image, whose im2col copies rows of windows."""
     height, width = image_size
@@ -60,7 +67,7 @@ def plan_conv2d_input(
     shape = Geometry.unflatten(geometry)
     in_channels = weight.shape[1] * shape.groups
     layout: Im2col
-    if is_thin(shape, run=in_channels):  # col2im adds pixels
+    if is_thin(shape, run=in_channels) or has_many_taps(shape, in_channels, len(weight)):
         layout = FlatCol2im(size, in_channels, len(weight), shape)
     else:
         layout = Im2col(size, in_channels, shape)
