@@ -34,8 +34,7 @@ from .geometry import Geometry, Pair
 from .operator import operator, wide
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
-CPU_CHUNK = 16 << 20  # bytes of tiles transformed at a time
-CUDA_CHUNK = 256 << 20
+CPU_TILES, CUDA_TILES = 128, 2048  # transformed at a time: the rows of each product
 
 A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 B_T = (
@@ -72,12 +71,12 @@ def _filters(weight: Tensor, groups: int) -> Tensor:
     return (_both_ways(G, w) @ w.flatten(0, 1).flatten(1)).view(36, *w.shape[2:])
 
 
-def _chunks(x: Tensor, tiles: Pair, channels: int) -> Iterator[tuple[slice, slice]]:
+def _chunks(x: Tensor, tiles: Pair) -> Iterator[tuple[slice, slice]]:
     """(which images, which rows of tiles) at a time: several images, or some rows of one."""
     (rows, columns), total = tiles, x.shape[0]
-    budget = (CUDA_CHUNK if x.is_cuda else CPU_CHUNK) // (36 * wide(x[:0]).element_size())
-    n = min(total, budget // max(1, channels * rows * columns))
-    step = rows if n else max(1, budget // (channels * columns))
+    budget = CUDA_TILES if x.is_cuda else CPU_TILES
+    n = min(total, budget // max(1, rows * columns))
+    step = rows if n else max(1, budget // columns)
     for first in range(0, total, max(1, n)):
         for top in range(0, rows, step):
             yield slice(first, min(first + max(1, n), total)), slice(top, min(top + step, rows))
@@ -127,7 +126,7 @@ def _convolve(x: Tensor, weight: Tensor, padding: Pair, groups: int) -> Tensor:
     y = _empty(x, len(weight), (height, width))
     u = _filters(weight, groups)
     b2, a2 = _both_ways(B_T, u), _both_ways(A_T, u)
-    for images, band in _chunks(x, (rows, columns), 2 * x.shape[1] + len(weight)):
+    for images, band in _chunks(x, (rows, columns)):
         if band.start == 0:
             padded = _padded(x[images], padding, (TILE * rows + 2, TILE * columns + 2))
         v = _transform(b2, _gather(padded, REACH, groups, band, columns))
@@ -181,7 +180,7 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     groups, (rows, columns) = shape.groups, tiling(g.shape[2:])
     u = wide(x[:0]).new_zeros(36, groups, x.shape[1] // groups, g.shape[1] // groups)
     b2, a2 = _both_ways(B_T, u), _both_ways(A_T, u)
-    for images, band in _chunks(x, (rows, columns), 2 * x.shape[1] + g.shape[1]):
+    for images, band in _chunks(x, (rows, columns)):
         if band.start == 0:
             padded = _padded(x[images], shape.padding, (TILE * rows + 2, TILE * columns + 2))
             slopes = _padded(g[images], (0, 0), (TILE * rows, TILE * columns))
