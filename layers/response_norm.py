@@ -20,7 +20,7 @@ from torch import Tensor
 from .function import PerImage
 from .operator import operator, wide
 
-CPU_CHUNK = 4 << 20  # bytes of activations at a time, so that they stay in the cache
+CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
 
 
 class ResponseNorm(PerImage):
