@@ -123,6 +123,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_image_folder(folder, workers):
     options = dataclasses.replace(
