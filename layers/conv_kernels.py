@@ -16,12 +16,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .flat_im2col import FlatCol2im, FlatIm2col
+from .flat_im2col import FlatCol2im, FlatIm2col, Pointwise
 from .geometry import Geometry
 from .im2col import Im2col
 from .operator import operator, wide
 
 LONG_RUN = 24  # numbers side by side from which copying them channels last is fast
+LONG_MAP = 128  # pixels of a map from which 1x1 filters take it where it lies
 
 
 def is_thin(geometry: Geometry, run: int) -> bool:
@@ -36,16 +37,26 @@ def has_many_taps(geometry: Geometry, in_channels: int, out_channels: int) -> bo
     return fits and out_channels * kw + 2 * in_channels * kh < in_channels * kh * kw
 
 
-def choose_layout(image_size: Sequence[int], in_channels: int, geometry: Geometry) -> Im2col:
-    """For columns of the image, whose im2col copies rows of windows."""
-    height, width = image_size
-    thin = is_thin(geometry, in_channels * geometry.kernel_size[1])
-    return (FlatIm2col if thin else Im2col)((height, width), in_channels, geometry)
+def choose_layout(x: Tensor, geometry: Geometry) -> Im2col:
+    """For columns of the image x, whose im2col copies rows of windows."""
+    _, channels, height, width = x.shape
+    layout: type[Im2col] = Im2col
+    if geometry.is_pointwise and has_large_maps(x):
+        layout = Pointwise
+    elif is_thin(geometry, channels * geometry.kernel_size[1]):
+        layout = FlatIm2col
+    return layout((height, width), channels, geometry)
+
+
+def has_large_maps(x: Tensor) -> bool:
+    """Whether x lies channels first, in maps large enough for products of their own."""
+    channels_first = x.is_contiguous() and not x.is_contiguous(memory_format=torch.channels_last)
+    return channels_first and x.shape[2] * x.shape[3] >= LONG_MAP
 
 
 def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
     """The layout, and an empty y (N, C_out, H_out, W_out)."""
-    layout = choose_layout(x.shape[2:], x.shape[1], Geometry.unflatten(geometry))
+    layout = choose_layout(x, Geometry.unflatten(geometry))
     return layout, layout.new_volume(x, (x.shape[0], weight.shape[0], *layout.output_size))
 
 
@@ -67,7 +78,9 @@ def plan_conv2d_input(
     shape = Geometry.unflatten(geometry)
     in_channels = weight.shape[1] * shape.groups
     layout: Im2col
-    if is_thin(shape, run=in_channels) or has_many_taps(shape, in_channels, len(weight)):
+    if shape.is_pointwise and has_large_maps(g):
+        layout = Pointwise(size, in_channels, shape)
+    elif is_thin(shape, run=in_channels) or has_many_taps(shape, in_channels, len(weight)):
         layout = FlatCol2im(size, in_channels, len(weight), shape)
     else:
         layout = Im2col(size, in_channels, shape)
@@ -95,7 +108,7 @@ def conv2d_input(
 
 def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
     """The layout, and an empty weight (C_out, C_in/G, K_h, K_w)."""
-    layout = choose_layout(x.shape[2:], x.shape[1], Geometry.unflatten(geometry))
+    layout = choose_layout(x, Geometry.unflatten(geometry))
     kernel_size = layout.geometry.kernel_size
     return layout, x.new_empty(g.shape[1], layout.channels, *kernel_size)
 

@@ -105,6 +105,22 @@ class FlatIm2col(Im2col):
         return w_row.flatten(0, 1).unflatten(1, (-1, *self.geometry.kernel_size))
 
 
+class Pointwise(FlatIm2col):
+    """1x1 windows that visit every pixel once: the image is its own columns, nothing is copied."""
+
+    def matrices(self, volume: Tensor) -> Tensor:
+        """(n, G*C', H, W) as (n*G, C', H*W): a view."""
+        return volume.flatten(2).unflatten(1, (self.groups, -1)).flatten(0, 1)
+
+    def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
+        torch.bmm(_repeat(w_row, len(x_col)), x_col, out=self.matrices(volume))
+
+    def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
+        """One image after the other: here they come all at once, and so would their products."""
+        for left, right in zip(y.split(self.groups), x_col.split(self.groups), strict=True):
+            Im2col.add_product(self, w_row, left, right)
+
+
 class FlatCol2im(Im2col):
     """The gradient by a thin image: the taps of a row by im2col, the rows of taps by col2im.
 

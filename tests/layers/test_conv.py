@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import layers
 import layers.functional as L
 from tests import reference
-from tests.cases import CONV, LAYOUTS, channels_last, doubles, table
+from tests.cases import CONV, LAYOUTS, channels_last, contiguous, doubles, table
 
 NUMBERED = [case for case in CONV if not isinstance(case.padding, str)]
 DIFFERENTIABLE = [case for case in CONV if case.image[0]]
@@ -217,6 +217,22 @@ def test_half_precision_adds_up_in_float32(dtype, monkeypatch):
     rounded = L.conv2d_weight(x, weight.shape, g), L.conv2d_input(x.shape, weight, g)
     for a, b in zip(exact, rounded, strict=True):
         assert_close(b.float(), a, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_pointwise_filters_take_large_maps_where_they_lie(groups, layout):
+    x, weight = doubles((3, 4, 12, 13), (6, 4 // groups, 1, 1))
+    ours, theirs = (f(layout(x), weight, groups=groups) for f in (L.conv2d, F.conv2d))
+    assert_close(ours, theirs)
+    assert layout is not contiguous or ours.is_contiguous()
+    grad = layout(torch.randn_like(theirs))
+    pairs = (torch.autograd.grad(y, (x, weight), grad) for y in (ours, theirs))
+    assert_close(*pairs)
+    assert gradgradcheck(
+        lambda x, w: L.conv2d(layout(x), w, groups=groups),
+        doubles((1, 2 * groups, 8, 16), (2 * groups, 2, 1, 1)),
+    )
 
 
 def test_bfloat16_takes_fast_products():
