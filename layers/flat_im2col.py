@@ -194,8 +194,9 @@ class FlatCol2im(Im2col):
         if part is not x:
             above = chunk.rows.start - ph  # the row of x on which the first of `part` lies
             first, stop = max(0, above), min(x.shape[2], above + height)
-            inside = part[:, :, first - above : stop - above, pw : pw + x.shape[3]]
-            x[:, :, first:stop].add_(inside)
+            if first < stop:  # not all of it is padding
+                inside = part[:, :, first - above : stop - above, pw : pw + x.shape[3]]
+                x[:, :, first:stop].add_(inside)
 
 
 def _whole_lines(numbers: int) -> int:

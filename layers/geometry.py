@@ -70,11 +70,6 @@ class Geometry(NamedTuple):
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
-    @property
-    def overlaps(self) -> bool:
-        """Whether two windows may share a pixel."""
-        return any(span > stride for span, stride in zip(self.span, self.stride, strict=True))
-
     def tiles(self, image_size: Sequence[int]) -> bool:
         """Whether the windows cover every pixel exactly once."""
         return (

@@ -142,12 +142,12 @@ class Im2col:
         return rows.unflatten(1, (self.groups, -1)).permute(1, 2, 0)
 
     def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
-        """volume (n, G*C', R, W_out) = W_row @ X_col, as the transpose: see `_transposed`."""
-        _transposed(w_row, x_col, self.matrices(volume))
+        """volume (n, G*C', R, W_out) = W_row @ X_col."""
+        _product_by_columns(w_row, x_col, self.matrices(volume))
 
     def spread(self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor) -> None:
         """x += col2im(W_row^T @ Y), Y the chunk's gradients g (n, G*C', R, W_out)."""
-        _transposed(w_row.mT, self.matrices(g), self.x_col(memory, chunk))
+        _product_by_columns(w_row.mT, self.matrices(g), self.x_col(memory, chunk))
         self.col2im(memory, chunk, x)
 
     def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
@@ -173,7 +173,7 @@ class Im2col:
         )
 
 
-def _transposed(a: Tensor, b: Tensor, out: Tensor) -> None:
+def _product_by_columns(a: Tensor, b: Tensor, out: Tensor) -> None:
     """out = a @ b for outputs that lie column by column, by out^T = b^T @ a^T.
 
     In bfloat16 torch.bmm fills rows by a fast kernel, columns by loops thousands of times slower.

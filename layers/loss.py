@@ -81,9 +81,12 @@ def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int
     counted = indices != ignore_index
     places = torch.where(counted, indices, 0).unsqueeze(-1)
     hot = indices.new_zeros((*indices.shape, classes), dtype=dtype)
+    ones = counted.unsqueeze(-1).to(dtype)
     try:
-        return hot.scatter_(-1, places, counted.unsqueeze(-1).to(dtype))
-    except RuntimeError:
+        return hot.scatter_(-1, places, ones)
+    except RuntimeError as error:
+        if "out of bounds" not in str(error):
+            raise
         raise IndexError(f"targets must be class indices from 0 to {classes - 1}") from None
 
 
@@ -159,7 +162,12 @@ def cross_entropy(
     if reduction == "none":
         return losses.unflatten(0, input[:, 0].shape)
     total = losses.sum()
-    return total if reduction == "sum" else total / (len(logits) if counted is None else counted)
+    if reduction == "sum":
+        return total
+    if counted is None:
+        return total / len(logits)
+    nothing = counted == 0  # the mean of nothing is NaN, but its gradient 0
+    return (total / counted.masked_fill(nothing, 1)).masked_fill(nothing, torch.nan)
 
 
 def _examples(volume: Tensor) -> Tensor:

@@ -70,20 +70,10 @@ def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequen
     """dx, a few images at a time."""
     dx = wide(torch.empty_like(x))
     for images in kernels.chunks(x):
-        share, root = wide(dy[images]), wide(y[images])
-        if p == 2:  # where y = 0 so is x, and any finite share will do
-            share = share / root.clamp_min(_smallest_root(root.dtype))
-        else:
-            share = share * _root_slope(root, p)
+        share = wide(dy[images]) * _root_slope(wide(y[images]), p)
         kernels.spread_windows(share, dx[images], Geometry.unflatten(geometry))
         dx[images].mul_(_slope(wide(x[images]), p))
     return dx.to(x.dtype)
-
-
-def _smallest_root(dtype: torch.dtype) -> float:
-    """The root of the smallest positive number: no y but 0 is smaller."""
-    numbers = torch.finfo(dtype)
-    return float((numbers.tiny * numbers.eps) ** 0.5)
 
 
 def _slope(x: Tensor, p: float) -> Tensor:

@@ -92,18 +92,6 @@ def _max_pool(x: Tensor, geometry: Any, image_size: Any, output_size: Any) -> tu
 
 
 @torch.compiler.allow_in_graph
-def _put(y: Tensor, switches: Tensor, geometry: Any, image_size: Any, output_size: Any) -> Tensor:
-    return Put.apply(y, switches, Geometry(*geometry), image_size, output_size)
-
-
-def put(
-    y: Tensor, switches: Tensor, geometry: Geometry, image_size: Pair, output_size: Pair
-) -> Tensor:
-    """x[n,c, the pixel that p's switch names] += y[n,c,p], (N, C, *image_size); see `Put`."""
-    return _put(y, switches, geometry, image_size, output_size)
-
-
-@torch.compiler.allow_in_graph
 def _window_sum(x: Tensor, geometry: Any, image_size: Any, output_size: Any) -> Tensor:
     return WindowSum.apply(x, Geometry(*geometry), image_size, output_size)
 
@@ -168,11 +156,17 @@ def max_pool2d(
 
 def indices_of(switches: Tensor, geometry: Geometry, width: int) -> Tensor:
     """Where in an image `width` pixels wide the switches point: row * width + column, int64."""
+    rows, columns = pixels_of(switches, geometry)
+    return rows * width + columns
+
+
+def pixels_of(switches: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """The rows and the columns of the pixels that the switches point at, int64."""
     (_, kw), (sh, sw), (ph, pw), (dh, dw), _ = geometry
     place = switches.long()
     rows = torch.arange(switches.shape[-2], device=switches.device)[:, None] * sh - ph
     columns = torch.arange(switches.shape[-1], device=switches.device) * sw - pw
-    return (rows + place // kw * dh) * width + columns + place % kw * dw
+    return rows + place // kw * dh, columns + place % kw * dw
 
 
 def avg_pool2d(

@@ -121,9 +121,11 @@ def _values(x: Tensor, taps: Sequence[Tap], stride: int, width: int) -> list[Ten
 @operator(fake=lambda x, switches, geometry: like(x, switches.shape[2:]))
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
-    y = like(x, switches.shape[2:])
-    for images, places in _places(switches, x, Geometry.unflatten(geometry)):
-        torch.gather(_flat(x)[images], -1, places, out=_flat(y)[images])
+    y, last, shape = like(x, switches.shape[2:]), _is_channels_last(x), Geometry.unflatten(geometry)
+    for images, places in _places(switches, x, shape, last):
+        torch.gather(_flat(x, last)[images], -1, places, out=_flat(y, last)[images])
+    if _may_be_blind(shape):
+        y.mul_(_seen(x, switches.shape[2:], shape))
     return y
 
 
@@ -133,9 +135,11 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
 
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
-    x = like(y, image_size)
-    for images, places in _places(switches, x, Geometry.unflatten(geometry)):
-        _flat(x)[images].zero_().scatter_add_(-1, places, _flat(y)[images])
+    x, last, shape = like(y, image_size), _is_channels_last(y), Geometry.unflatten(geometry)
+    if _may_be_blind(shape):
+        y = y * _seen(x, y.shape[2:], shape)
+    for images, places in _places(switches, x, shape, last):
+        _flat(x, last)[images].zero_().scatter_add_(-1, places, _flat(y, last)[images])
     return x
 
 
@@ -143,32 +147,51 @@ def _is_channels_last(volume: Tensor) -> bool:
     return _memory_format(volume) == torch.channels_last
 
 
-def _flat(volume: Tensor) -> Tensor:
-    """The numbers of each map (N, C, H*W), or where they lie channels last (N, H*W*C)."""
-    if _is_channels_last(volume):
-        return volume.permute(0, 2, 3, 1).flatten(1)
-    return volume.flatten(2)
+def _flat(volume: Tensor, last: bool) -> Tensor:
+    """The numbers of each map (N, C, H*W), or where channels lie last (N, H*W*C)."""
+    return volume.permute(0, 2, 3, 1).flatten(1) if last else volume.flatten(2)
 
 
-def _places(switches: Tensor, image: Tensor, geometry: Geometry) -> Iterator[tuple[slice, Tensor]]:
+def _may_be_blind(geometry: Geometry) -> bool:
+    """Whether all taps of a window may fall into the padding."""
+    return geometry.padding != (0, 0) and geometry.dilation != (1, 1)
+
+
+def _seen(x: Tensor, output_size: Sequence[int], geometry: Geometry) -> Tensor:
+    """1 for windows that see a pixel of x, 0 for those in the padding: (H_out, W_out)."""
+    seen = x.new_zeros(tuple(output_size))
+    for tap in geometry.taps(x.shape[2:], output_size):
+        seen[tap.outputs] = 1
+    return seen
+
+
+def _places(
+    switches: Tensor, image: Tensor, geometry: Geometry, last: bool
+) -> Iterator[tuple[slice, Tensor]]:
     """Where in `_flat(image)` the switches i K_w + j point:  S p + D i - P  rows down, and so on.
 
     Computed in floats, which a CPU divides many at a time, and integers one by one.
     """
-    size, kw, (dh, dw) = switches.shape[2:], geometry.kernel_size[1], geometry.dilation
-    pixel = image.shape[1] if _is_channels_last(image) else 1  # numbers to the next pixel
-    row = pixel * image.shape[3]
-    dtype = torch.float32 if row * image.shape[2] < 1 << 24 else torch.float64  # whole numbers
-    corners = _corners(geometry, size, row, pixel, dtype, image.device)
+    _, channels, height, width = image.shape
+    size, (kh, kw), (dh, dw) = switches.shape[2:], geometry.kernel_size, geometry.dilation
+    pixel = channels if last else 1  # numbers to the next pixel
+    row = pixel * width
+    largest = row * height + kh * kw * dw * pixel  # on the way; floats must have all whole numbers
+    dtype = torch.float32 if largest < 1 << 24 else torch.float64
+    corners = _corners(geometry, size, row, pixel, dtype, switches.device)
+    layout = torch.channels_last if last else torch.contiguous_format
     for images in chunks(image):
-        places = _flat(like(image[images], size, dtype).copy_(switches[images]))
+        numbers = switches[images].to(dtype, memory_format=layout)
+        places = _flat(numbers, last)
         i = (places / kw).floor_()
         torch.add(corners, places, alpha=dw * pixel, out=places)
         places.add_(i, alpha=dh * row - dw * pixel * kw)
+        if _may_be_blind(geometry):
+            places.clamp_(0, row * height - 1)
         yield images, places.long()
 
 
-@lru_cache(maxsize=64)  # a network asks for the same few again and again
+@lru_cache(maxsize=16)  # a network asks for the same few again and again
 def _corners(
     geometry: Geometry,
     size: torch.Size,
@@ -177,7 +200,7 @@ def _corners(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Where the windows begin, (H_out * W_out), times the channels of a pixel."""
+    """Where the windows begin: (H_out * W_out * pixel), the channels last if they are."""
     rows, columns = (torch.arange(length, dtype=dtype, device=device) for length in size)
     (sh, sw), (ph, pw) = geometry.stride, geometry.padding
     corners = (rows[:, None] * sh - ph) * row + (columns * sw - pw) * pixel

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .geometry import Geometry, Pair, pair
 from .operator import image_size
-from .pooling import put
+from .pooling import pixels_of
 from .pooling_kernels import switch_dtype
 
 
@@ -35,7 +35,8 @@ def max_unpool2d(
             int64 indices into the H * W pixels of an image.
         kernel_size, stride, padding: of the pooling, in pixels.
         output_size: (H, W) of the image, or its whole shape; by default the smallest that
-            pooling maps to this input, (H_out - 1) S - 2P + K.
+            pooling maps to this input, (H_out - 1) S - 2P + K; by either, values whose switch
+            points outside are dropped.
     Returns:
         (N, C, H, W).
     Raises:
@@ -58,8 +59,11 @@ def max_unpool2d(
     outputs = image_size(input)
     size = _smallest(geometry, outputs) if output_size is None else pair(output_size[-2:], "size")
     if indices.dtype == switch_dtype(geometry):
-        return put(input, indices, geometry, size, outputs)
-    if indices.dtype != torch.int64:
+        rows, columns = pixels_of(indices, geometry)
+        inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
+        indices = torch.where(inside, rows * size[1] + columns, 0)
+        input = torch.where(inside, input, 0)
+    elif indices.dtype != torch.int64:
         raise RuntimeError(
             f"indices must be switches ({switch_dtype(geometry)}) or int64, got {indices.dtype}"
         )

@@ -219,6 +219,15 @@ def test_half_precision_adds_up_in_float32(dtype, monkeypatch):
         assert_close(b.float(), a, rtol=1e-2, atol=1e-2)
 
 
+def test_rows_of_padding_alone(monkeypatch):
+    """A chunk of output rows may see nothing of the image."""
+    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", 1)
+    x, weight = doubles((1, 2, 3, 4), (3, 2, 3, 3))
+    ours, theirs = (f(x, weight, padding=(5, 5)) for f in (L.conv2d, F.conv2d))
+    grad = torch.randn_like(theirs)
+    assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("groups", [1, 2])
 def test_pointwise_filters_take_large_maps_where_they_lie(groups, layout):

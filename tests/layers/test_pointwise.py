@@ -188,3 +188,11 @@ def test_modules_are_their_twins():
         layers.CrossEntropyLoss(**options)(x, target),
         torch.nn.CrossEntropyLoss(**options)(x, target),
     )
+
+
+def test_the_mean_loss_of_ignored_targets_is_nan_without_a_gradient():
+    logits, targets = torch.randn(4, 5, requires_grad=True), torch.full((4,), -100)
+    for f in (L.cross_entropy, F.cross_entropy):
+        loss = f(logits, targets)
+        assert loss.isnan()
+        assert not torch.autograd.grad(loss, logits)[0].any()

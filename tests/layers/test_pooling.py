@@ -66,6 +66,52 @@ def test_max_propagates_nan_and_infinity_as_torch(case):
     assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_layouts_that_a_single_pixel_hides(size):
+    """One pixel lies channels first and last; what it came from, or goes to, need not."""
+    x, options = torch.randn(2, 3, size, size), (2, 1, 1) if size == 1 else (size,)
+    x = channels_last(x).double().requires_grad_()
+    ours, theirs = (f(x, *options) for f in (L.max_pool2d, F.max_pool2d))
+    grad = channels_last(torch.randn_like(ours))
+    first = [torch.autograd.grad(y, x, grad, create_graph=True)[0] for y in (ours, theirs)]
+    assert_close(*first)
+    assert gradgradcheck(lambda x: L.max_pool2d(channels_last(x), *options) ** 2, x)
+
+
+def test_every_other_image_of_a_channels_last_batch(monkeypatch):
+    monkeypatch.setattr("layers.pooling_kernels.CPU_CHUNK", 1)
+    x = channels_last(torch.randn(4, 3, 6, 6))[::2]
+    y, tangent = torch.func.jvp(lambda x: L.max_pool2d(x, 2), (x,), (x,))
+    assert torch.equal(y, tangent)
+
+
+def test_far_apart_taps_of_a_large_image():
+    """Sixteen million numbers, all of which a float32 has, and taps beyond."""
+    x = channels_last(torch.randn(1, 4095, 64, 64))
+    grads = []
+    for f in (L.max_pool2d, F.max_pool2d):
+        leaf = x.clone().requires_grad_()
+        f(leaf, (60, 2), 1, 0, (1, 61)).sum().backward()
+        grads.append(leaf.grad)
+    assert torch.equal(*grads)
+
+
+def test_a_window_that_sees_only_padding_has_no_gradient():
+    x = torch.randn(1, 1, 2, 2, requires_grad=True)
+    y = L.max_pool2d(x, 2, 1, 1, 3)
+    assert torch.equal(y, F.max_pool2d(x, 2, 1, 1, 3))
+    y.sum().backward()
+    assert x.grad.sum() == y.isfinite().sum()
+
+
+def test_unpooling_drops_what_lies_outside():
+    x = torch.zeros(1, 1, 4, 4)
+    x[0, 0, 0, 3] = 5
+    pooled = L.max_pool2d_with_switches(x, 3, 2, 1)
+    assert torch.equal(L.max_unpool2d(*pooled, 3, 2, 1), torch.zeros(1, 1, 3, 3))
+    assert torch.equal(L.max_unpool2d(*pooled, 3, 2, 1, (4, 4)), x)
+
+
 def test_an_infinite_gradient_reaches_the_winner_alone():
     x = torch.arange(4.0).view(1, 1, 2, 2).requires_grad_()
     L.max_pool2d(x, 2).backward(torch.full((1, 1, 1, 1), torch.inf))
