@@ -30,7 +30,7 @@ def is_thin(geometry: Geometry, run: int) -> bool:
     return geometry.stride == (1, 1) and run <= LONG_RUN and not geometry.is_pointwise
 
 
-def has_many_taps(geometry: Geometry, in_channels: int, out_channels: int) -> bool:
+def half_im2col_moves_less(geometry: Geometry, in_channels: int, out_channels: int) -> bool:
     """Whether `FlatCol2im` moves fewer numbers for each pixel: columns of g, and sums twice."""
     kh, kw = geometry.kernel_size
     fits = geometry.stride == (1, 1) and geometry.groups == 1
@@ -80,7 +80,7 @@ def plan_conv2d_input(
     layout: Im2col
     if shape.is_pointwise and has_large_maps(g):
         layout = Pointwise(size, in_channels, shape)
-    elif is_thin(shape, run=in_channels) or has_many_taps(shape, in_channels, len(weight)):
+    elif is_thin(shape, run=in_channels) or half_im2col_moves_less(shape, in_channels, len(weight)):
         layout = FlatCol2im(size, in_channels, len(weight), shape)
     else:
         layout = Im2col(size, in_channels, shape)

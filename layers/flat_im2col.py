@@ -1,4 +1,4 @@
-"""im2col for thin images: channels first, every tap one shift of a flat vector.
+"""Columns channels first: of thin images, whose every tap is one shift of a flat vector.
 
 With few channels a window row is a short run of numbers, and copying it costs more than using it.
 At stride 1 the image itself has longer runs.  Count the positions of a window along whole rows of
@@ -12,6 +12,9 @@ the window straddles the border are computed and thrown away (as outputs), or ar
 gradients).
 
 Letters as in im2col.py; columns are stored as (n, G, C, K_h, K_w, pitch), pitch >= L.
+
+`FlatIm2col` does so for the outputs and the gradient by the filters, `FlatCol2im` half of it for
+the gradient by the image.  `Pointwise` is for 1x1 windows on images that lie channels first.
 """
 
 from __future__ import annotations
@@ -105,22 +108,6 @@ class FlatIm2col(Im2col):
         return w_row.flatten(0, 1).unflatten(1, (-1, *self.geometry.kernel_size))
 
 
-class Pointwise(FlatIm2col):
-    """1x1 windows that visit every pixel once: the image is its own columns, nothing is copied."""
-
-    def matrices(self, volume: Tensor) -> Tensor:
-        """(n, G*C', H, W) as (n*G, C', H*W): a view."""
-        return volume.flatten(2).unflatten(1, (self.groups, -1)).flatten(0, 1)
-
-    def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
-        torch.bmm(_repeat(w_row, len(x_col)), x_col, out=self.matrices(volume))
-
-    def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
-        """One image after the other: here they come all at once, and so would their products."""
-        for left, right in zip(y.split(self.groups), x_col.split(self.groups), strict=True):
-            Im2col.add_product(self, w_row, left, right)
-
-
 class FlatCol2im(Im2col):
     """The gradient by a thin image: the taps of a row by im2col, the rows of taps by col2im.
 
@@ -197,6 +184,24 @@ class FlatCol2im(Im2col):
             if first < stop:  # not all of it is padding
                 inside = part[:, :, first - above : stop - above, pw : pw + x.shape[3]]
                 x[:, :, first:stop].add_(inside)
+
+
+class Pointwise(Im2col):
+    """1x1 windows that visit every pixel once: the image is its own columns, nothing is copied."""
+
+    memory_format = torch.contiguous_format
+
+    def matrices(self, volume: Tensor) -> Tensor:
+        """(n, G*C', H, W) as (n*G, C', H*W): a view."""
+        return volume.flatten(2).unflatten(1, (self.groups, -1)).flatten(0, 1)
+
+    def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
+        torch.bmm(_repeat(w_row, len(x_col)), x_col, out=self.matrices(volume))
+
+    def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
+        """One image after the other: all come at once here, and so would all their products."""
+        for left, right in zip(y.split(self.groups), x_col.split(self.groups), strict=True):
+            super().add_product(w_row, left, right)
 
 
 def _whole_lines(numbers: int) -> int:

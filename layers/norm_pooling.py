@@ -56,11 +56,11 @@ class NormPool(PerImage):
 @operator(fake=lambda x, p, geometry, output_size: kernels.like(x, output_size))
 def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
     """y, a few images at a time.  (N, C, *output_size)."""
-    y = wide(kernels.like(x, output_size))
+    y, shape = wide(kernels.like(x, output_size)), Geometry.unflatten(geometry)
     for images in kernels.chunks(x):
         part, total = wide(x[images]), y[images]
         powers = part * part if p == 2 else part.abs() ** p
-        kernels.add_windows(powers, total, Geometry.unflatten(geometry))
+        kernels.add_windows(powers, total, shape)
         total.sqrt_() if p == 2 else total.pow_(1 / p)
     return y.to(x.dtype)
 
@@ -68,10 +68,10 @@ def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequenc
 @operator(fake=lambda dy, x, y, p, geometry: torch.empty_like(x))
 def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
     """dx, a few images at a time."""
-    dx = wide(torch.empty_like(x))
+    dx, shape = wide(torch.empty_like(x)), Geometry.unflatten(geometry)
     for images in kernels.chunks(x):
         share = wide(dy[images]) * _root_slope(wide(y[images]), p)
-        kernels.spread_windows(share, dx[images], Geometry.unflatten(geometry))
+        kernels.spread_windows(share, dx[images], shape)
         dx[images].mul_(_slope(wide(x[images]), p))
     return dx.to(x.dtype)
 

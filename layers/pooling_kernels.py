@@ -33,9 +33,13 @@ def chunks(image: Tensor) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
+def _is_channels_last(volume: Tensor) -> bool:
+    """Not where it lies both ways, as single pixels and single channels do."""
+    return volume.is_contiguous(memory_format=torch.channels_last) and not volume.is_contiguous()
+
+
 def _memory_format(volume: Tensor) -> torch.memory_format:
-    last = volume.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last and not volume.is_contiguous() else torch.contiguous_format
+    return torch.channels_last if _is_channels_last(volume) else torch.contiguous_format
 
 
 def like(volume: Tensor, size: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
@@ -143,10 +147,6 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
     return x
 
 
-def _is_channels_last(volume: Tensor) -> bool:
-    return _memory_format(volume) == torch.channels_last
-
-
 def _flat(volume: Tensor, last: bool) -> Tensor:
     """The numbers of each map (N, C, H*W), or where channels lie last (N, H*W*C)."""
     return volume.permute(0, 2, 3, 1).flatten(1) if last else volume.flatten(2)
@@ -186,7 +186,7 @@ def _places(
         i = (places / kw).floor_()
         torch.add(corners, places, alpha=dw * pixel, out=places)
         places.add_(i, alpha=dh * row - dw * pixel * kw)
-        if _may_be_blind(geometry):
+        if _may_be_blind(geometry):  # a blind window's place is no pixel's; its number will be 0
             places.clamp_(0, row * height - 1)
         yield images, places.long()
 
@@ -213,18 +213,18 @@ def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -
 
     First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.
     """
-    y = like(x, output_size)
+    y, shape = like(x, output_size), Geometry.unflatten(geometry)
     for images in chunks(x):
-        add_windows(x[images], y[images], Geometry.unflatten(geometry))
+        add_windows(x[images], y[images], shape)
     return y
 
 
 @operator(fake=lambda y, geometry, image_size: like(y, image_size))
 def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
-    x = like(y, image_size)
+    x, shape = like(y, image_size), Geometry.unflatten(geometry)
     for images in chunks(x):
-        spread_windows(y[images], x[images], Geometry.unflatten(geometry))
+        spread_windows(y[images], x[images], shape)
     return x
 
 

@@ -99,8 +99,9 @@ def allcnn(data: str) -> Options:
             options, lr=0.05, weight_decay=1e-3, milestones=(200 / 350, 250 / 350, 300 / 350),
             epochs=350,
         )  # fmt: skip
-    options = replace(options, optimizer="adamw", lr=1e-3, weight_decay=0.01, image_size=24)
-    options = replace(options, epochs=15)
+    options = replace(
+        options, optimizer="adamw", lr=1e-3, weight_decay=0.01, image_size=24, epochs=15
+    )
     return options if data == "digits" else replace(options, batch_size=64)
 
 
