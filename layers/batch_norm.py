@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .channel_sums import combination, moments, sums
+from .channel_sums import affine, combination, moments, sums
 from .function import Function
 
 
@@ -28,8 +28,7 @@ class BatchNorm(Function):
     def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, ...]:
         m, v = moments(x)
         slope = gamma * (v + eps).rsqrt()
-        y = torch.addcmul(_along(beta - m * slope, x), x, _along(slope, x))
-        return y, m, v
+        return affine(x, slope, beta - m * slope), m, v
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:

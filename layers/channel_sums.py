@@ -10,27 +10,36 @@ Shapes: x and dy (N, C, ...), everything else (C).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .operator import operator
+from .workspace import workspace
 
 CPU_BLOCK = 2 << 20  # bytes of one volume at a time
 CUDA_BLOCK = 256 << 20
+FAR = 16  # m^2 / v up to which E[x^2] - m^2 is taken: it still has all digits but one
 
 
-def _blocks(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _blocks(*volumes: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Matching parts of volumes of the same shape: some images, or some rows of one."""
-    volumes = [t.reshape(*t.shape[:2], *(t.shape[2:] or (1,))) for t in (x, *others)]
-    n, row = len(x), volumes[0][:1, :, :1].numel() * x.element_size()
-    budget, rows = CUDA_BLOCK if x.is_cuda else CPU_BLOCK, volumes[0].shape[2]
-    images, some = max(1, budget // max(1, row * rows)), max(1, min(rows, budget // max(1, row)))
+    x = volumes[0]
+    budget = (CUDA_BLOCK if x.is_cuda else CPU_BLOCK) // x.element_size()
+    if x.numel() <= budget:
+        yield volumes
+        return
+    if x.dim() < 3:
+        volumes = tuple(v.unsqueeze(2) for v in volumes)
+    n, channels, height, *width = volumes[0].shape
+    row = channels * prod(width)
+    images, rows = max(1, budget // (row * height)), min(height, max(1, budget // row))
     for first in range(0, n, images):
-        for top in range(0, rows, some):
-            yield tuple(v[first : first + images, :, top : top + some] for v in volumes)
+        for top in range(0, height, rows):
+            yield tuple(v[first : first + images, :, top : top + rows] for v in volumes)
 
 
 def _rest(x: Tensor) -> list[int]:
@@ -41,22 +50,21 @@ def _along(per_channel: Tensor, x: Tensor) -> Tensor:
     return per_channel.view(-1, *[1] * (x.dim() - 2))
 
 
-class _Total:
-    """A sum of products a * b of blocks, per channel."""
+def _sums(blocks: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+    """Sum a, and sum a * b, over blocks (a, b) of two volumes."""
+    pairs = iter(blocks)
+    a, b = next(pairs)
+    total, products = a.sum(_rest(a)), torch.mul(a, b, out=_room(a))
+    for a, b in pairs:  # the last may be smaller
+        total += a.sum(_rest(a))
+        products[: len(a), :, : a.shape[2]].addcmul_(a, b)
+    return total, products.sum(_rest(products))
 
-    def __init__(self) -> None:
-        self.volume: Tensor | None = None
 
-    def add(self, a: Tensor, b: Tensor) -> None:
-        if self.volume is None:
-            self.volume = a * b
-        else:  # the last block may be smaller
-            self.volume[: len(a), :, : a.shape[2]].addcmul_(a, b)
-
-    def over(self, x: Tensor) -> Tensor:
-        if self.volume is None:
-            return x.new_zeros(x.shape[1])
-        return self.volume.sum(_rest(self.volume))
+def _room(like: Tensor) -> Tensor:
+    """Memory for a volume as `like`, from the workspace."""
+    strides = torch.empty_like(like, device="meta").stride()
+    return workspace(like, like.numel()).as_strided(like.shape, strides)
 
 
 def _per_channel(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,32 +73,34 @@ def _per_channel(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @operator(fake=_per_channel)
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (divided by the number of values) of each channel.
+    """Mean m and variance v (divided by the number of values) of each channel.
 
-    Around the mean a of every eighth pixel of every eighth row, which is near m (any a is right,
-    but one far away costs digits), so that every number is fetched once:
-        m = a + sum (x - a) / M        v = sum (x - a)^2 / M - (m - a)^2
+    v = E[x^2] - m^2 fetches every number once, but loses digits where m is far from 0.  If it is,
+    the same again around it:  v = E[(x - m)^2] - E[x - m]^2.
     """
-    some = x[:, :, ::8, ::8] if x.dim() == 4 else x[:, :, ::8] if x.dim() == 3 else x
-    around = some.mean(_rest(x))
-    change, squares = x.new_zeros(x.shape[1]), _Total()
-    for (part,) in _blocks(x):
-        centred = part - _along(around, part)
-        change += centred.sum(_rest(part))
-        squares.add(centred, centred)
     count = x.numel() / x.shape[1]
-    change /= count
-    return around + change, (squares.over(x) / count - change * change).clamp_min_(0)
+    m, squares = (s / count for s in _sums((part, part) for (part,) in _blocks(x)))
+    v = squares - m * m
+    if x.is_cuda or bool((m * m > FAR * v).any()):  # a GPU is sooner done than asked
+        centred = (part - _along(m, part) for (part,) in _blocks(x))
+        change, squares = (s / count for s in _sums((part, part) for part in centred))
+        m, v = m + change, squares - change * change
+    return m, v.clamp_min_(0)
 
 
 @operator(fake=lambda dy, x: _per_channel(x))
 def sums(dy: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Sum dy, and sum dy * x."""
-    total, products = dy.new_zeros(x.shape[1]), _Total()
-    for part, other in _blocks(dy, x):
-        total += part.sum(_rest(part))
-        products.add(part, other)
-    return total, products.over(x)
+    return _sums(_blocks(dy, x))
+
+
+@operator(fake=lambda x, slope, shift: torch.empty_like(x))
+def affine(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
+    """slope * x + shift."""
+    out = torch.empty_like(x)
+    for part, values in _blocks(out, x):
+        _affine(values, slope, shift, out=part)
+    return out
 
 
 @operator(fake=lambda slope, dy, tilt, x, constant: torch.empty_like(x))
@@ -98,9 +108,20 @@ def combination(slope: Tensor, dy: Tensor, tilt: Tensor, x: Tensor, constant: Te
     """slope * dy - tilt * x - constant."""
     out = torch.empty_like(x)
     for part, left, right in _blocks(out, dy, x):
-        torch.addcmul(_along(-constant, part), right, _along(-tilt, part), out=part)
-        part.addcmul_(left, _along(slope, part))
+        _affine(right, -tilt, -constant, out=part).addcmul_(left, _along(slope, part))
     return out
+
+
+def _affine(x: Tensor, slope: Tensor, shift: Tensor, out: Tensor) -> Tensor:
+    """slope * x + shift.
+
+    Two numbers per channel in one operation are vectorised only where channels lie side by side;
+    where pixels do, it would take four times as long.
+    """
+    slope, shift = _along(slope, x), _along(shift, x)
+    if x.stride(1) == 1:
+        return torch.addcmul(shift, x, slope, out=out)
+    return torch.mul(x, slope, out=out).add_(shift)
 
 
 def _as_channels(info: Any, dim: int | None, t: Tensor) -> Tensor:
@@ -119,5 +140,5 @@ def _vmap(kernel: Any) -> Any:
     return rule
 
 
-for _kernel in (moments, sums, combination):
+for _kernel in (moments, sums, affine, combination):
     torch.library.register_vmap(_kernel, _vmap(_kernel))  # type: ignore[arg-type]

@@ -326,6 +326,7 @@ def test_registered_operators_pass_torch_s_own_checks():
         "norm_pool_input": (y, x, y.abs(), 2.0, pool),
         "moments": (x,),
         "sums": (x, torch.randn_like(x)),
+        "affine": (x, x[0, :, 0, 0], x[1, :, 0, 0]),
         "combination": (x[0, :, 0, 0], x, x[1, :, 0, 0], torch.randn_like(x), x[0, :, 1, 1]),
         "gate": (x, x.relu()),
         "response_norm": (x, 3, 0.1, 0.75, 2.0),

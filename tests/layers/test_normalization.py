@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
+from layers import channel_sums
 from tests.cases import LAYOUTS, contiguous, doubles
 
 
@@ -84,6 +85,27 @@ def test_batch_norm_in_training_equals_torch(shape, layout):
         lambda x, w, b: F.batch_norm(layout(x), None, None, w, b, True),
         x, weight, bias,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 7, 4), (5, 3, 9), (40, 3)], ids=str)
+@pytest.mark.parametrize("far", [0.0, 1e3], ids=["near", "far"])
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_batch_norm_block_by_block_equals_torch(shape, far, layout, monkeypatch):
+    monkeypatch.setattr(channel_sums, "CPU_BLOCK", 8 * 60)  # 60 doubles: blocks that do not fit
+    layout = layout if len(shape) == 4 else contiguous
+    x, weight, bias = doubles(shape, 3, 3)
+    compare(
+        lambda x, w, b: L.batch_norm(layout(x + far), None, None, w, b, True),
+        lambda x, w, b: F.batch_norm(layout(x + far), None, None, w, b, True),
+        x, weight, bias,
+    )  # fmt: skip
+
+
+def test_batch_norm_is_exact_where_the_mean_is_far_from_zero():
+    x = torch.randn(8, 4, 16, 16) + torch.tensor([0.0, 3.0, 30.0, 300.0]).view(4, 1, 1)
+    y = L.batch_norm(x, None, None, training=True)
+    exact = F.batch_norm(x.double(), None, None, training=True)
+    assert_close(y.double(), exact, rtol=0, atol=1e-4)
 
 
 def test_batch_norm_with_running_statistics_equals_torch():
