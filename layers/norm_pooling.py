@@ -59,8 +59,7 @@ def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequenc
     y, shape = wide(kernels.like(x, output_size)), Geometry.unflatten(geometry)
     for images in kernels.chunks(x):
         part, total = wide(x[images]), y[images]
-        powers = part * part if p == 2 else part.abs() ** p
-        kernels.add_windows(powers, total, shape)
+        kernels.add_windows(part, total, shape, times=_slope(part, p))  # |x|^p
         total.sqrt_() if p == 2 else total.pow_(1 / p)
     return y.to(x.dtype)
 
@@ -70,9 +69,8 @@ def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequen
     """dx, a few images at a time."""
     dx, shape = wide(torch.empty_like(x)), Geometry.unflatten(geometry)
     for images in kernels.chunks(x):
-        share = wide(dy[images]) * _root_slope(wide(y[images]), p)
-        kernels.spread_windows(share, dx[images], shape)
-        dx[images].mul_(_slope(wide(x[images]), p))
+        share = _share(wide(dy[images]), wide(y[images]), p)
+        kernels.spread_windows(share, dx[images], shape, times=_slope(wide(x[images]), p))
     return dx.to(x.dtype)
 
 
@@ -85,6 +83,15 @@ def _root_slope(y: Tensor, p: float) -> Tensor:
     """y^(1-p), and 0 where y = 0."""
     positive = torch.where(y == 0, torch.inf, y)
     return positive.reciprocal() if p == 2 else torch.where(y == 0, 0, positive ** (1 - p))
+
+
+def _share(dy: Tensor, y: Tensor, p: float) -> Tensor:
+    """dy y^(1-p), and any finite number where y = 0: its pixels, by which it is multiplied, are 0.
+
+    y plus one where it is zero, because `torch.where` is not vectorised (select.py).
+    """
+    y = torch.eq(y, 0, out=torch.empty_like(y)).add_(y)
+    return dy / y if p == 2 else dy * y ** (1 - p)
 
 
 @torch.compiler.allow_in_graph

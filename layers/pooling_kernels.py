@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .geometry import Geometry, Tap
 from .operator import operator, wide
+from .select import bits
 
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
 CUDA_CHUNK = 256 << 20
@@ -84,23 +85,37 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
     """
     taps = geometry.taps(x.shape[2:], y.shape[2:])
     values = _values(x, taps, geometry.stride[1], y.shape[3])
-    whole = geometry.padding == (0, 0)  # then the first tap of every window is inside
-    y.copy_(values[0]) if whole else y.fill_(-torch.inf)
-    for tap, value in zip(taps[whole:], values[whole:], strict=True):
-        torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
+    _maxima(list(zip(taps, values, strict=True)), y)
     few = switches.dtype == torch.uint8  # taps, which y's own type can count
-    before, differs = (new(y if few else wide(y)) for new in (torch.zeros_like, torch.ones_like))
-    for tap, value in zip(taps[-2::-1], values[-2::-1], strict=True):
-        inside = differs[tap.outputs]
-        if inside.shape != differs.shape:
-            differs.fill_(1)
-        torch.ne(value, y[tap.outputs], out=inside)
-        torch.addcmul(differs, differs, before, out=before)
+    before, differs = (torch.zeros_like(y if few else wide(y)) for _ in range(2))
+    last = len(taps) - 1  # of which nobody asks whether it differs: one must equal
+    for number in reversed(range(last)):
+        flags = before if number == last - 1 else differs
+        tap, inside = taps[number], flags[taps[number].outputs]
+        if inside.shape != flags.shape:
+            flags.fill_(1)
+        torch.ne(values[number], y[tap.outputs], out=inside)
+        if flags is differs:
+            torch.addcmul(differs, differs, before, out=before)
     switches.copy_(before)
     if x.is_cuda or y.sum().isnan():  # NaN equals nothing, and the last of several wins
         for number, (tap, value) in enumerate(zip(taps, values, strict=True)):
             here = switches[tap.outputs]
             here.copy_(torch.where(value.isnan(), number, here))
+
+
+def _maxima(seen: Sequence[tuple[Tap, Tensor]], y: Tensor) -> None:
+    """y = the largest of what the taps see, first of those that see an image in every window."""
+    whole = [value for _, value in seen if value.shape == y.shape]
+    some = [(tap, value) for tap, value in seen if value.shape != y.shape]
+    if len(whole) > 1:
+        torch.maximum(*whole[:2], out=y)
+    else:
+        y.copy_(whole[0]) if whole else y.fill_(-torch.inf)
+    for value in whole[2:]:
+        torch.maximum(y, value, out=y)
+    for tap, value in some:
+        torch.maximum(y[tap.outputs], value, out=y[tap.outputs])
 
 
 def _values(x: Tensor, taps: Sequence[Tap], stride: int, width: int) -> list[Tensor]:
@@ -140,11 +155,27 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
     x, last, shape = like(y, image_size), _is_channels_last(y), Geometry.unflatten(geometry)
+    if last and shape.tiles(image_size):
+        for images in chunks(x):
+            _deal(y[images], switches[images], x[images], shape)
+        return x
     if _may_be_blind(shape):
         y = y * _seen(x, y.shape[2:], shape)
     for images, places in _places(switches, x, shape, last):
         _flat(x, last)[images].zero_().scatter_add_(-1, places, _flat(y, last)[images])
     return x
+
+
+def _deal(y: Tensor, switches: Tensor, x: Tensor, geometry: Geometry) -> None:
+    """The same where every pixel is in one window: tap by tap, which writes whole runs of channels.
+
+    The bits of a number that won are multiplied by one, of the others by zero (select.py).
+    """
+    numbers = bits(torch.empty_like(y)).copy_(switches)
+    won = torch.empty_like(numbers)
+    for number, tap in enumerate(geometry.taps(x.shape[2:], y.shape[2:])):
+        torch.eq(numbers, number, out=won)
+        torch.mul(won, bits(y), out=bits(x)[tap.pixels])
 
 
 def _flat(volume: Tensor, last: bool) -> Tensor:
@@ -228,37 +259,45 @@ def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int])
     return x
 
 
-def add_windows(x: Tensor, y: Tensor, geometry: Geometry) -> None:
-    """y = the sum of every window of x: for a few images, which stay in the cache."""
+def add_windows(x: Tensor, y: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
+    """y = the sum over every window of x (`times` x): for a few images, which stay in the cache."""
     down, along = geometry.axes()
     columns = like(x, (y.shape[2], x.shape[3]))
-    _add_windows(x, columns, down)
+    _add_windows(x, columns, down, times)
     _add_windows(columns, y, along)
 
 
-def spread_windows(y: Tensor, x: Tensor, geometry: Geometry) -> None:
-    """x = for every pixel the sum over the windows that see it: the adjoint."""
+def spread_windows(y: Tensor, x: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
+    """x = for every pixel the sum over the windows that see it (`times` that): the adjoint."""
     down, along = geometry.axes()
     columns = like(y, (y.shape[2], x.shape[3]))
     _spread_windows(y, columns, along)
-    _spread_windows(columns, x, down)
+    _spread_windows(columns, x, down, times)
 
 
-def _add_windows(x: Tensor, y: Tensor, geometry: Geometry) -> None:
+def _add_windows(x: Tensor, y: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
     first, *others = geometry.taps(x.shape[2:], y.shape[2:])
-    if geometry.padding == (0, 0):  # the first tap of every window is inside
-        y.copy_(x[first.pixels])
-    else:
-        y.zero_()[first.outputs].copy_(x[first.pixels])
+    whole = geometry.padding == (0, 0)  # then the first tap of every window is inside
+    _put(y if whole else y.zero_()[first.outputs], x[first.pixels], _at(times, first))
     for tap in others:
-        y[tap.outputs].add_(x[tap.pixels])
+        _add(y[tap.outputs], x[tap.pixels], _at(times, tap))
 
 
-def _spread_windows(y: Tensor, x: Tensor, geometry: Geometry) -> None:
+def _spread_windows(y: Tensor, x: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
     tiles = geometry.tiles(x.shape[2:])
+    give = _put if tiles else _add
     x = x if tiles else x.zero_()
     for tap in geometry.taps(x.shape[2:], y.shape[2:]):
-        if tiles:
-            x[tap.pixels].copy_(y[tap.outputs])
-        else:
-            x[tap.pixels].add_(y[tap.outputs])
+        give(x[tap.pixels], y[tap.outputs], _at(times, tap))
+
+
+def _at(volume: Tensor | None, tap: Tap) -> Tensor | None:
+    return None if volume is None else volume[tap.pixels]
+
+
+def _put(to: Tensor, values: Tensor, times: Tensor | None) -> None:
+    to.copy_(values) if times is None else torch.mul(values, times, out=to)
+
+
+def _add(to: Tensor, values: Tensor, times: Tensor | None) -> None:
+    to.add_(values) if times is None else to.addcmul_(values, times)
