@@ -24,6 +24,8 @@ from torch import Tensor
 from .geometry import Geometry, Pair
 from .workspace import workspace, workspace_bytes
 
+OWN = 1  # pixels per output channel and thread, from which every thread sums over its own
+
 
 class Chunk(NamedTuple):
     """The windows that are stretched out at a time: of several images, or some rows of one."""
@@ -152,10 +154,18 @@ class Im2col:
 
     def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
         """W_row += Y @ X_col^T."""
-        if w_row.dtype == y.dtype:
-            w_row.baddbmm_(y, x_col.mT)
-        else:
+        if w_row.dtype != y.dtype:
             w_row += torch.bmm(y, x_col.mT)
+        elif (threads := _threads_with_pixels_of_their_own(y)) > 1:
+            pixels = y.shape[2] // threads * threads
+            ours, columns = (
+                t[0, :, :pixels].unflatten(1, (threads, -1)).movedim(1, 0) for t in (y, x_col)
+            )
+            w_row += torch.bmm(ours, columns.mT).sum(0)
+            if pixels < y.shape[2]:
+                w_row.baddbmm_(y[:, :, pixels:], x_col[:, :, pixels:].mT)
+        else:
+            w_row.baddbmm_(y, x_col.mT)
 
     def w_row(self, weight: Tensor) -> Tensor:
         """Filters (C_out, C, K_h, K_w) as W_row (G, C_out/G, K), K in the order of the columns."""
@@ -171,6 +181,17 @@ class Im2col:
         return torch.empty(
             tuple(shape), dtype=like.dtype, device=like.device, memory_format=self.memory_format
         )
+
+
+def _threads_with_pixels_of_their_own(y: Tensor) -> int:
+    """Among how many threads the pixels of a sum over pixels, Y (G, C', pixels), are divided.
+
+    A thread that multiplies the columns it has copied finds them in its own cache, but has a
+    matrix of its own to add in the end, which must be small beside them.
+    """
+    groups, channels, pixels = y.shape
+    threads = 1 if y.is_cuda or groups > 1 else torch.get_num_threads()
+    return threads if pixels >= OWN * channels * threads else 1
 
 
 def _product_by_columns(a: Tensor, b: Tensor, out: Tensor) -> None:

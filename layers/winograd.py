@@ -24,7 +24,9 @@ Source: Lavin and Gray 2015, section 4.1, F(4x4, 3x3), with the points 0, +-1, +
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from math import ceil, prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,9 +34,12 @@ from torch import Tensor
 from .conv_kernels import plan_conv2d_weight
 from .geometry import Geometry, Pair
 from .operator import operator, wide
+from .workspace import workspace
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
 CPU_TILES, CUDA_TILES = 128, 2048  # transformed at a time: the rows of each product
+FEW = 2  # times so many are all transformed at once
+FILTERS = 10 << 20  # bytes of transformed filters at a time, where tiles are few
 
 A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 B_T = (
@@ -65,50 +70,98 @@ def _both_ways(matrix: Sequence[Sequence[float]], like: Tensor) -> Tensor:
     return torch.kron(one, one)
 
 
-def _filters(weight: Tensor, groups: int) -> Tensor:
-    """U (36, G, C, K) of filters (G*K, C, 3, 3)."""
-    w = wide(weight).unflatten(0, (groups, -1)).permute(3, 4, 0, 2, 1)  # 3, 3, G, C, K
-    return (_both_ways(G, w) @ w.flatten(0, 1).flatten(1)).view(36, *w.shape[2:])
+class Plan(NamedTuple):
+    """How a convolution is divided, so that what is between two products stays in the cache.
+
+    Deep in a network tiles are few and filters many, which transformed are four times as large:
+    there some of the filters are transformed at a time.  Elsewhere all are, once.
+    """
+
+    chunks: list[tuple[slice, slice]]  # (which images, which rows of tiles) at a time
+    tiles: int  # in the largest chunk
+    filters: list[slice]  # of a group's, at a time
+
+    @classmethod
+    def of(cls, x: Tensor, tiling: Pair, groups: int, fan_in: int, filters: int) -> Plan:
+        """For images x, and filters (groups * filters, fan_in, 3, 3)."""
+        (rows, columns), total = tiling, x.shape[0]
+        budget, some = CUDA_TILES if x.is_cuda else CPU_TILES, filters
+        if total * rows * columns <= FEW * budget and not x.is_cuda:
+            budget *= FEW
+            one = 36 * groups * fan_in * wide(x[:0]).element_size()  # bytes of a filter
+            some = 16 * ceil(filters / ceil(one * filters / FILTERS) / 16)
+        images = min(total, budget // max(1, rows * columns))
+        band, images = rows if images else max(1, budget // columns), max(1, images)
+        chunks = [
+            (slice(first, min(first + images, total)), slice(top, min(top + band, rows)))
+            for first in range(0, total, images)
+            for top in range(0, rows, band)
+        ]
+        parts = [slice(k, min(k + some, filters)) for k in range(0, filters, some)]
+        return cls(chunks, images * band * columns, parts)
+
+    def rooms(self, like: Tensor, groups: int, fan_in: int) -> Sequence[Tensor]:
+        """From the workspace, memory for what 36 points of tiles see (and their products), for
+        it transformed, for filters transformed, and for 16 outputs of every tile."""
+        some = self.filters[0].stop
+        tiles = groups * self.tiles
+        sizes = (
+            36 * tiles * max(fan_in, some), 36 * tiles * fan_in, 36 * groups * fan_in * some,
+            16 * tiles * some,
+        )  # fmt: skip
+        return workspace(like, sum(sizes)).split(sizes)
 
 
-def _chunks(x: Tensor, tiles: Pair) -> Iterator[tuple[slice, slice]]:
-    """(which images, which rows of tiles) at a time: several images, or some rows of one."""
-    (rows, columns), total = tiles, x.shape[0]
-    budget = CUDA_TILES if x.is_cuda else CPU_TILES
-    n = min(total, budget // max(1, rows * columns))
-    step = rows if n else max(1, budget // columns)
-    for first in range(0, total, max(1, n)):
-        for top in range(0, rows, step):
-            yield slice(first, min(first + max(1, n), total)), slice(top, min(top + step, rows))
+def _filters(w: Tensor, room: Tensor) -> Tensor:
+    """U (36, G, C, K) of filters (G, K, C, 3, 3)."""
+    taps = w.permute(3, 4, 0, 2, 1).flatten(0, 1).to(room.dtype)  # 9, G, C, K
+    return _transform(_both_ways(G, taps), taps, room)
 
 
-def _padded(volume: Tensor, before: Pair, size: Pair) -> Tensor:
-    """(n, C, H, W) as (n, *size, C) with `before` zeros above and to the left of it."""
-    (top, left), (n, channels, height, width) = before, volume.shape
-    padded = volume.new_zeros(n, *size, channels, dtype=wide(volume[:0]).dtype)
-    padded[:, top : top + height, left : left + width] = volume.permute(0, 2, 3, 1)
-    return padded
+def _tiles(
+    volume: Tensor, before: Pair, side: int, band: slice, columns: int, rooms: tuple[Tensor, Tensor]
+) -> Tensor:
+    """The side x side pixels from each tile's corner on, in a band of tiles.
 
-
-def _gather(padded: Tensor, side: int, groups: int, rows: slice, columns: int) -> Tensor:
-    """The side x side pixels from each tile's corner on: (n, H, W, G*C) -> (side^2, G, T, C)."""
-    n, channels, count = len(padded), padded.shape[3] // groups, rows.stop - rows.start
-    by_image, by_row, by_pixel, _ = padded.stride()
-    seen = padded[:, TILE * rows.start :].as_strided(
+    Args:
+        volume: (n, G, C, H, W), with `before` zeros above and to the left, and as many as it takes
+            below and to the right.
+        rooms: for the band with its zeros, and for the tiles.
+    Returns:
+        (side^2, G, T, C).
+    """
+    (top, left), (n, groups, channels, height, width) = before, volume.shape
+    count, reach = band.stop - band.start, side - TILE
+    padded = _view(rooms[0], n, TILE * count + reach, TILE * columns + reach, groups, channels)
+    above = TILE * band.start - top  # the row of the volume on which the first of `padded` lies
+    first, stop = max(0, above), min(height, above + padded.shape[1])
+    inside = padded.zero_()[:, first - above : stop - above, left : left + width]
+    inside.copy_(volume.permute(0, 3, 4, 1, 2)[:, first:stop])
+    by_image, by_row, by_pixel, by_group, _ = padded.stride()
+    seen = padded.as_strided(
         (side, side, groups, n, count, columns, channels),
-        (by_row, by_pixel, channels, by_image, TILE * by_row, TILE * by_pixel, 1),
+        (by_row, by_pixel, by_group, by_image, TILE * by_row, TILE * by_pixel, 1),
     )
-    return seen.reshape(side * side, groups, n * count * columns, channels)
+    _view(rooms[1], *seen.shape).copy_(seen)
+    return _view(rooms[1], side * side, groups, n * count * columns, channels)
 
 
-def _transform(matrix: Tensor, tiles: Tensor) -> Tensor:
+def _transform(matrix: Tensor, tiles: Tensor, room: Tensor) -> Tensor:
     """The matrix times every tile; (points, G, T, channels) before and after."""
-    return (matrix @ tiles.flatten(1)).view(len(matrix), *tiles.shape[1:])
+    out = _view(room, len(matrix), *tiles.shape[1:])
+    torch.mm(matrix, tiles.flatten(1), out=out.flatten(1))
+    return out
 
 
-def _products(a: Tensor, b: Tensor) -> Tensor:
+def _products(a: Tensor, b: Tensor, room: Tensor) -> Tensor:
     """For each point and group a product of matrices."""
-    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
+    out = _view(room, *a.shape[:3], b.shape[3])
+    torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))
+    return out
+
+
+def _view(room: Tensor, *shape: int) -> Tensor:
+    return room[: prod(shape)].view(shape)
 
 
 def _empty(x: Tensor, channels: int, size: Sequence[int]) -> Tensor:
@@ -124,21 +177,34 @@ def _convolve(x: Tensor, weight: Tensor, padding: Pair, groups: int) -> Tensor:
     height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], padding, strict=True))
     rows, columns = tiling((height, width))
     y = _empty(x, len(weight), (height, width))
-    u = _filters(weight, groups)
-    b2, a2 = _both_ways(B_T, u), _both_ways(A_T, u)
-    for images, band in _chunks(x, (rows, columns)):
-        if band.start == 0:
-            padded = _padded(x[images], padding, (TILE * rows + 2, TILE * columns + 2))
-        v = _transform(b2, _gather(padded, REACH, groups, band, columns))
-        tiles = _transform(a2, _products(v, u))  # 16, G, T, K
-        tiles = tiles.view(TILE, TILE, groups, len(padded), -1, columns, tiles.shape[3])
-        picture = tiles.permute(3, 4, 0, 5, 1, 2, 6)  # n, rows, 4, columns, 4, G, K
-        out = y.permute(0, 2, 3, 1)[images, TILE * band.start : TILE * band.stop]
-        if out.shape[1] % TILE == width % TILE == 0:
-            out.view(picture.shape).copy_(picture)
-        else:  # the last tiles hang over the border
-            out.copy_(picture.flatten(5).flatten(3, 4).flatten(1, 2)[:, : out.shape[1], :width])
+    by_group = y.permute(0, 2, 3, 1).unflatten(3, (groups, -1))  # N, H, W, G, K
+    w = weight.unflatten(0, (groups, -1))
+    plan = Plan.of(x, (rows, columns), groups, w.shape[2], w.shape[1])
+    like = wide(x[:0])
+    seen, transformed, filters, outputs = plan.rooms(like, groups, w.shape[2])
+    b2, a2 = _both_ways(B_T, like), _both_ways(A_T, like)
+    u = None
+    for images, band in plan.chunks:
+        part = x[images].unflatten(1, (groups, -1))
+        tiles = _tiles(part, padding, REACH, band, columns, (transformed, seen))
+        v = _transform(b2, tiles, transformed)
+        for some in plan.filters:
+            if u is None or len(plan.filters) > 1:
+                u = _filters(w[:, some], filters)
+            tiles = _transform(a2, _products(v, u, seen), outputs)  # 16, G, T, K
+            out = by_group[images, TILE * band.start : TILE * band.stop, :, :, some]
+            _lay(tiles.view(TILE, TILE, groups, len(part), -1, columns, tiles.shape[3]), out)
     return y
+
+
+def _lay(tiles: Tensor, out: Tensor) -> None:
+    """Tiles (4, 4, G, n, rows, columns, K) side by side into outputs (n, H, W, G, K)."""
+    picture = tiles.permute(3, 4, 0, 5, 1, 2, 6)  # n, rows, 4, columns, 4, G, K
+    height, width = out.shape[1:3]
+    if height % TILE == width % TILE == 0:
+        out.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE)).copy_(picture)
+    else:  # the last tiles hang over the border
+        out.copy_(picture.flatten(3, 4).flatten(1, 2)[:, :height, :width])
 
 
 @operator(
@@ -178,14 +244,22 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """
     shape = Geometry.unflatten(geometry)
     groups, (rows, columns) = shape.groups, tiling(g.shape[2:])
-    u = wide(x[:0]).new_zeros(36, groups, x.shape[1] // groups, g.shape[1] // groups)
-    b2, a2 = _both_ways(B_T, u), _both_ways(A_T, u)
-    for images, band in _chunks(x, (rows, columns)):
-        if band.start == 0:
-            padded = _padded(x[images], shape.padding, (TILE * rows + 2, TILE * columns + 2))
-            slopes = _padded(g[images], (0, 0), (TILE * rows, TILE * columns))
-        v = _transform(b2, _gather(padded, REACH, groups, band, columns))
-        m = _transform(a2.T, _gather(slopes, TILE, groups, band, columns))
-        u.flatten(0, 1).baddbmm_(v.flatten(0, 1).mT, m.flatten(0, 1))
-    w = (_both_ways(G, u).T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, C, K
-    return w.permute(2, 4, 3, 0, 1).flatten(0, 1).to(x.dtype, memory_format=torch.contiguous_format)
+    weight = x.new_empty(g.shape[1], x.shape[1] // groups, 3, 3)
+    w = weight.unflatten(0, (groups, -1))
+    plan = Plan.of(x, (rows, columns), groups, w.shape[2], w.shape[1])
+    like = wide(x[:0])
+    seen, transformed, filters, outputs = plan.rooms(like, groups, w.shape[2])
+    b2, a2, g2 = (_both_ways(matrix, like) for matrix in (B_T, A_T, G))
+    for number, (images, band) in enumerate(plan.chunks):
+        part, slopes = (t[images].unflatten(1, (groups, -1)) for t in (x, g))
+        tiles = _tiles(part, shape.padding, REACH, band, columns, (transformed, seen))
+        v = _transform(b2, tiles, transformed)
+        for some in plan.filters:
+            tiles = _tiles(slopes[:, :, some], (0, 0), TILE, band, columns, (seen, outputs))
+            m = _transform(a2.T, tiles, seen)
+            u = _view(filters, 36, groups, w.shape[2], m.shape[3])
+            u.flatten(0, 1).baddbmm_(v.flatten(0, 1).mT, m.flatten(0, 1), beta=min(number, 1))
+            if number == len(plan.chunks) - 1:
+                taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, C, K
+                w[:, some] = taps.permute(2, 4, 3, 0, 1)
+    return weight if plan.chunks else weight.zero_()  # no image, no gradient
