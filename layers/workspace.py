@@ -3,7 +3,8 @@
 Two megabytes a thread, and four at least, stay in the cache from the copy that fills them to the
 product that reads them, and hold enough work that the calls cost little beside it.  They also stay
 mapped: memory that is allocated and freed at every call is, for each of its pages, fetched anew
-from the operating system, which can cost more than filling it.
+from the operating system, which can cost more than filling it.  For that reason alone, larger
+requests are met from kept memory too, which grows to the largest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 CPU_WORKSPACE = 2 << 20  # bytes per thread
 CUDA_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
-LARGEST_KEPT = 40 << 20  # bytes, for who needs more at a time than stays in the inner cache
+LARGEST_KEPT = 40 << 20  # bytes
 
 _kept = threading.local()  # kernels of different threads never share memory
 
