@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import pooling_kernels as kernels
 from .function import PerImage
 from .geometry import Geometry, Pair
 from .operator import image_size, operator, wide
 from .pooling import WindowSpread, WindowSum, check, pooling_geometry
+from .pooling_kernels import chunks, like
+from .window_sums import add_windows, spread_windows
 
 
 class NormPool(PerImage):
@@ -53,13 +54,13 @@ class NormPool(PerImage):
         return _root_slope(y, p) * WindowSum.apply(_slope(x, p) * x_t, *ctx.sizes)
 
 
-@operator(fake=lambda x, p, geometry, output_size: kernels.like(x, output_size))
+@operator(fake=lambda x, p, geometry, output_size: like(x, output_size))
 def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
     """y, a few images at a time.  (N, C, *output_size)."""
-    y, shape = wide(kernels.like(x, output_size)), Geometry.unflatten(geometry)
-    for images in kernels.chunks(x):
+    y, shape = wide(like(x, output_size)), Geometry.unflatten(geometry)
+    for images in chunks(x):
         part, total = wide(x[images]), y[images]
-        kernels.add_windows(part, total, shape, times=_slope(part, p))  # |x|^p
+        add_windows(part, total, shape, times=_slope(part, p))  # |x|^p
         total.sqrt_() if p == 2 else total.pow_(1 / p)
     return y.to(x.dtype)
 
@@ -68,9 +69,9 @@ def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequenc
 def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
     """dx, a few images at a time."""
     dx, shape = wide(torch.empty_like(x)), Geometry.unflatten(geometry)
-    for images in kernels.chunks(x):
+    for images in chunks(x):
         share = _share(wide(dy[images]), wide(y[images]), p)
-        kernels.spread_windows(share, dx[images], shape, times=_slope(wide(x[images]), p))
+        spread_windows(share, dx[images], shape, times=_slope(wide(x[images]), p))
     return dx.to(x.dtype)
 
 

@@ -18,6 +18,7 @@ from . import pooling_kernels as kernels
 from .function import Adjoint, PerImage
 from .geometry import Geometry, Pair, pair
 from .operator import image_size, wide
+from .window_sums import window_spread, window_sum
 
 
 class MaxPool(PerImage):
@@ -71,7 +72,7 @@ class WindowSum(Adjoint):
 
     @staticmethod
     def forward(x: Tensor, geometry: Geometry, image_size: Pair, output_size: Pair) -> Tensor:
-        return kernels.window_sum(x, geometry.flatten(), output_size)
+        return window_sum(x, geometry.flatten(), output_size)
 
 
 class WindowSpread(Adjoint):
@@ -79,7 +80,7 @@ class WindowSpread(Adjoint):
 
     @staticmethod
     def forward(y: Tensor, geometry: Geometry, image_size: Pair, output_size: Pair) -> Tensor:
-        return kernels.window_spread(y, geometry.flatten(), image_size)
+        return window_spread(y, geometry.flatten(), image_size)
 
 
 Take.TRANSPOSE, Put.TRANSPOSE = Put, Take

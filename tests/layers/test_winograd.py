@@ -53,6 +53,26 @@ def test_equals_torch_forward_and_backward(case, tiles, layout, monkeypatch):
         assert_close(a, b)
 
 
+@table(
+    [
+        ConvCase("filters", (2, 3, 7, 9), 40, padding=(1, 1)),
+        ConvCase("filters-in-groups", (2, 4, 6, 6), 80, groups=2),
+    ]
+)
+def test_some_filters_at_a_time_change_nothing(case, monkeypatch):
+    x, weight = doubles(case.image, case.weight)
+    monkeypatch.setattr("layers.winograd.FILTERS", 1)
+    ours, theirs = (f(x, weight, **case.options) for f in (conv2d, F.conv2d))
+    assert_close(ours, theirs)
+    grad = torch.randn_like(theirs)
+    for a, b in zip(
+        torch.autograd.grad(ours, (x, weight), grad),
+        torch.autograd.grad(theirs, (x, weight), grad),
+        strict=True,
+    ):
+        assert_close(a, b)
+
+
 @table(CASES)
 def test_derivatives(case):
     x, weight = doubles(case.image, case.weight)
