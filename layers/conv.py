@@ -270,6 +270,8 @@ def _check_dimensions(x: Tensor, weight: Tensor) -> None:
 
 def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
     out_channels, channels = weight.shape[:2]
+    if not (out_channels and channels):
+        raise RuntimeError(f"conv2d needs filters and channels, got filters {tuple(weight.shape)}")
     if x.shape[1] != channels * geometry.groups:
         raise RuntimeError(
             f"filters {tuple(weight.shape)} in {geometry.groups} group(s) read "

@@ -158,10 +158,10 @@ class Im2col:
             w_row += torch.bmm(y, x_col.mT)
         elif (threads := _threads_with_pixels_of_their_own(y)) > 1:
             pixels = y.shape[2] // threads * threads
-            ours, columns = (
+            outputs, columns = (  # (threads, C' or K, pixels of each)
                 t[0, :, :pixels].unflatten(1, (threads, -1)).movedim(1, 0) for t in (y, x_col)
             )
-            w_row += torch.bmm(ours, columns.mT).sum(0)
+            w_row += torch.bmm(outputs, columns.mT).sum(0)
             if pixels < y.shape[2]:
                 w_row.baddbmm_(y[:, :, pixels:], x_col[:, :, pixels:].mT)
         else:

@@ -87,7 +87,8 @@ def _max_pool2d(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> N
     values = _values(x, taps, geometry.stride[1], y.shape[3])
     _maxima(list(zip(taps, values, strict=True)), y)
     few = switches.dtype == torch.uint8  # taps, which y's own type can count
-    before, differs = (torch.zeros_like(y if few else wide(y)) for _ in range(2))
+    before = torch.zeros_like(y if few else wide(y))
+    differs = torch.empty_like(before)
     last = len(taps) - 1  # of which nobody asks whether it differs: one must equal
     for number in reversed(range(last)):
         flags = before if number == last - 1 else differs

@@ -101,8 +101,7 @@ class Plan(NamedTuple):
         return cls(chunks, images * band * columns, parts)
 
     def rooms(self, like: Tensor, groups: int, fan_in: int) -> Sequence[Tensor]:
-        """From the workspace, memory for what 36 points of tiles see (and their products), for
-        it transformed, for filters transformed, and for 16 outputs of every tile."""
+        """Memory for D, V, U and Y, from the workspace; M takes the place of D once that is used."""
         some = self.filters[0].stop
         tiles = groups * self.tiles
         sizes = (
@@ -181,17 +180,17 @@ def _convolve(x: Tensor, weight: Tensor, padding: Pair, groups: int) -> Tensor:
     w = weight.unflatten(0, (groups, -1))
     plan = Plan.of(x, (rows, columns), groups, w.shape[2], w.shape[1])
     like = wide(x[:0])
-    seen, transformed, filters, outputs = plan.rooms(like, groups, w.shape[2])
+    room_d, room_v, room_u, room_y = plan.rooms(like, groups, w.shape[2])
     b2, a2 = _both_ways(B_T, like), _both_ways(A_T, like)
     u = None
     for images, band in plan.chunks:
         part = x[images].unflatten(1, (groups, -1))
-        tiles = _tiles(part, padding, REACH, band, columns, (transformed, seen))
-        v = _transform(b2, tiles, transformed)
+        tiles = _tiles(part, padding, REACH, band, columns, (room_v, room_d))
+        v = _transform(b2, tiles, room_v)
         for some in plan.filters:
             if u is None or len(plan.filters) > 1:
-                u = _filters(w[:, some], filters)
-            tiles = _transform(a2, _products(v, u, seen), outputs)  # 16, G, T, K
+                u = _filters(w[:, some], room_u)
+            tiles = _transform(a2, _products(v, u, room_d), room_y)  # 16, G, T, K
             out = by_group[images, TILE * band.start : TILE * band.stop, :, :, some]
             _lay(tiles.view(TILE, TILE, groups, len(part), -1, columns, tiles.shape[3]), out)
     return y
@@ -248,16 +247,16 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     w = weight.unflatten(0, (groups, -1))
     plan = Plan.of(x, (rows, columns), groups, w.shape[2], w.shape[1])
     like = wide(x[:0])
-    seen, transformed, filters, outputs = plan.rooms(like, groups, w.shape[2])
+    room_d, room_v, room_u, room_y = plan.rooms(like, groups, w.shape[2])
     b2, a2, g2 = (_both_ways(matrix, like) for matrix in (B_T, A_T, G))
     for number, (images, band) in enumerate(plan.chunks):
         part, slopes = (t[images].unflatten(1, (groups, -1)) for t in (x, g))
-        tiles = _tiles(part, shape.padding, REACH, band, columns, (transformed, seen))
-        v = _transform(b2, tiles, transformed)
+        tiles = _tiles(part, shape.padding, REACH, band, columns, (room_v, room_d))
+        v = _transform(b2, tiles, room_v)
         for some in plan.filters:
-            tiles = _tiles(slopes[:, :, some], (0, 0), TILE, band, columns, (seen, outputs))
-            m = _transform(a2.T, tiles, seen)
-            u = _view(filters, 36, groups, w.shape[2], m.shape[3])
+            tiles = _tiles(slopes[:, :, some], (0, 0), TILE, band, columns, (room_d, room_y))
+            m = _transform(a2.T, tiles, room_d)
+            u = _view(room_u, 36, groups, w.shape[2], m.shape[3])
             u.flatten(0, 1).baddbmm_(v.flatten(0, 1).mT, m.flatten(0, 1), beta=min(number, 1))
             if number == len(plan.chunks) - 1:
                 taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, C, K

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.testing import assert_close
 
 import layers
 
@@ -125,6 +126,14 @@ def doubles(*shapes, requires_grad=True):
     return tuple(
         torch.randn(shape, dtype=torch.float64).requires_grad_(requires_grad) for shape in shapes
     )
+
+
+def assert_same_step(ours, theirs, inputs, upstream):
+    """Two outputs are equal, and so are their gradients by the inputs."""
+    assert_close(ours, theirs)
+    pairs = (torch.autograd.grad(y, inputs, upstream) for y in (ours, theirs))
+    for a, b in zip(*pairs, strict=True):
+        assert_close(a, b)
 
 
 class UnfoldedLocallyConnected2d(layers.LocallyConnected2d):

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import layers
 import layers.functional as L
 from tests import reference
-from tests.cases import CONV, LAYOUTS, channels_last, contiguous, doubles, table
+from tests.cases import CONV, LAYOUTS, assert_same_step, channels_last, contiguous, doubles, table
 
 NUMBERED = [case for case in CONV if not isinstance(case.padding, str)]
 DIFFERENTIABLE = [case for case in CONV if case.image[0]]
@@ -30,15 +30,7 @@ def test_equals_torch_forward_and_backward(case, layout):
     x, weight, bias = doubles(case.image, case.weight, case.filters)
     ours = L.conv2d(layout(x), weight, bias, **case.options)
     theirs = F.conv2d(layout(x), weight, bias, **case.options)
-    assert_close(ours, theirs)
-    grad = layout(torch.randn_like(theirs))
-    inputs = (x, weight, bias)
-    for a, b in zip(
-        torch.autograd.grad(ours, inputs, grad),
-        torch.autograd.grad(theirs, inputs, grad),
-        strict=True,
-    ):
-        assert_close(a, b)
+    assert_same_step(ours, theirs, (x, weight, bias), layout(torch.randn_like(theirs)))
 
 
 @table(NUMBERED)
@@ -99,14 +91,7 @@ def test_workspace_size_changes_nothing(case, chunk, monkeypatch):
     monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", chunk)
     x, weight = doubles(case.image, case.weight)
     y, expected = (f(x, weight, **case.options) for f in (L.conv2d, F.conv2d))
-    assert_close(y, expected)
-    grad = torch.randn_like(y)
-    for a, b in zip(
-        torch.autograd.grad(y, (x, weight), grad),
-        torch.autograd.grad(expected, (x, weight), grad),
-        strict=True,
-    ):
-        assert_close(a, b)
+    assert_same_step(y, expected, (x, weight), torch.randn_like(y))
 
 
 @pytest.mark.parametrize("needs", ["x", "weight"])
@@ -217,6 +202,13 @@ def test_half_precision_adds_up_in_float32(dtype, monkeypatch):
     rounded = L.conv2d_weight(x, weight.shape, g), L.conv2d_input(x.shape, weight, g)
     for a, b in zip(exact, rounded, strict=True):
         assert_close(b.float(), a, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
+@pytest.mark.parametrize("shape", [(0, 3, 3, 3), (4, 0, 3, 3)], ids=str)
+def test_no_filters_or_no_channels(shape, algorithm):
+    with pytest.raises(RuntimeError, match="needs filters and channels"):
+        L.conv2d(torch.zeros(2, shape[1], 6, 6), torch.zeros(shape), algorithm=algorithm)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
