@@ -101,7 +101,7 @@ class Plan(NamedTuple):
         return cls(chunks, images * band * columns, parts)
 
     def rooms(self, like: Tensor, groups: int, fan_in: int) -> Sequence[Tensor]:
-        """Memory for D, V, U and Y, from the workspace; M takes the place of D once that is used."""
+        """Memory for D, V, U and Y, from the workspace; M takes the place of D, once used."""
         some = self.filters[0].stop
         tiles = groups * self.tiles
         sizes = (
