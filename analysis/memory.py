@@ -17,7 +17,8 @@ def peak(run: Callable[[], object], device: str) -> int:
     """Bytes allocated at once during a run that is not the first, beside what was there before.
 
     On a CPU, torch's allocator reports every allocation to the profiler; the peak is the largest
-    running sum.  What a library allocates behind torch's back is not seen.
+    running sum.  What a library allocates behind torch's back is not seen; nor is what another
+    thread allocates, so that the run has one.
     """
     if device == "cuda":
         torch.cuda.synchronize()
@@ -25,8 +26,13 @@ def peak(run: Callable[[], object], device: str) -> int:
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    with profile(profile_memory=True) as trace:
-        run()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with profile(profile_memory=True) as trace:
+            run()
+    finally:
+        torch.set_num_threads(threads)
     assert trace.kineto_results is not None
     events = [e for e in trace.kineto_results.events() if e.name() == "[memory]"]
     total = largest = 0

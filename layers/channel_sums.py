@@ -20,7 +20,7 @@ from torch import Tensor
 from .operator import operator
 from .workspace import workspace
 
-CPU_BLOCK = 2 << 20  # bytes of one volume at a time
+CPU_BLOCK = 4 << 20  # bytes of one volume at a time
 CUDA_BLOCK = 256 << 20
 FAR = 16  # m^2 / v up to which E[x^2] - m^2 is taken: it still has all digits but one
 
@@ -42,8 +42,13 @@ def _blocks(*volumes: Tensor) -> Iterator[tuple[Tensor, ...]]:
             yield tuple(v[first : first + images, :, top : top + rows] for v in volumes)
 
 
-def _rest(x: Tensor) -> list[int]:
-    return [0, *range(2, x.dim())]
+def _sum(x: Tensor) -> Tensor:
+    """Over all but the channels: within each image first.
+
+    torch divides that sum among its threads as it does products, so that a thread finds what it
+    has written; were all taken at once, it would divide the channels.
+    """
+    return (x.sum(list(range(2, x.dim()))) if x.dim() > 2 else x).sum(0)
 
 
 def _along(per_channel: Tensor, x: Tensor) -> Tensor:
@@ -54,11 +59,11 @@ def _sums(blocks: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     """Sum a, and sum a * b, over blocks (a, b) of two volumes."""
     pairs = iter(blocks)
     a, b = next(pairs)
-    total, products = a.sum(_rest(a)), torch.mul(a, b, out=_room(a))
+    total, products = _sum(a), torch.mul(a, b, out=_room(a))
     for a, b in pairs:  # the last may be smaller
-        total += a.sum(_rest(a))
+        total += _sum(a)
         products[: len(a), :, : a.shape[2]].addcmul_(a, b)
-    return total, products.sum(_rest(products))
+    return total, _sum(products)
 
 
 def _room(like: Tensor) -> Tensor:

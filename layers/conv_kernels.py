@@ -12,6 +12,8 @@ Their derivatives are in conv.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from math import prod
 
 import torch
 from torch import Tensor
@@ -20,8 +22,11 @@ from .flat_im2col import FlatCol2im, FlatIm2col, Pointwise
 from .geometry import Geometry
 from .im2col import Im2col
 from .operator import operator, wide
+from .threads import shares, side_by_side
 
 LONG_RUN = 24  # numbers side by side from which copying them channels last is fast
+LEAST = 1 << 27  # multiplications, from which it pays to give each thread images of its own
+MOST = 1 << 19  # weights, up to which it pays: each thread fetches all of them
 LONG_MAP = 128  # pixels of a map from which 1x1 filters take it where it lies
 
 
@@ -35,6 +40,13 @@ def half_im2col_moves_less(geometry: Geometry, in_channels: int, out_channels: i
     kh, kw = geometry.kernel_size
     fits = geometry.stride == (1, 1) and geometry.groups == 1
     return fits and out_channels * kw + 2 * in_channels * kh < in_channels * kh * kw
+
+
+def shares_of(x: Tensor, weights: int, output_size: Sequence[int]) -> list[slice]:
+    """The images x in a part for each thread; in one where that costs less, for so many weights."""
+    multiplications = weights * len(x) * prod(output_size)
+    pays = multiplications >= LEAST and weights <= MOST
+    return shares(x) if pays else [slice(0, len(x))]
 
 
 def choose_layout(x: Tensor, geometry: Geometry) -> Im2col:
@@ -65,8 +77,12 @@ def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out)."""
     layout, y = plan_conv2d(x, weight, geometry)
     w_row = layout.w_row(weight)
-    for chunk, x_col in layout.filled(x):
-        layout.product(w_row, x_col, chunk.of(y))
+
+    def convolve(images: slice) -> None:
+        for chunk, x_col in layout.filled(x[images]):
+            layout.product(w_row, x_col, chunk.of(y[images]))
+
+    side_by_side(convolve, shares_of(x, weight.numel(), y.shape[2:]))
     return y
 
 
@@ -97,12 +113,17 @@ def conv2d_input(
     if layout.geometry.is_pointwise:
         layout.product(w_row.mT, layout.matrices(g), x)
         return x
-    for chunk, memory in layout.chunks(g):
-        if chunk.rows.start == 0:
-            total = wide(x[chunk.images].zero_())
-        layout.spread(w_row, chunk.of(g), chunk, memory, total)
-        if total.dtype != x.dtype:
-            x[chunk.images] = total
+
+    def convolve(images: slice) -> None:
+        slopes, pixels = g[images], x[images]
+        for chunk, memory in layout.chunks(slopes):
+            if chunk.rows.start == 0:
+                total = wide(pixels[chunk.images].zero_())
+            layout.spread(w_row, chunk.of(slopes), chunk, memory, total)
+            if total.dtype != x.dtype:
+                pixels[chunk.images] = total
+
+    side_by_side(convolve, shares_of(g, weight.numel(), g.shape[2:]))
     return x
 
 
@@ -117,7 +138,12 @@ def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[I
 def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w)."""
     layout, weight = plan_conv2d_weight(x, g, geometry)
-    w_row = wide(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
-    for chunk, x_col in layout.filled(x):
-        layout.add_product(w_row, layout.matrices(chunk.of(g)), x_col)
+
+    def correlate(images: slice) -> Tensor:
+        w_row = wide(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
+        for chunk, x_col in layout.filled(x[images]):
+            layout.add_product(w_row, layout.matrices(chunk.of(g[images])), x_col)
+        return w_row
+
+    w_row = reduce(torch.add, side_by_side(correlate, shares_of(x, weight.numel(), g.shape[2:])))
     return weight.copy_(layout.filters(w_row))

@@ -15,7 +15,7 @@ An image so thin that those runs are short is laid out as in flat_im2col.py inst
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 import torch
@@ -23,8 +23,6 @@ from torch import Tensor
 
 from .geometry import Geometry, Pair
 from .workspace import workspace, workspace_bytes
-
-OWN = 1  # pixels per output channel and thread, from which every thread sums over its own
 
 
 class Chunk(NamedTuple):
@@ -68,9 +66,9 @@ class Im2col:
         """All windows of a batch, a chunk at a time, with memory for its columns."""
         (height, _), total = self.output_size, like.shape[0]
         budget = max(1, workspace_bytes(like) // like.element_size())
-        n = min(total, budget // max(1, self.numbers(height)))
+        n = budget // max(1, self.numbers(height))
         rows = height if n else max(1, budget * height // self.numbers(height))
-        n = max(1, n)
+        n, rows = _equal(total, max(1, n)), _equal(height, rows)
         memory = workspace(like, n * self.numbers(rows))
         for first in range(0, total, n):
             images = slice(first, min(first + n, total))
@@ -156,14 +154,6 @@ class Im2col:
         """W_row += Y @ X_col^T."""
         if w_row.dtype != y.dtype:
             w_row += torch.bmm(y, x_col.mT)
-        elif (threads := _threads_with_pixels_of_their_own(y)) > 1:
-            pixels = y.shape[2] // threads * threads
-            outputs, columns = (  # (threads, C' or K, pixels of each)
-                t[0, :, :pixels].unflatten(1, (threads, -1)).movedim(1, 0) for t in (y, x_col)
-            )
-            w_row += torch.bmm(outputs, columns.mT).sum(0)
-            if pixels < y.shape[2]:
-                w_row.baddbmm_(y[:, :, pixels:], x_col[:, :, pixels:].mT)
         else:
             w_row.baddbmm_(y, x_col.mT)
 
@@ -183,15 +173,9 @@ class Im2col:
         )
 
 
-def _threads_with_pixels_of_their_own(y: Tensor) -> int:
-    """Among how many threads the pixels of a sum over pixels, Y (G, C', pixels), are divided.
-
-    A thread that multiplies the columns it has copied finds them in its own cache, but has a
-    matrix of its own to add in the end, which must be small beside them.
-    """
-    groups, channels, pixels = y.shape
-    threads = 1 if y.is_cuda or groups > 1 else torch.get_num_threads()
-    return threads if pixels >= OWN * channels * threads else 1
+def _equal(total: int, most: int) -> int:
+    """The size of equal parts, as few as have no more than `most` each."""
+    return max(1, ceil(total / max(1, ceil(total / most))))
 
 
 def _product_by_columns(a: Tensor, b: Tensor, out: Tensor) -> None:

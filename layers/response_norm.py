@@ -11,7 +11,7 @@ The `size` channels c - size//2 .. c + (size-1)//2 are near c, as far as they ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +19,10 @@ from torch import Tensor
 
 from .function import PerImage
 from .operator import operator, wide
+from .threads import shares, side_by_side
 
 CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
+LEAST = 1 << 18  # activations, from which it pays to give each thread images of its own
 
 
 class ResponseNorm(PerImage):
@@ -59,9 +61,12 @@ class ResponseNorm(PerImage):
 def response_norm(x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:
     """y, a few images at a time.  x (N, C, ...)."""
     y = torch.empty_like(x)
-    for images in _chunks(x):
+
+    def normalise(images: slice) -> None:
         part = wide(x[images])
         y[images] = part * _power(scale(part, size, a, k), beta)
+
+    _by_images(normalise, x)
     return y
 
 
@@ -71,8 +76,11 @@ def response_norm_input(
 ) -> Tensor:
     """dx, a few images at a time."""
     dx = torch.empty_like(x)
-    for images in _chunks(x):
+
+    def differentiate(images: slice) -> None:
         dx[images] = response_gradient(wide(dy[images]), wide(x[images]), size, a, beta, k)
+
+    _by_images(differentiate, x)
     return dx
 
 
@@ -108,10 +116,16 @@ def _power(s: Tensor, beta: float) -> Tensor:
     return s**-beta
 
 
-def _chunks(x: Tensor) -> Iterator[slice]:
+def _by_images(compute: Callable[[slice], None], x: Tensor) -> None:
+    """compute(images) for all images, a few at a time; each thread has images of its own."""
     size = x[:1].numel() * x.element_size()
-    step = max(1, len(x) if x.is_cuda else CPU_CHUNK // max(1, size))
-    return (slice(start, start + step) for start in range(0, len(x), step))
+    few = max(1, len(x) if x.is_cuda else CPU_CHUNK // max(1, size))
+
+    def compute_some(share: slice) -> None:
+        for first in range(share.start, share.stop, few):
+            compute(slice(first, min(first + few, share.stop)))
+
+    side_by_side(compute_some, shares(x) if x.numel() >= LEAST else [slice(0, len(x))])
 
 
 @torch.compiler.allow_in_graph

@@ -25,15 +25,17 @@ Source: Lavin and Gray 2015, section 4.1, F(4x4, 3x3), with the points 0, +-1, +
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import ceil, prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .conv_kernels import plan_conv2d_weight
+from .conv_kernels import plan_conv2d_weight, shares_of
 from .geometry import Geometry, Pair
 from .operator import operator, wide
+from .threads import side_by_side
 from .workspace import workspace
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
@@ -111,10 +113,16 @@ class Plan(NamedTuple):
         return workspace(like, sum(sizes)).split(sizes)
 
 
-def _filters(w: Tensor, room: Tensor) -> Tensor:
-    """U (36, G, C, K) of filters (G, K, C, 3, 3)."""
-    taps = w.permute(3, 4, 0, 2, 1).flatten(0, 1).to(room.dtype)  # 9, G, C, K
-    return _transform(_both_ways(G, taps), taps, room)
+def _filters(g2: Tensor, w: Tensor, room: Tensor) -> Tensor:
+    """U (36, G, C, K) of filters (G, K, C, 3, 3), C and K in memory in the same order as there."""
+    if w.stride(1) < w.stride(2):
+        return _transform(g2, _taps(w.transpose(1, 2), room), room)
+    return _transform(g2, _taps(w, room), room).mT
+
+
+def _taps(w: Tensor, room: Tensor) -> Tensor:
+    """(G, K, C, 3, 3) as (9, G, K, C): a view, if they lie as torch's do, which costs nothing."""
+    return w.permute(3, 4, 0, 1, 2).flatten(0, 1).to(room.dtype)
 
 
 def _tiles(
@@ -171,28 +179,31 @@ def _empty(x: Tensor, channels: int, size: Sequence[int]) -> Tensor:
     )  # fmt: skip
 
 
-def _convolve(x: Tensor, weight: Tensor, padding: Pair, groups: int) -> Tensor:
-    """x (N, G*C, H, W), weight (G*K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
+def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
+    """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
+    groups, filters, fan_in = w.shape[:3]
     height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], padding, strict=True))
     rows, columns = tiling((height, width))
-    y = _empty(x, len(weight), (height, width))
+    y = _empty(x, groups * filters, (height, width))
     by_group = y.permute(0, 2, 3, 1).unflatten(3, (groups, -1))  # N, H, W, G, K
-    w = weight.unflatten(0, (groups, -1))
-    plan = Plan.of(x, (rows, columns), groups, w.shape[2], w.shape[1])
-    like = wide(x[:0])
-    room_d, room_v, room_u, room_y = plan.rooms(like, groups, w.shape[2])
-    b2, a2 = _both_ways(B_T, like), _both_ways(A_T, like)
-    u = None
-    for images, band in plan.chunks:
-        part = x[images].unflatten(1, (groups, -1))
-        tiles = _tiles(part, padding, REACH, band, columns, (room_v, room_d))
-        v = _transform(b2, tiles, room_v)
-        for some in plan.filters:
-            if u is None or len(plan.filters) > 1:
-                u = _filters(w[:, some], room_u)
-            tiles = _transform(a2, _products(v, u, room_d), room_y)  # 16, G, T, K
-            out = by_group[images, TILE * band.start : TILE * band.stop, :, :, some]
-            _lay(tiles.view(TILE, TILE, groups, len(part), -1, columns, tiles.shape[3]), out)
+    b2, a2 = _both_ways(B_T, g2), _both_ways(A_T, g2)
+
+    def convolve(share: slice) -> None:
+        plan = Plan.of(x[share], (rows, columns), groups, fan_in, filters)
+        room_d, room_v, room_u, room_y = plan.rooms(g2, groups, fan_in)
+        u = None
+        for images, band in plan.chunks:
+            part = x[share][images].unflatten(1, (groups, -1))
+            tiles = _tiles(part, padding, REACH, band, columns, (room_v, room_d))
+            v = _transform(b2, tiles, room_v)
+            for some in plan.filters:
+                if u is None or len(plan.filters) > 1:
+                    u = _filters(g2, w[:, some], room_u)
+                tiles = _transform(a2, _products(v, u, room_d), room_y)  # 16, G, T, K
+                out = by_group[share][images, TILE * band.start : TILE * band.stop, :, :, some]
+                _lay(tiles.view(TILE, TILE, groups, len(part), -1, columns, tiles.shape[3]), out)
+
+    side_by_side(convolve, shares_of(x, w.numel(), (height, width)))
     return y
 
 
@@ -214,7 +225,8 @@ def _lay(tiles: Tensor, out: Tensor) -> None:
 def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C_in/G, 3, 3) -> y (N, C_out, H_out, W_out)."""
     shape = Geometry.unflatten(geometry)
-    return _convolve(x, weight, shape.padding, shape.groups)
+    w = weight.unflatten(0, (shape.groups, -1))
+    return _convolve(x, w, _both_ways(G, wide(x[:0])), shape.padding)
 
 
 @operator(
@@ -230,9 +242,10 @@ def winograd_input(
     The same convolution, of g, with every filter turned round and inputs for outputs.
     """
     shape = Geometry.unflatten(geometry)
-    (ph, pw), groups = shape.padding, shape.groups
-    turned = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flip(2, 3)
-    return _convolve(g, turned, (2 - ph, 2 - pw), groups)
+    ph, pw = shape.padding
+    w = weight.unflatten(0, (shape.groups, -1)).transpose(1, 2)
+    turned = _both_ways(G, wide(g[:0])).flip(1)  # G2 for the taps in reverse order
+    return _convolve(g, w, turned, (2 - ph, 2 - pw))
 
 
 @operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1])
@@ -243,22 +256,27 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """
     shape = Geometry.unflatten(geometry)
     groups, (rows, columns) = shape.groups, tiling(g.shape[2:])
-    weight = x.new_empty(g.shape[1], x.shape[1] // groups, 3, 3)
-    w = weight.unflatten(0, (groups, -1))
-    plan = Plan.of(x, (rows, columns), groups, w.shape[2], w.shape[1])
+    fan_in, filters = x.shape[1] // groups, g.shape[1] // groups
     like = wide(x[:0])
-    room_d, room_v, room_u, room_y = plan.rooms(like, groups, w.shape[2])
     b2, a2, g2 = (_both_ways(matrix, like) for matrix in (B_T, A_T, G))
-    for number, (images, band) in enumerate(plan.chunks):
-        part, slopes = (t[images].unflatten(1, (groups, -1)) for t in (x, g))
-        tiles = _tiles(part, shape.padding, REACH, band, columns, (room_v, room_d))
-        v = _transform(b2, tiles, room_v)
-        for some in plan.filters:
-            tiles = _tiles(slopes[:, :, some], (0, 0), TILE, band, columns, (room_d, room_y))
-            m = _transform(a2.T, tiles, room_d)
-            u = _view(room_u, 36, groups, w.shape[2], m.shape[3])
-            u.flatten(0, 1).baddbmm_(v.flatten(0, 1).mT, m.flatten(0, 1), beta=min(number, 1))
-            if number == len(plan.chunks) - 1:
-                taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, C, K
-                w[:, some] = taps.permute(2, 4, 3, 0, 1)
-    return weight if plan.chunks else weight.zero_()  # no image, no gradient
+
+    def correlate(share: slice) -> Tensor:
+        weight = like.new_empty(groups, filters, fan_in, 3, 3)
+        plan = Plan.of(x[share], (rows, columns), groups, fan_in, filters)
+        room_d, room_v, room_u, room_y = plan.rooms(like, groups, fan_in)
+        for number, (images, band) in enumerate(plan.chunks):
+            part, slopes = (t[share][images].unflatten(1, (groups, -1)) for t in (x, g))
+            tiles = _tiles(part, shape.padding, REACH, band, columns, (room_v, room_d))
+            v = _transform(b2, tiles, room_v)
+            for some in plan.filters:
+                tiles = _tiles(slopes[:, :, some], (0, 0), TILE, band, columns, (room_d, room_y))
+                m = _transform(a2.T, tiles, room_d)
+                u = _view(room_u, 36, groups, m.shape[3], fan_in)
+                u.flatten(0, 1).baddbmm_(m.flatten(0, 1).mT, v.flatten(0, 1), beta=min(number, 1))
+                if number == len(plan.chunks) - 1:
+                    taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, K, C
+                    weight[:, some] = taps.permute(2, 3, 4, 0, 1)
+        return weight if plan.chunks else weight.zero_()  # no image, no gradient
+
+    parts = shares_of(x, groups * filters * fan_in * 9, g.shape[2:])
+    return reduce(torch.add, side_by_side(correlate, parts)).flatten(0, 1).to(x.dtype)

@@ -211,17 +211,6 @@ def test_no_filters_or_no_channels(shape, algorithm):
         L.conv2d(torch.zeros(2, shape[1], 6, 6), torch.zeros(shape), algorithm=algorithm)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("filters", [2, 64], ids=["few-filters", "many"])
-def test_every_thread_sums_over_pixels_of_its_own(threads, filters, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    x, weight = doubles((2, 24, 7, 7), (filters, 24, 3, 3))  # 50 windows: not a multiple of 3
-    y = L.conv2d(x, weight, algorithm="im2col")
-    grad = torch.randn_like(y)
-    (ours,) = torch.autograd.grad(y, weight, grad)
-    assert_close(ours, torch.nn.grad.conv2d_weight(x, weight.shape, grad))
-
-
 def test_rows_of_padding_alone(monkeypatch):
     """A chunk of output rows may see nothing of the image."""
     monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", 1)

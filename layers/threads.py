@@ -1,0 +1,92 @@
+"""A kernel's work shared out among torch's threads: each takes its part through all operations.
+
+torch divides every operation among its threads anew, so that what one of them has written another
+reads.  In a chain of operations on numbers that fit a cache that is dear, and where the processor's
+cores share no cache, as dear as the operations (docs/performance.md).  Here one thread does the
+whole chain for some images; inside it torch's operations are not divided again.
+
+The threads are those of the OpenMP library that torch computes with, called upon as a compiler
+would for `#pragma omp parallel`; a pool of Python's own would have to compete with them for the
+processors.  Without such a library (Windows) the work is one part, and torch divides it as ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+IDLE = 0.2  # of the threads' time, that may be lost where some have fewer images than others
+
+_region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_local = threading.local()  # of each thread of Python's: what it keeps, and what its team does
+
+
+def _library() -> ctypes.CDLL | None:
+    try:
+        library = ctypes.CDLL(None)  # everything that is loaded
+        return library if library.GOMP_parallel else None
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+_openmp = _library()
+
+
+def threads() -> int:
+    """How many compute an operation: torch's, or this one only within a part."""
+    within = _openmp is not None and _openmp.omp_in_parallel()
+    return 1 if within else torch.get_num_threads()
+
+
+def kept() -> dict[str, Any]:
+    """What this thread keeps from call to call."""
+    mine: dict[str, Any] = _local.__dict__.setdefault("kept", {})
+    return mine
+
+
+def shares(images: Tensor) -> list[slice]:
+    """The images (N, ...) in equal parts, one for each thread; in one part if that is better."""
+    total, count = len(images), threads()
+    share = -(-total // count)
+    wasted = 1 - total / max(1, share * count)
+    if count == 1 or _openmp is None or images.is_cuda or wasted > IDLE:
+        return [slice(0, total)]
+    return [slice(first, min(first + share, total)) for first in range(0, total, share)]
+
+
+def side_by_side(compute: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """compute(part) for all parts, each by a thread; a single one by all of torch's.
+
+    Parts are computed without gradients.  An exception in one of them is raised once all are done.
+    """
+    if len(parts) < 2 or _openmp is None:
+        return [compute(part) for part in parts]
+    inference = torch.is_inference_mode_enabled()
+    team: list[dict[str, Any]] = _local.__dict__.setdefault("team", [kept()])
+    team += [{} for _ in range(len(team), torch.get_num_threads())]
+    results: dict[int, Result] = {}
+    errors: list[BaseException] = []
+
+    def region(_: int | None) -> None:
+        assert _openmp is not None
+        number, size = _openmp.omp_get_thread_num(), _openmp.omp_get_num_threads()
+        _local.kept = team[number]
+        try:  # modes are of one thread only
+            with torch.inference_mode(inference), torch.no_grad():
+                for index in range(number, len(parts), size):
+                    results[index] = compute(parts[index])
+        except BaseException as error:  # ctypes would print it, and go on
+            errors.append(error)
+
+    _openmp.GOMP_parallel(_region(region), None, torch.get_num_threads(), 0)
+    if errors:
+        raise errors[0]
+    return [results[index] for index in range(len(parts))]

@@ -1,0 +1,134 @@
+"""Parts of a kernel's work side by side: the same numbers, whoever computes them."""
+
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+import layers
+import layers.functional as L
+from layers import threads
+from layers.workspace import workspace
+from tests.cases import ConvCase, assert_same_step, doubles, table
+
+needs_openmp = pytest.mark.skipif(threads._openmp is None, reason="no OpenMP library is loaded")
+
+
+@pytest.fixture(params=[2, 3])
+def many(request, monkeypatch):
+    """So many threads, for whatever size."""
+    torch.set_num_threads(request.param)
+    for file in ("conv_kernels", "response_norm"):
+        monkeypatch.setattr(f"layers.{file}.LEAST", 0)
+    return request.param
+
+
+@pytest.fixture(params=["openmp", "none"])
+def library(request, monkeypatch):
+    """With an OpenMP library, and as on a machine that has none."""
+    if request.param == "none":
+        monkeypatch.setattr(threads, "_openmp", None)
+    elif threads._openmp is None:
+        pytest.skip("no OpenMP library is loaded")
+
+
+CASES = [
+    ConvCase("wide", (6, 24, 7, 8), 5, padding=(1, 1)),
+    ConvCase("thin", (6, 2, 7, 8), 5, padding=(1, 1)),
+    ConvCase("groups", (6, 4, 7, 8), 6, groups=2),
+    ConvCase("uneven-shares", (5, 24, 7, 8), 5),
+    ConvCase("an-image", (1, 3, 7, 8), 5),
+    ConvCase("no-image", (0, 3, 7, 8), 5),
+]
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
+@table(CASES)
+def test_convolution(case, algorithm, many, library):
+    x, weight = doubles(case.image, case.weight)
+    ours = L.conv2d(x, weight, algorithm=algorithm, **case.options)
+    theirs = F.conv2d(x, weight, **case.options)
+    assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
+
+
+@pytest.mark.parametrize("size", [(24, 40, 5, 2), (24, 5, 1, 1)], ids=["strided", "pointwise"])
+def test_other_layouts(size, many, library):
+    channels, filters, kernel, stride = size
+    x, weight = doubles((6, channels, 13, 12), (filters, channels, kernel, kernel))
+    ours, theirs = (f(x, weight, stride=stride) for f in (L.conv2d, F.conv2d))
+    assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
+
+
+def test_response_normalisation(many, library, monkeypatch):
+    monkeypatch.setattr("layers.response_norm.CPU_CHUNK", 1)
+    (x,) = doubles((6, 7, 4, 4))
+    ours, theirs = (f(x, 5) for f in (L.local_response_norm, F.local_response_norm))
+    assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))
+
+
+@needs_openmp
+def test_parts_have_a_thread_each_and_torch_none_beside_it(many):
+    def look(part):
+        return part, threads.threads(), torch.is_grad_enabled(), threading.get_ident()
+
+    parts, counts, grads, idents = zip(*threads.side_by_side(look, range(many)), strict=True)
+    assert parts == (*range(many),)
+    assert counts == (1,) * many
+    assert not any(grads)
+    assert len({*idents}) == many
+    assert threads.threads() == many
+    assert torch.is_grad_enabled()
+
+
+def test_more_parts_than_threads(many, library):
+    assert threads.side_by_side(lambda part: part**2, range(8)) == [i**2 for i in range(8)]
+
+
+def test_parts_within_a_part(many, library):
+    def inner(part):
+        return threads.side_by_side(lambda number: (part, number), range(2))
+
+    assert threads.side_by_side(inner, range(2)) == [[(i, 0), (i, 1)] for i in range(2)]
+
+
+@needs_openmp
+def test_every_thread_keeps_memory_of_its_own(many):
+    barrier = threading.Barrier(many)
+
+    def memory(_):
+        barrier.wait()  # otherwise one thread might be done before the next begins
+        return workspace(torch.empty(0), 10).data_ptr()
+
+    first, second = (threads.side_by_side(memory, range(many)) for _ in range(2))
+    assert len({*first}) == many
+    assert first == second
+
+
+@pytest.mark.parametrize("mistaken", [0, 1])
+def test_an_exception_is_raised(mistaken, many, library):
+    def fail(part):
+        if part == mistaken:
+            raise KeyError(part)
+
+    with pytest.raises(KeyError, match=str(mistaken)):
+        threads.side_by_side(fail, range(2))
+
+
+def test_inference_mode(many, library):
+    layer, x = layers.Conv2d(24, 5, 3), torch.randn(6, 24, 7, 7)
+    with torch.inference_mode():
+        y = layer(x)
+    assert y.is_inference()
+    assert_close(y, layer(x))
+
+
+@needs_openmp
+@pytest.mark.parametrize("images", [0, 1, 4, 5, 6, 7, 12, 100])
+def test_shares_are_equal_or_there_is_only_one(images, many):
+    shares = threads.shares(torch.empty(images, 3))
+    assert [i for share in shares for i in range(images)[share]] == [*range(images)]
+    sizes = [share.stop - share.start for share in shares]
+    assert len(shares) == 1 or (len(shares) == many and max(sizes) * many <= images / 0.8)
+    assert len(shares) == many or images == 0 or images % many
