@@ -18,6 +18,7 @@ from . import winograd as kernels
 from .geometry import Geometry, Pair, pair
 from .operator import image_size
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
+from .winograd_plan import TILE, tiling
 
 ALGORITHMS = ("auto", "im2col", "winograd")
 WIDE = 64  # channels on both sides from which fewer multiplications outweigh the transforms
@@ -101,4 +102,4 @@ def _pays(x: Tensor, geometry: Geometry) -> bool:
     if not kernels.fits(geometry):
         return False
     outputs = geometry.output_size(image_size(x))
-    return kernels.TILE**2 * prod(kernels.tiling(outputs)) <= 2 * prod(outputs)
+    return TILE**2 * prod(tiling(outputs)) <= 2 * prod(outputs)

@@ -26,7 +26,7 @@ from .threads import shares, side_by_side
 
 LONG_RUN = 24  # numbers side by side from which copying them channels last is fast
 LEAST = 1 << 27  # multiplications, from which it pays to give each thread images of its own
-MOST = 1 << 19  # weights, up to which it pays: each thread fetches all of them
+MOST = 1 << 20  # weights, up to which it pays: each thread fetches all of them
 LONG_MAP = 128  # pixels of a map from which 1x1 filters take it where it lies
 
 

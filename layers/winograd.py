@@ -24,10 +24,9 @@ Source: Lavin and Gray 2015, section 4.1, F(4x4, 3x3), with the points 0, +-1, +
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
-from math import ceil, prod
-from typing import NamedTuple
+from math import prod
 
 import torch
 from torch import Tensor
@@ -36,12 +35,7 @@ from .conv_kernels import plan_conv2d_weight, shares_of
 from .geometry import Geometry, Pair
 from .operator import operator, wide
 from .threads import side_by_side
-from .workspace import workspace
-
-TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
-CPU_TILES, CUDA_TILES = 128, 2048  # transformed at a time: the rows of each product
-FEW = 2  # times so many are all transformed at once
-FILTERS = 10 << 20  # bytes of transformed filters at a time, where tiles are few
+from .winograd_plan import REACH, TILE, Chunk, Plan, tiling
 
 A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 B_T = (
@@ -60,57 +54,10 @@ def fits(geometry: Geometry) -> bool:
     return same == Geometry((3, 3)) and max(geometry.padding) <= 2
 
 
-def tiling(output_size: Sequence[int]) -> Pair:
-    """(rows, columns) of tiles that cover the outputs."""
-    height, width = output_size
-    return -(-height // TILE), -(-width // TILE)
-
-
 def _both_ways(matrix: Sequence[Sequence[float]], like: Tensor) -> Tensor:
     """The matrix applied along rows and along columns, as one matrix."""
     one = torch.tensor(matrix, dtype=like.dtype, device=like.device)
     return torch.kron(one, one)
-
-
-class Plan(NamedTuple):
-    """How a convolution is divided, so that what is between two products stays in the cache.
-
-    Deep in a network tiles are few and filters many, which transformed are four times as large:
-    there some of the filters are transformed at a time.  Elsewhere all are, once.
-    """
-
-    chunks: list[tuple[slice, slice]]  # (which images, which rows of tiles) at a time
-    tiles: int  # in the largest chunk
-    filters: list[slice]  # of a group's, at a time
-
-    @classmethod
-    def of(cls, x: Tensor, tiling: Pair, groups: int, fan_in: int, filters: int) -> Plan:
-        """For images x, and filters (groups * filters, fan_in, 3, 3)."""
-        (rows, columns), total = tiling, x.shape[0]
-        budget, some = CUDA_TILES if x.is_cuda else CPU_TILES, filters
-        if total * rows * columns <= FEW * budget and not x.is_cuda:
-            budget *= FEW
-            one = 36 * groups * fan_in * wide(x[:0]).element_size()  # bytes of a filter
-            some = 16 * ceil(filters / ceil(one * filters / FILTERS) / 16)
-        images = min(total, budget // max(1, rows * columns))
-        band, images = rows if images else max(1, budget // columns), max(1, images)
-        chunks = [
-            (slice(first, min(first + images, total)), slice(top, min(top + band, rows)))
-            for first in range(0, total, images)
-            for top in range(0, rows, band)
-        ]
-        parts = [slice(k, min(k + some, filters)) for k in range(0, filters, some)]
-        return cls(chunks, images * band * columns, parts)
-
-    def rooms(self, like: Tensor, groups: int, fan_in: int) -> Sequence[Tensor]:
-        """Memory for D, V, U and Y, from the workspace; M takes the place of D, once used."""
-        some = self.filters[0].stop
-        tiles = groups * self.tiles
-        sizes = (
-            36 * tiles * max(fan_in, some), 36 * tiles * fan_in, 36 * groups * fan_in * some,
-            16 * tiles * some,
-        )  # fmt: skip
-        return workspace(like, sum(sizes)).split(sizes)
 
 
 def _filters(g2: Tensor, w: Tensor, room: Tensor) -> Tensor:
@@ -167,6 +114,11 @@ def _products(a: Tensor, b: Tensor, room: Tensor) -> Tensor:
     return out
 
 
+def _add_products(a: Tensor, b: Tensor, total: Tensor, *, first: bool) -> None:
+    """total += those, or = for the first."""
+    total.flatten(0, 1).baddbmm_(a.flatten(0, 1), b.flatten(0, 1), beta=0 if first else 1)
+
+
 def _view(room: Tensor, *shape: int) -> Tensor:
     return room[: prod(shape)].view(shape)
 
@@ -179,29 +131,45 @@ def _empty(x: Tensor, channels: int, size: Sequence[int]) -> Tensor:
     )  # fmt: skip
 
 
+def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable[[Chunk], Tensor]:
+    """How to get V (36, G, T, C) of a chunk.  A single one is transformed once, for all filters."""
+    room_d, room_v = plan.rooms_for_tiles(like)
+    b2 = _both_ways(B_T, like)
+
+    def transform(chunk: Chunk) -> Tensor:
+        images, band = chunk
+        part = x[images].unflatten(1, (plan.groups, -1))
+        tiles = _tiles(part, padding, REACH, band, plan.columns, (room_v, room_d))
+        return _transform(b2, tiles, room_v)
+
+    if len(plan.chunks) > 1:
+        return transform
+    v = [transform(chunk) for chunk in plan.chunks]
+    return lambda chunk: v[0]
+
+
 def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
     """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
-    groups, filters, fan_in = w.shape[:3]
+    groups, filters = w.shape[:2]
     height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], padding, strict=True))
-    rows, columns = tiling((height, width))
     y = _empty(x, groups * filters, (height, width))
-    by_group = y.permute(0, 2, 3, 1).unflatten(3, (groups, -1))  # N, H, W, G, K
-    b2, a2 = _both_ways(B_T, g2), _both_ways(A_T, g2)
+    a2 = _both_ways(A_T, g2)
 
     def convolve(share: slice) -> None:
-        plan = Plan.of(x[share], (rows, columns), groups, fan_in, filters)
-        room_d, room_v, room_u, room_y = plan.rooms(g2, groups, fan_in)
-        u = None
-        for images, band in plan.chunks:
-            part = x[share][images].unflatten(1, (groups, -1))
-            tiles = _tiles(part, padding, REACH, band, columns, (room_v, room_d))
-            v = _transform(b2, tiles, room_v)
-            for some in plan.filters:
-                if u is None or len(plan.filters) > 1:
-                    u = _filters(g2, w[:, some], room_u)
-                tiles = _transform(a2, _products(v, u, room_d), room_y)  # 16, G, T, K
-                out = by_group[share][images, TILE * band.start : TILE * band.stop, :, :, some]
-                _lay(tiles.view(TILE, TILE, groups, len(part), -1, columns, tiles.shape[3]), out)
+        outputs = y[share].permute(0, 2, 3, 1).unflatten(3, (groups, -1))  # N, H, W, G, K
+        plan = Plan.of(x[share], tiling((height, width)), groups, filters)
+        v = _transformed(x[share], padding, plan, g2)
+
+        def multiply(some: slice) -> None:
+            room_u, room_m, room_y = plan.rooms_for_filters(g2)
+            u = _filters(g2, w[:, some], room_u)
+            for chunk in plan.chunks:
+                images, band = chunk
+                tiles = _transform(a2, _products(v(chunk), u, room_m), room_y)  # 16, G, T, K
+                out = outputs[images, TILE * band.start : TILE * band.stop, :, :, some]
+                _lay(tiles.view(TILE, TILE, groups, len(out), -1, plan.columns, u.shape[3]), out)
+
+        side_by_side(multiply, plan.filters)
 
     side_by_side(convolve, shares_of(x, w.numel(), (height, width)))
     return y
@@ -252,31 +220,33 @@ def winograd_input(
 def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, 3, 3).
 
-    U[e] += V[e]^T @ (A2^T g)[e] over the chunks of tiles, then W = G2^T U.
+    U[e]^T += (A2^T g)[e]^T @ V[e] over the chunks of tiles, then W = G2^T U.
     """
     shape = Geometry.unflatten(geometry)
-    groups, (rows, columns) = shape.groups, tiling(g.shape[2:])
-    fan_in, filters = x.shape[1] // groups, g.shape[1] // groups
+    groups = shape.groups
+    channels, filters = x.shape[1] // groups, g.shape[1] // groups
     like = wide(x[:0])
-    b2, a2, g2 = (_both_ways(matrix, like) for matrix in (B_T, A_T, G))
+    a2, g2 = _both_ways(A_T, like), _both_ways(G, like)
 
     def correlate(share: slice) -> Tensor:
-        weight = like.new_empty(groups, filters, fan_in, 3, 3)
-        plan = Plan.of(x[share], (rows, columns), groups, fan_in, filters)
-        room_d, room_v, room_u, room_y = plan.rooms(like, groups, fan_in)
-        for number, (images, band) in enumerate(plan.chunks):
-            part, slopes = (t[share][images].unflatten(1, (groups, -1)) for t in (x, g))
-            tiles = _tiles(part, shape.padding, REACH, band, columns, (room_v, room_d))
-            v = _transform(b2, tiles, room_v)
-            for some in plan.filters:
-                tiles = _tiles(slopes[:, :, some], (0, 0), TILE, band, columns, (room_d, room_y))
-                m = _transform(a2.T, tiles, room_d)
-                u = _view(room_u, 36, groups, m.shape[3], fan_in)
-                u.flatten(0, 1).baddbmm_(m.flatten(0, 1).mT, v.flatten(0, 1), beta=min(number, 1))
-                if number == len(plan.chunks) - 1:
-                    taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, K, C
-                    weight[:, some] = taps.permute(2, 3, 4, 0, 1)
-        return weight if plan.chunks else weight.zero_()  # no image, no gradient
+        w = like.new_empty(groups, filters, channels, 3, 3)
+        plan = Plan.of(x[share], tiling(g.shape[2:]), groups, filters)
+        v = _transformed(x[share], shape.padding, plan, like)
 
-    parts = shares_of(x, groups * filters * fan_in * 9, g.shape[2:])
+        def add(some: slice) -> None:
+            room_u, room_m, room_y = plan.rooms_for_filters(like)
+            u = _view(room_u, 36, groups, some.stop - some.start, channels)
+            for number, chunk in enumerate(plan.chunks):
+                images, band = chunk
+                part = g[share][images].unflatten(1, (groups, -1))[:, :, some]
+                tiles = _tiles(part, (0, 0), TILE, band, plan.columns, (room_m, room_y))
+                m = _transform(a2.T, tiles, room_m)
+                _add_products(m.mT, v(chunk), u, first=number == 0)
+            taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, K, C
+            w[:, some] = taps.permute(2, 3, 4, 0, 1)
+
+        side_by_side(add, plan.filters)
+        return w if plan.chunks else w.zero_()  # no image, no gradient
+
+    parts = shares_of(x, groups * filters * channels * 9, g.shape[2:])
     return reduce(torch.add, side_by_side(correlate, parts)).flatten(0, 1).to(x.dtype)

@@ -23,17 +23,19 @@ def workspace_bytes(like: Tensor) -> int:
     return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE * threads()
 
 
-def workspace(like: Tensor, numbers: int) -> Tensor:
-    """Uninitialised memory for `numbers` of like's dtype, valid until this thread's next call.
+def workspace(like: Tensor, numbers: int, name: str = "workspace") -> Tensor:
+    """Uninitialised memory for `numbers` of like's dtype.
+
+    It is valid until this thread's next call by the same name.
 
     A request up to `LARGEST_KEPT` is met from memory that is kept.  A GPU keeps its own.
     """
     size = numbers * like.element_size()
     if like.is_cuda or size > LARGEST_KEPT:
         return like.new_empty(numbers)
-    memory: Tensor | None = kept().get("workspace")
+    memory: Tensor | None = kept().get(name)
     if memory is None or len(memory) < size:
         with torch.inference_mode(False):  # whoever asks first, everybody may write
             memory = torch.empty(max(size, workspace_bytes(like)), dtype=torch.uint8)
-        kept()["workspace"] = memory
+        kept()[name] = memory
     return memory[:size].view(like.dtype)

@@ -53,6 +53,16 @@ def test_convolution(case, algorithm, many, library):
     assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
 
 
+def test_filters_side_by_side(many, library, monkeypatch):
+    monkeypatch.setattr("layers.winograd_plan.FILTERS", 1)
+    monkeypatch.setattr("layers.conv_kernels.MOST", 0)
+    x, weight = doubles((2, 4, 7, 9), (80, 2, 3, 3))
+    options = {"padding": 1, "groups": 2}
+    ours = L.conv2d(x, weight, algorithm="winograd", **options)
+    theirs = F.conv2d(x, weight, **options)
+    assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
+
+
 @pytest.mark.parametrize("size", [(24, 40, 5, 2), (24, 5, 1, 1)], ids=["strided", "pointwise"])
 def test_other_layouts(size, many, library):
     channels, filters, kernel, stride = size

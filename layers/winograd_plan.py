@@ -1,0 +1,77 @@
+"""How Winograd's convolution is divided: into tiles of outputs, and those into chunks.
+
+Letters as in winograd.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .geometry import Pair
+from .operator import wide
+from .threads import threads
+from .workspace import workspace
+
+TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
+CPU_TILES, CUDA_TILES = 128, 2048  # transformed at a time: the rows of each product
+FEW = 2  # times so many are all transformed at once
+FILTERS = 10 << 20  # bytes of transformed filters at a time, where tiles are few
+
+Chunk = tuple[slice, slice]  # which images, and which rows of tiles
+
+
+def tiling(output_size: Sequence[int]) -> Pair:
+    """(rows, columns) of tiles that cover the outputs."""
+    height, width = output_size
+    return -(-height // TILE), -(-width // TILE)
+
+
+class Plan(NamedTuple):
+    """How a convolution is divided, so that what is between two products stays in the cache.
+
+    Deep in a network tiles are few and filters many, which transformed are four times as large:
+    there some of the filters are transformed at a time, by each thread its own.  Elsewhere all
+    are, once.
+    """
+
+    chunks: list[Chunk]  # of tiles, at a time
+    filters: list[slice]  # of a group's, at a time
+    columns: int  # tiles side by side
+    tiles: int  # in the largest chunk
+    groups: int
+    channels: int  # of a group
+
+    @classmethod
+    def of(cls, x: Tensor, tiling: Pair, groups: int, filters: int) -> Plan:
+        """For images x (N, G*C, H, W), and filters (G, filters, C, 3, 3)."""
+        (rows, columns), total, channels = tiling, len(x), x.shape[1] // groups
+        budget, some = CUDA_TILES if x.is_cuda else CPU_TILES, filters
+        if total * rows * columns <= FEW * budget and not x.is_cuda:
+            budget *= FEW
+            size = 36 * groups * channels * filters * wide(x[:0]).element_size()
+            if size > FILTERS:
+                some = 16 * ceil(filters / max(threads(), ceil(size / FILTERS)) / 16)
+        images = min(total, budget // max(1, rows * columns))
+        band, images = rows if images else max(1, budget // columns), max(1, images)
+        chunks = [
+            (slice(first, min(first + images, total)), slice(top, min(top + band, rows)))
+            for first in range(0, total, images)
+            for top in range(0, rows, band)
+        ]
+        parts = [slice(k, min(k + some, filters)) for k in range(0, filters, some)]
+        return cls(chunks, parts, columns, images * band * columns, groups, channels)
+
+    def rooms_for_tiles(self, like: Tensor) -> Sequence[Tensor]:
+        """Memory for D and V, from the workspace."""
+        numbers = 36 * self.groups * self.tiles * self.channels
+        return workspace(like, 2 * numbers, "tiles").split(numbers)
+
+    def rooms_for_filters(self, like: Tensor) -> Sequence[Tensor]:
+        """Memory for U, M and Y, from the workspace."""
+        filters = self.groups * self.filters[0].stop
+        sizes = 36 * filters * self.channels, 36 * filters * self.tiles, 16 * filters * self.tiles
+        return workspace(like, sum(sizes)).split(sizes)
