@@ -82,7 +82,7 @@ def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
         for chunk, x_col in layout.filled(x[images]):
             layout.product(w_row, x_col, chunk.of(y[images]))
 
-    side_by_side(convolve, shares_of(x, weight.numel(), y.shape[2:]))
+    side_by_side(convolve, shares_of(x, weight.numel(), y.shape[2:]), x)
     return y
 
 
@@ -123,7 +123,7 @@ def conv2d_input(
             if total.dtype != x.dtype:
                 pixels[chunk.images] = total
 
-    side_by_side(convolve, shares_of(g, weight.numel(), g.shape[2:]))
+    side_by_side(convolve, shares_of(g, weight.numel(), g.shape[2:]), g)
     return x
 
 
@@ -145,5 +145,5 @@ def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
             layout.add_product(w_row, layout.matrices(chunk.of(g[images])), x_col)
         return w_row
 
-    w_row = reduce(torch.add, side_by_side(correlate, shares_of(x, weight.numel(), g.shape[2:])))
+    w_row = reduce(torch.add, side_by_side(correlate, shares_of(x, weight.numel(), g.shape[2:]), x))
     return weight.copy_(layout.filters(w_row))

@@ -5,12 +5,13 @@
     local_weight   W[p] = X[p]^T @ Y[p]
 
 X[p] is the window at p of every image, a row each.  Positions are taken some rows of the output at
-a time, so that the windows fit a small workspace.  Derivatives are in locally_connected.py.
+a time, so that the windows fit a cache, by each thread its own.  Derivatives are in
+locally_connected.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -18,13 +19,15 @@ from torch import Tensor
 
 from .geometry import Geometry
 from .operator import operator
+from .threads import side_by_side, threads
 from .workspace import workspace_bytes
 
 
-def _rows(like: Tensor, row_size: int, height: int) -> Iterator[slice]:
-    """Rows of the output, as many at a time as fit the workspace."""
-    step = max(1, workspace_bytes(like) // max(1, row_size * like.element_size()))
-    return (slice(start, min(start + step, height)) for start in range(0, height, step))
+def _rows(like: Tensor, row_size: int, height: int) -> list[slice]:
+    """Rows of the output, as many at a time as fit a thread's part of the workspace."""
+    share = workspace_bytes(like) // (1 if like.is_cuda else threads())
+    step = max(1, share // max(1, row_size * like.element_size()))
+    return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
 def _padded(x: Tensor, geometry: Geometry) -> Tensor:
@@ -67,9 +70,12 @@ def local(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     windows = _windows(_padded(x, shape), shape, (height, width))
     y = x.new_empty(len(x), groups * channels, height, width)
     out = _outputs(y, groups)
-    for rows in _rows(x, width * groups * len(x) * size, height):
+
+    def multiply(rows: slice) -> None:
         product = torch.bmm(_matrices(windows[rows]), weight[rows].flatten(0, 2))
         out[rows] = product.view(out[rows].shape)
+
+    side_by_side(multiply, _rows(x, width * groups * len(x) * size, height), x)
     return y
 
 
@@ -114,7 +120,10 @@ def local_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     windows = _windows(_padded(x, shape), shape, (height, width))
     y = _outputs(g, shape.groups)
     weight = x.new_empty(height, width, shape.groups, size, y.shape[4])
-    for rows in _rows(x, width * shape.groups * len(x) * size, height):
+
+    def multiply(rows: slice) -> None:
         left, right = _matrices(windows[rows]), y[rows].flatten(0, 2)
         torch.bmm(left.mT, right, out=weight[rows].flatten(0, 2))
+
+    side_by_side(multiply, _rows(x, width * shape.groups * len(x) * size, height), x)
     return weight

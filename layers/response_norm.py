@@ -125,7 +125,7 @@ def _by_images(compute: Callable[[slice], None], x: Tensor) -> None:
         for first in range(share.start, share.stop, few):
             compute(slice(first, min(first + few, share.stop)))
 
-    side_by_side(compute_some, shares(x) if x.numel() >= LEAST else [slice(0, len(x))])
+    side_by_side(compute_some, shares(x) if x.numel() >= LEAST else [slice(0, len(x))], x)
 
 
 @torch.compiler.allow_in_graph

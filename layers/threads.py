@@ -62,12 +62,16 @@ def shares(images: Tensor) -> list[slice]:
     return [slice(first, min(first + share, total)) for first in range(0, total, share)]
 
 
-def side_by_side(compute: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+def side_by_side(
+    compute: Callable[[Part], Result], parts: Sequence[Part], x: Tensor
+) -> list[Result]:
     """compute(part) for all parts, each by a thread; a single one by all of torch's.
 
-    Parts are computed without gradients.  An exception in one of them is raised once all are done.
+    Args:
+        compute: is called without gradients.  An exception is raised once all parts are done.
+        x: what is computed with.  A GPU takes one part after the other.
     """
-    if len(parts) < 2 or _openmp is None:
+    if len(parts) < 2 or _openmp is None or x.is_cuda:
         return [compute(part) for part in parts]
     inference = torch.is_inference_mode_enabled()
     team: list[dict[str, Any]] = _local.__dict__.setdefault("team", [kept()])

@@ -169,9 +169,9 @@ def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
                 out = outputs[images, TILE * band.start : TILE * band.stop, :, :, some]
                 _lay(tiles.view(TILE, TILE, groups, len(out), -1, plan.columns, u.shape[3]), out)
 
-        side_by_side(multiply, plan.filters)
+        side_by_side(multiply, plan.filters, x)
 
-    side_by_side(convolve, shares_of(x, w.numel(), (height, width)))
+    side_by_side(convolve, shares_of(x, w.numel(), (height, width)), x)
     return y
 
 
@@ -245,8 +245,8 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
             taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, K, C
             w[:, some] = taps.permute(2, 3, 4, 0, 1)
 
-        side_by_side(add, plan.filters)
+        side_by_side(add, plan.filters, x)
         return w if plan.chunks else w.zero_()  # no image, no gradient
 
     parts = shares_of(x, groups * filters * channels * 9, g.shape[2:])
-    return reduce(torch.add, side_by_side(correlate, parts)).flatten(0, 1).to(x.dtype)
+    return reduce(torch.add, side_by_side(correlate, parts, x)).flatten(0, 1).to(x.dtype)

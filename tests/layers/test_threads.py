@@ -9,11 +9,15 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
+from analysis.peers import LocalReference
 from layers import threads
 from layers.workspace import workspace
 from tests.cases import ConvCase, assert_same_step, doubles, table
 
 needs_openmp = pytest.mark.skipif(threads._openmp is None, reason="no OpenMP library is loaded")
+
+
+CPU = torch.empty(0)
 
 
 @pytest.fixture(params=[2, 3])
@@ -71,6 +75,15 @@ def test_other_layouts(size, many, library):
     assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
 
 
+def test_local_connection(many, library, monkeypatch):
+    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", 1)
+    layer = layers.LocallyConnected2d(4, 6, (5, 7), 3, groups=2, padding=1).double()
+    (x,) = doubles((3, 4, 5, 7))
+    inputs = (x, layer.weight, layer.bias)
+    theirs = LocalReference(layer)(x)
+    assert_same_step(layer(x), theirs, inputs, torch.randn_like(theirs))
+
+
 def test_response_normalisation(many, library, monkeypatch):
     monkeypatch.setattr("layers.response_norm.CPU_CHUNK", 1)
     (x,) = doubles((6, 7, 4, 4))
@@ -83,7 +96,7 @@ def test_parts_have_a_thread_each_and_torch_none_beside_it(many):
     def look(part):
         return part, threads.threads(), torch.is_grad_enabled(), threading.get_ident()
 
-    parts, counts, grads, idents = zip(*threads.side_by_side(look, range(many)), strict=True)
+    parts, counts, grads, idents = zip(*threads.side_by_side(look, range(many), CPU), strict=True)
     assert parts == (*range(many),)
     assert counts == (1,) * many
     assert not any(grads)
@@ -93,14 +106,14 @@ def test_parts_have_a_thread_each_and_torch_none_beside_it(many):
 
 
 def test_more_parts_than_threads(many, library):
-    assert threads.side_by_side(lambda part: part**2, range(8)) == [i**2 for i in range(8)]
+    assert threads.side_by_side(lambda part: part**2, range(8), CPU) == [i**2 for i in range(8)]
 
 
 def test_parts_within_a_part(many, library):
     def inner(part):
-        return threads.side_by_side(lambda number: (part, number), range(2))
+        return threads.side_by_side(lambda number: (part, number), range(2), CPU)
 
-    assert threads.side_by_side(inner, range(2)) == [[(i, 0), (i, 1)] for i in range(2)]
+    assert threads.side_by_side(inner, range(2), CPU) == [[(i, 0), (i, 1)] for i in range(2)]
 
 
 @needs_openmp
@@ -111,7 +124,7 @@ def test_every_thread_keeps_memory_of_its_own(many):
         barrier.wait()  # otherwise one thread might be done before the next begins
         return workspace(torch.empty(0), 10).data_ptr()
 
-    first, second = (threads.side_by_side(memory, range(many)) for _ in range(2))
+    first, second = (threads.side_by_side(memory, range(many), CPU) for _ in range(2))
     assert len({*first}) == many
     assert first == second
 
@@ -123,7 +136,7 @@ def test_an_exception_is_raised(mistaken, many, library):
             raise KeyError(part)
 
     with pytest.raises(KeyError, match=str(mistaken)):
-        threads.side_by_side(fail, range(2))
+        threads.side_by_side(fail, range(2), CPU)
 
 
 def test_inference_mode(many, library):
