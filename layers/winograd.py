@@ -31,11 +31,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .conv_kernels import plan_conv2d_weight, shares_of
+from .conv_kernels import plan_conv2d_weight
 from .geometry import Geometry, Pair
 from .operator import operator, wide
 from .threads import side_by_side
-from .winograd_plan import REACH, TILE, Chunk, Plan, tiling
+from .winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
 
 A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 B_T = (
@@ -171,7 +171,7 @@ def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
 
         side_by_side(multiply, plan.filters, x)
 
-    side_by_side(convolve, shares_of(x, w.numel(), (height, width)), x)
+    side_by_side(convolve, shares(x, tiling((height, width)), w.numel()), x)
     return y
 
 
@@ -248,5 +248,5 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
         side_by_side(add, plan.filters, x)
         return w if plan.chunks else w.zero_()  # no image, no gradient
 
-    parts = shares_of(x, groups * filters * channels * 9, g.shape[2:])
+    parts = shares(x, tiling(g.shape[2:]), 9 * groups * filters * channels)
     return reduce(torch.add, side_by_side(correlate, parts, x)).flatten(0, 1).to(x.dtype)

@@ -6,20 +6,21 @@ Letters as in winograd.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, prod
 from typing import NamedTuple
 
 from torch import Tensor
 
+from .conv_kernels import shares_of
 from .geometry import Pair
-from .operator import wide
 from .threads import threads
 from .workspace import workspace
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
 CPU_TILES, CUDA_TILES = 128, 2048  # transformed at a time: the rows of each product
 FEW = 2  # times so many are all transformed at once
-FILTERS = 10 << 20  # bytes of transformed filters at a time, where tiles are few
+HANDFUL = 64  # tiles, up to which threads divide the filters and not the images
+LARGE, FILTERS = 1 << 18, 10 << 16  # weights that are divided where tiles are few; at a time
 
 Chunk = tuple[slice, slice]  # which images, and which rows of tiles
 
@@ -28,6 +29,13 @@ def tiling(output_size: Sequence[int]) -> Pair:
     """(rows, columns) of tiles that cover the outputs."""
     height, width = output_size
     return -(-height // TILE), -(-width // TILE)
+
+
+def shares(x: Tensor, tiling: Pair, weights: int) -> list[slice]:
+    """The images by threads.  Not where tiles are few: there the filters are, and tiles common."""
+    if not x.is_cuda and len(x) * prod(tiling) <= HANDFUL and weights > LARGE:
+        return [slice(0, len(x))]
+    return shares_of(x, weights, (TILE * tiling[0], TILE * tiling[1]))
 
 
 class Plan(NamedTuple):
@@ -52,9 +60,9 @@ class Plan(NamedTuple):
         budget, some = CUDA_TILES if x.is_cuda else CPU_TILES, filters
         if total * rows * columns <= FEW * budget and not x.is_cuda:
             budget *= FEW
-            size = 36 * groups * channels * filters * wide(x[:0]).element_size()
-            if size > FILTERS:
-                some = 16 * ceil(filters / max(threads(), ceil(size / FILTERS)) / 16)
+            weights = 9 * groups * channels * filters
+            if weights > LARGE:
+                some = 16 * ceil(filters / max(threads(), ceil(weights / FILTERS)) / 16)
         images = min(total, budget // max(1, rows * columns))
         band, images = rows if images else max(1, budget // columns), max(1, images)
         chunks = [

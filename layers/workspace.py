@@ -1,10 +1,10 @@
 """Memory for columns and other intermediates: a little of it, used again and again.
 
-Four megabytes a thread stay in the cache from the copy that fills them to the
-product that reads them, and hold enough work that the calls cost little beside it.  They also stay
-mapped: memory that is allocated and freed at every call is, for each of its pages, fetched anew
-from the operating system, which can cost more than filling it.  For that reason alone, larger
-requests are met from kept memory too, which grows to the largest.
+Four megabytes a thread stay in the cache from the copy that fills them to the product that reads
+them, and hold enough work that the calls cost little beside it.  They also stay mapped: memory that
+is allocated and freed at every call is, for each of its pages, fetched anew from the operating
+system, which can cost more than filling it.  For that reason alone, larger requests are met from
+kept memory too, which grows to the largest.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ def workspace_bytes(like: Tensor) -> int:
 
 
 def workspace(like: Tensor, numbers: int, name: str = "workspace") -> Tensor:
-    """Uninitialised memory for `numbers` of like's dtype.
+    """Uninitialised memory for `numbers` of like's dtype, valid until the name's next call.
 
-    It is valid until this thread's next call by the same name.
-
-    A request up to `LARGEST_KEPT` is met from memory that is kept.  A GPU keeps its own.
+    A request up to `LARGEST_KEPT` is met from memory that this thread keeps.  A GPU keeps its own.
     """
     size = numbers * like.element_size()
     if like.is_cuda or size > LARGEST_KEPT:

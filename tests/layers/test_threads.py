@@ -58,8 +58,8 @@ def test_convolution(case, algorithm, many, library):
 
 
 def test_filters_side_by_side(many, library, monkeypatch):
-    monkeypatch.setattr("layers.winograd_plan.FILTERS", 1)
-    monkeypatch.setattr("layers.conv_kernels.MOST", 0)
+    for name in ("LARGE", "FILTERS"):
+        monkeypatch.setattr(f"layers.winograd_plan.{name}", 1)
     x, weight = doubles((2, 4, 7, 9), (80, 2, 3, 3))
     options = {"padding": 1, "groups": 2}
     ours = L.conv2d(x, weight, algorithm="winograd", **options)
