@@ -29,6 +29,7 @@ def peak(run: Callable[[], object], device: str) -> int:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        run()  # with as many threads, the first
         with profile(profile_memory=True) as trace:
             run()
     finally:
