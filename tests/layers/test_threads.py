@@ -118,7 +118,7 @@ def test_parts_within_a_part(many, library):
 
 @needs_openmp
 def test_every_thread_keeps_memory_of_its_own(many):
-    barrier = threading.Barrier(many)
+    barrier = threading.Barrier(many, timeout=60)
 
     def memory(_):
         barrier.wait()  # otherwise one thread might be done before the next begins
