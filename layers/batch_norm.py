@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .channel_sums import affine, combination, moments, sums
+from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
 from .function import Function
 
 
@@ -26,9 +26,7 @@ class BatchNorm(Function):
 
     @staticmethod
     def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, ...]:
-        m, v = moments(x)
-        slope = gamma * (v + eps).rsqrt()
-        return affine(x, slope, beta - m * slope), m, v
+        return normalise(x, gamma, beta, eps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -43,55 +41,28 @@ class BatchNorm(Function):
         x, gamma, m, v = ctx.saved_tensors
         if torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None:
             # Somebody differentiates this derivative: m and v depend on x.
-            v, m = torch.var_mean(x, _rest(x), correction=0)
-            dbeta, shared = dy.sum(_rest(x)), (dy * x).sum(_rest(x))
-            combine = _combination
-        else:
-            dbeta, shared = sums(dy, x)
-            combine = combination
-        root = (v + ctx.eps).rsqrt()
-        dgamma = (shared - m * dbeta) * root  # sum dy h
-        if not ctx.needs_input_grad[0]:
-            return None, dgamma, dbeta, None
-        # dx = slope dy - tilt x - constant, the same three terms with h written out
-        count = x.numel() / x.shape[1]
-        slope, tilt = gamma * root, gamma * root * root * dgamma / count
-        constant = slope * dbeta / count - tilt * m
-        return combine(slope, dy, tilt, x, constant), dgamma, dbeta, None
+            v, m = torch.var_mean(x, rest(x), correction=0)
+            return *gradient(dy, x, gamma, m, v, ctx.eps), None
+        return *normalise_input(dy, x, gamma, m, v, ctx.eps), None
 
     @staticmethod
     def jvp(
         ctx: Any, x_t: Tensor | None, gamma_t: Tensor | None, beta_t: Tensor | None, _: None
     ) -> tuple:
         x, gamma, *_ = ctx.saved_tensors
-        v, m = torch.var_mean(x, _rest(x), correction=0)  # again, as functions of x
+        v, m = torch.var_mean(x, rest(x), correction=0)  # again, as functions of x
         root = (v + ctx.eps).rsqrt()
-        h = (x - _along(m, x)) * _along(root, x)
+        h = (x - along(m, x)) * along(root, x)
         y_t = torch.zeros_like(x)
         if x_t is not None:
-            mean_t, shared = x_t.mean(_rest(x)), (h * x_t).mean(_rest(x))
-            h_t = (x_t - _along(mean_t, x) - h * _along(shared, x)) * _along(root, x)
-            y_t = y_t + h_t * _along(gamma, x)
+            mean_t, shared = x_t.mean(rest(x)), (h * x_t).mean(rest(x))
+            h_t = (x_t - along(mean_t, x) - h * along(shared, x)) * along(root, x)
+            y_t = y_t + h_t * along(gamma, x)
         if gamma_t is not None:
-            y_t = y_t + h * _along(gamma_t, x)
+            y_t = y_t + h * along(gamma_t, x)
         if beta_t is not None:
-            y_t = y_t + _along(beta_t, x)
+            y_t = y_t + along(beta_t, x)
         return y_t, None, None
-
-
-def _rest(x: Tensor) -> list[int]:
-    """Every dimension but the channels."""
-    return [0, *range(2, x.dim())]
-
-
-def _along(per_channel: Tensor, x: Tensor) -> Tensor:
-    """(C) shaped to meet (N, C, ...)."""
-    return per_channel.view(-1, *[1] * (x.dim() - 2))
-
-
-def _combination(slope: Tensor, dy: Tensor, tilt: Tensor, x: Tensor, constant: Tensor) -> Tensor:
-    """dx, in operations that torch can differentiate again."""
-    return dy * _along(slope, x) - torch.addcmul(_along(constant, x), x, _along(tilt, x))
 
 
 @torch.compiler.allow_in_graph
@@ -144,12 +115,12 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise RuntimeError("without training, running_mean and running_var are needed")
         slope = gamma * (running_var + eps).rsqrt()
-        return torch.addcmul(_along(beta - running_mean * slope, x), x, _along(slope, x)).to(
+        return torch.addcmul(along(beta - running_mean * slope, x), x, along(slope, x)).to(
             input.dtype
         )
     count = input.numel() // max(1, channels)
     if count == 0:  # nothing to learn from
-        return (x * _along(gamma, x) + _along(beta, x)).to(input.dtype)
+        return (x * along(gamma, x) + along(beta, x)).to(input.dtype)
     if count == 1:
         raise ValueError(
             f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from .geometry import Geometry, Pair
+from .im2col_loops import add_windows
+from .loops import array, divide, has_loops
 from .workspace import workspace, workspace_bytes
 
 
@@ -121,6 +123,13 @@ class Im2col:
 
         x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q]
         """
+        pixels = x.permute(0, 2, 3, 1)
+        if has_loops(x) and memory.dtype == x.dtype and pixels.is_contiguous():
+            shape = self.groups, *chunk.size, self.output_size[1], self.geometry.kernel_size[0], -1
+            columns, rows = array(memory).reshape(shape), array(pixels.flatten(2))
+            constants = tuple(self.geometry.flatten()), self.channels, chunk.rows.start
+            divide(add_windows, len(x), memory.numel(), columns, rows, *constants)
+            return
         windows = self._windows(memory, chunk)
         grouped = x.unflatten(1, (self.groups, self.channels))
         part = self.geometry.first_row(chunk.rows.start)  # the rows as a picture of their own

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import pooling_loops as loops
 from .function import PerImage
 from .geometry import Geometry, Pair
+from .loops import divide, has_loops
 from .operator import image_size, operator, wide
 from .pooling import WindowSpread, WindowSum, check, pooling_geometry
-from .pooling_kernels import chunks, like
+from .pooling_kernels import chunks, is_channels_last, like, rows
 from .window_sums import add_windows, spread_windows
 
 
@@ -56,22 +58,37 @@ class NormPool(PerImage):
 
 @operator(fake=lambda x, p, geometry, output_size: like(x, output_size))
 def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
-    """y, a few images at a time.  (N, C, *output_size)."""
-    y, shape = wide(like(x, output_size)), Geometry.unflatten(geometry)
-    for images in chunks(x):
-        part, total = wide(x[images]), y[images]
+    """y.  (N, C, *output_size).  Only the L2 norm has loops of its own."""
+    v = wide(x)
+    y, shape = like(v, output_size), Geometry.unflatten(geometry)
+    if p == 2 and has_loops(v):
+        last = is_channels_last(y)
+        lanes, out = v.shape[1] if last else 1, rows(y, last)
+        parts = out.shape[0] * out.shape[1]
+        divide(loops.norms, parts, v.numel(), rows(v, last), tuple(geometry), lanes, out)
+        return y.to(x.dtype)
+    for some in chunks(x):
+        part, total = v[some], y[some]
         add_windows(part, total, shape, times=_slope(part, p))  # |x|^p
         total.sqrt_() if p == 2 else total.pow_(1 / p)
     return y.to(x.dtype)
 
 
-@operator(fake=lambda dy, x, y, p, geometry: torch.empty_like(x))
+@operator(fake=lambda dy, x, y, p, geometry: like(x, x.shape[2:]))
 def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
-    """dx, a few images at a time."""
-    dx, shape = wide(torch.empty_like(x)), Geometry.unflatten(geometry)
-    for images in chunks(x):
-        share = _share(wide(dy[images]), wide(y[images]), p)
-        spread_windows(share, dx[images], shape, times=_slope(wide(x[images]), p))
+    """dx."""
+    v, up, norm = wide(x), wide(dy), wide(y)
+    dx, shape = like(v, v.shape[2:]), Geometry.unflatten(geometry)
+    if p == 2 and has_loops(v):
+        last = is_channels_last(dx)
+        left, right, norms, out = (rows(t, last) for t in (up, v, norm, dx))
+        lanes = dx.shape[1] if last else 1
+        arrays = left, right, norms, tuple(geometry), lanes, out
+        divide(loops.norm_gradient, len(out), 2 * v.numel(), *arrays)
+        return dx.to(x.dtype)
+    for some in chunks(x):
+        share = _share(up[some], norm[some], p)
+        spread_windows(share, dx[some], shape, times=_slope(v[some], p))
     return dx.to(x.dtype)
 
 

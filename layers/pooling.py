@@ -157,17 +157,8 @@ def max_pool2d(
 
 def indices_of(switches: Tensor, geometry: Geometry, width: int) -> Tensor:
     """Where in an image `width` pixels wide the switches point: row * width + column, int64."""
-    rows, columns = pixels_of(switches, geometry)
+    rows, columns = kernels.pixels_of(switches, geometry)
     return rows * width + columns
-
-
-def pixels_of(switches: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """The rows and the columns of the pixels that the switches point at, int64."""
-    (_, kw), (sh, sw), (ph, pw), (dh, dw), _ = geometry
-    place = switches.long()
-    rows = torch.arange(switches.shape[-2], device=switches.device)[:, None] * sh - ph
-    columns = torch.arange(switches.shape[-1], device=switches.device) * sw - pw
-    return rows + place // kw * dh, columns + place % kw * dw
 
 
 def avg_pool2d(

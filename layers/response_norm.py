@@ -17,11 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import response_norm_loops as loops
 from .function import PerImage
+from .loops import divide, lay, lies_plainly
 from .operator import operator, wide
 from .threads import shares, side_by_side
 
 CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
+WORK = 8  # times as much for each number as copying it
 LEAST = 1 << 18  # activations, from which it pays to give each thread images of its own
 
 
@@ -61,6 +64,12 @@ class ResponseNorm(PerImage):
 def response_norm(x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:
     """y, a few images at a time.  x (N, C, ...)."""
     y = torch.empty_like(x)
+    if lies_plainly(y):
+        last, (source, target) = lay(y, x, y)
+        divide(
+            loops.normalise, _lots(last, source), WORK * x.numel(), source, size, a, beta, k, target
+        )
+        return y
 
     def normalise(images: slice) -> None:
         part = wide(x[images])
@@ -76,12 +85,32 @@ def response_norm_input(
 ) -> Tensor:
     """dx, a few images at a time."""
     dx = torch.empty_like(x)
+    if lies_plainly(dx):
+        last, (left, right, target) = lay(dx, dy, x, dx)
+        divide(
+            loops.gradient,
+            _lots(last, left),
+            WORK * x.numel(),
+            left,
+            right,
+            size,
+            a,
+            beta,
+            k,
+            target,
+        )
+        return dx
 
     def differentiate(images: slice) -> None:
         dx[images] = response_gradient(wide(dy[images]), wide(x[images]), size, a, beta, k)
 
     _by_images(differentiate, x)
     return dx
+
+
+def _lots(last: bool, source: Any) -> int:
+    """Pixels, or blocks of pixels, that the loops take one after the other."""
+    return len(source) if last else len(source) * -(-source.shape[2] // loops.PIXELS)
 
 
 def response_gradient(dy: Tensor, x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:

@@ -74,23 +74,38 @@ def side_by_side(
     if len(parts) < 2 or _openmp is None or x.is_cuda:
         return [compute(part) for part in parts]
     inference = torch.is_inference_mode_enabled()
-    team: list[dict[str, Any]] = _local.__dict__.setdefault("team", [kept()])
-    team += [{} for _ in range(len(team), torch.get_num_threads())]
+    keeps: list[dict[str, Any]] = _local.__dict__.setdefault("team", [kept()])
+    keeps += [{} for _ in range(len(keeps), torch.get_num_threads())]
     results: dict[int, Result] = {}
+
+    def work(number: int, size: int) -> None:
+        _local.kept = keeps[number]
+        with torch.inference_mode(inference), torch.no_grad():  # modes are of one thread only
+            for index in range(number, len(parts), size):
+                results[index] = compute(parts[index])
+
+    team(work)
+    return [results[index] for index in range(len(parts))]
+
+
+def team(work: Callable[[int, int], None]) -> None:
+    """work(number, size) by each of torch's threads, number 0 to size - 1 of them.
+
+    Raises:
+        Whatever work raised, once all are done.
+    """
+    if _openmp is None:
+        work(0, 1)
+        return
     errors: list[BaseException] = []
 
     def region(_: int | None) -> None:
         assert _openmp is not None
-        number, size = _openmp.omp_get_thread_num(), _openmp.omp_get_num_threads()
-        _local.kept = team[number]
-        try:  # modes are of one thread only
-            with torch.inference_mode(inference), torch.no_grad():
-                for index in range(number, len(parts), size):
-                    results[index] = compute(parts[index])
+        try:
+            work(_openmp.omp_get_thread_num(), _openmp.omp_get_num_threads())
         except BaseException as error:  # ctypes would print it, and go on
             errors.append(error)
 
     _openmp.GOMP_parallel(_region(region), None, torch.get_num_threads(), 0)
     if errors:
         raise errors[0]
-    return [results[index] for index in range(len(parts))]

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from .geometry import Geometry, Pair, pair
 from .operator import image_size
-from .pooling import pixels_of
-from .pooling_kernels import switch_dtype
+from .pooling_kernels import pixels_of, switch_dtype
 
 
 def max_unpool2d(

@@ -27,12 +27,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import winograd_loops as loops
 from .conv_kernels import plan_conv2d_weight
 from .geometry import Geometry, Pair
+from .loops import array, has_loops
 from .operator import operator, wide
 from .threads import side_by_side
 from .winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
@@ -100,6 +103,18 @@ def _tiles(
     return _view(rooms[1], side * side, groups, n * count * columns, channels)
 
 
+def _rows(volume: Tensor, start: int, count: int, room: Tensor) -> tuple[Any, int]:
+    """Rows of (n, G, C, H, W) as pixels (n, R, W, G*C), and the number of the first.
+
+    From `start` on, as many as `count` and the volume allow; all, where nothing need be copied.
+    """
+    pixels = volume.permute(0, 3, 4, 1, 2)
+    if pixels.is_contiguous():
+        return array(pixels.flatten(3)), 0
+    pixels = pixels[:, max(0, start) : start + count]
+    return array(_view(room, *pixels.shape).copy_(pixels).flatten(3)), max(0, start)
+
+
 def _transform(matrix: Tensor, tiles: Tensor, room: Tensor) -> Tensor:
     """The matrix times every tile; (points, G, T, channels) before and after."""
     out = _view(room, len(matrix), *tiles.shape[1:])
@@ -139,8 +154,14 @@ def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable
     def transform(chunk: Chunk) -> Tensor:
         images, band = chunk
         part = x[images].unflatten(1, (plan.groups, -1))
-        tiles = _tiles(part, padding, REACH, band, plan.columns, (room_v, room_d))
-        return _transform(b2, tiles, room_v)
+        if not has_loops(x):
+            tiles = _tiles(part, padding, REACH, band, plan.columns, (room_v, room_d))
+            return _transform(b2, tiles, room_v)
+        start, rows = TILE * band.start - padding[0], band.stop - band.start
+        pixels, first = _rows(part, start, TILE * rows + REACH - TILE, room_d)
+        v = _view(room_v, 36, plan.groups, len(part) * rows * plan.columns, plan.channels)
+        loops.see(pixels, first - start, padding[1], rows, plan.columns, array(v))
+        return v
 
     if len(plan.chunks) > 1:
         return transform
@@ -156,7 +177,8 @@ def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
     a2 = _both_ways(A_T, g2)
 
     def convolve(share: slice) -> None:
-        outputs = y[share].permute(0, 2, 3, 1).unflatten(3, (groups, -1))  # N, H, W, G, K
+        pixels = y[share].permute(0, 2, 3, 1)
+        outputs = pixels.unflatten(3, (groups, -1))  # N, H, W, G, K
         plan = Plan.of(x[share], tiling((height, width)), groups, filters)
         v = _transformed(x[share], padding, plan, g2)
 
@@ -165,7 +187,12 @@ def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
             u = _filters(g2, w[:, some], room_u)
             for chunk in plan.chunks:
                 images, band = chunk
-                tiles = _transform(a2, _products(v(chunk), u, room_m), room_y)  # 16, G, T, K
+                m = _products(v(chunk), u, room_m)  # 36, G, T, K
+                if has_loops(x):
+                    where = TILE * band.start, band.stop - band.start, plan.columns
+                    loops.lay(array(m), array(pixels[images]), *where, groups, some.start)
+                    continue
+                tiles = _transform(a2, m, room_y)  # 16, G, T, K
                 out = outputs[images, TILE * band.start : TILE * band.stop, :, :, some]
                 _lay(tiles.view(TILE, TILE, groups, len(out), -1, plan.columns, u.shape[3]), out)
 
@@ -233,14 +260,24 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
         plan = Plan.of(x[share], tiling(g.shape[2:]), groups, filters)
         v = _transformed(x[share], shape.padding, plan, like)
 
+        def gradients(chunk: Chunk, some: slice, room_m: Tensor, room_y: Tensor) -> Tensor:
+            """M = A2^T g."""
+            images, band = chunk
+            part = g[share][images].unflatten(1, (groups, -1))[:, :, some]
+            if not has_loops(g):
+                tiles = _tiles(part, (0, 0), TILE, band, plan.columns, (room_m, room_y))
+                return _transform(a2.T, tiles, room_m)
+            start, rows = TILE * band.start, band.stop - band.start
+            pixels, first = _rows(part, start, TILE * rows, room_y)
+            m = _view(room_m, 36, groups, len(part) * rows * plan.columns, some.stop - some.start)
+            loops.spread(pixels, start - first, rows, plan.columns, array(m))
+            return m
+
         def add(some: slice) -> None:
             room_u, room_m, room_y = plan.rooms_for_filters(like)
             u = _view(room_u, 36, groups, some.stop - some.start, channels)
             for number, chunk in enumerate(plan.chunks):
-                images, band = chunk
-                part = g[share][images].unflatten(1, (groups, -1))[:, :, some]
-                tiles = _tiles(part, (0, 0), TILE, band, plan.columns, (room_m, room_y))
-                m = _transform(a2.T, tiles, room_m)
+                m = gradients(chunk, some, room_m, room_y)
                 _add_products(m.mT, v(chunk), u, first=number == 0)
             taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, K, C
             w[:, some] = taps.permute(2, 3, 4, 0, 1)

@@ -11,7 +11,9 @@ import layers.functional as L
 from layers.geometry import Geometry
 from layers.pooling import Put, Take
 from tests import reference
-from tests.cases import LAYOUTS, POOL, UNDILATED, channels_last, contiguous, doubles, table
+from tests.cases import LAYOUTS, POOL, UNDILATED, channels_last, doubles, table
+
+pytestmark = pytest.mark.usefixtures("way")
 
 
 def arguments(case):
@@ -42,16 +44,15 @@ def test_max_equals_torch_forward_and_backward(case, layout):
     assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
 
 
-@pytest.mark.parametrize("layout", [contiguous, channels_last])
-@table(POOL)
-def test_long_runs_are_read_differently_with_the_same_result(case, layout, monkeypatch):
-    """Where windows or channels are many, views of the image take the place of copies."""
-    x = layout(ties(case)).detach()
-    copied = L.max_pool2d_with_switches(x, *arguments(case))
-    for limit in ("LONG_ROW", "LONG_RUN"):
-        monkeypatch.setattr(f"layers.pooling_kernels.{limit}", 1)
-    for a, b in zip(copied, L.max_pool2d_with_switches(x, *arguments(case)), strict=True):
-        assert torch.equal(a, b)
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("options", [(3, 2, 1), (2,), (3, 2, 0, 2)], ids=str)
+def test_more_maps_and_rows_than_are_taken_together(options, layout):
+    """70 maps are a block of 64 and one of 6, and 50 x 50 pixels more than one band of rows."""
+    x = layout(torch.randint(0, 50, (2, 35, 50, 50)).float()).requires_grad_()
+    ours, theirs = (f(x, *options) for f in (L.max_pool2d, F.max_pool2d))
+    assert torch.equal(ours, theirs)
+    grad = torch.randn_like(theirs)
+    assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
 
 
 @table(POOL)

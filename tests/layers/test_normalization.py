@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers import channel_sums
 from tests.cases import LAYOUTS, assert_same_step, contiguous, doubles
 
 
@@ -22,8 +21,8 @@ def compare(ours, theirs, *inputs):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("beta", [0.75, 0.5])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 11])
-def test_response_norm_equals_torch(size, beta, layout):
-    (x,) = doubles((3, 7, 4, 3))
+def test_response_norm_equals_torch(size, beta, layout, way):
+    (x,) = doubles((3, 7, 4, 19))
     compare(
         lambda x: L.local_response_norm(layout(x), size, 0.3, beta, 2.0),
         lambda x: F.local_response_norm(layout(x), size, 0.3, beta, 2.0),
@@ -31,7 +30,7 @@ def test_response_norm_equals_torch(size, beta, layout):
     )
 
 
-def test_response_norm_equals_the_definition():
+def test_response_norm_equals_the_definition(way):
     """Krizhevsky et al. 2012, section 3.3: sums over max(0, i - n/2) .. min(N - 1, i + n/2)."""
     (a,) = doubles((1, 6, 2, 2), requires_grad=False)
     k, n, alpha, beta = 2.0, 5, 1e-4, 0.75
@@ -51,7 +50,7 @@ def test_the_paper_read_literally_is_five_times_alpha():
 
 
 @pytest.mark.parametrize("size", [2, 5])
-def test_response_norm_derivatives(size):
+def test_response_norm_derivatives(size, way):
     (x,) = doubles((2, 6, 2, 2))
 
     def f(x):
@@ -82,11 +81,11 @@ def test_batch_norm_in_training_equals_torch(shape, layout):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 7, 4), (5, 3, 9), (40, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(5, 3, 7, 4), (5, 3, 9), (40, 3), (7, 3, 9, 11)], ids=str)
 @pytest.mark.parametrize("far", [0.0, 1e3], ids=["near", "far"])
-@pytest.mark.parametrize("layout", LAYOUTS[:2])
-def test_batch_norm_block_by_block_equals_torch(shape, far, layout, monkeypatch):
-    monkeypatch.setattr(channel_sums, "CPU_BLOCK", 8 * 60)  # 60 doubles: blocks that do not fit
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_batch_norm_either_way_equals_torch(shape, far, layout, way):
+    """Whole blocks of pixels and others, even and odd."""
     layout = layout if len(shape) == 4 else contiguous
     x, weight, bias = doubles(shape, 3, 3)
     compare(
@@ -96,8 +95,9 @@ def test_batch_norm_block_by_block_equals_torch(shape, far, layout, monkeypatch)
     )  # fmt: skip
 
 
-def test_batch_norm_is_exact_where_the_mean_is_far_from_zero():
-    x = torch.randn(8, 4, 16, 16) + torch.tensor([0.0, 3.0, 30.0, 300.0]).view(4, 1, 1)
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_batch_norm_is_exact_where_the_mean_is_far_from_zero(layout, way):
+    x = layout(torch.randn(8, 4, 16, 16) + torch.tensor([0.0, 3.0, 30.0, 300.0]).view(4, 1, 1))
     y = L.batch_norm(x, None, None, training=True)
     exact = F.batch_norm(x.double(), None, None, training=True)
     assert_close(y.double(), exact, rtol=0, atol=1e-4)
@@ -113,7 +113,7 @@ def test_batch_norm_with_running_statistics_equals_torch():
     )  # fmt: skip
 
 
-def test_batch_norm_derivatives():
+def test_batch_norm_derivatives(way):
     x, weight, bias = doubles((3, 2, 2, 2), 2, 2)
 
     def f(x, weight, bias):

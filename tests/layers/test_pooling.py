@@ -9,7 +9,16 @@ from torch.testing import assert_close
 import layers
 import layers.functional as L
 from tests import reference
-from tests.cases import LAYOUTS, UNDILATED, channels_last, contiguous, doubles, strided, table
+from tests.cases import (
+    LAYOUTS,
+    UNDILATED,
+    assert_same_step,
+    channels_last,
+    contiguous,
+    doubles,
+    strided,
+    table,
+)
 
 
 @pytest.mark.parametrize("count_include_pad", [True, False])
@@ -97,7 +106,7 @@ def test_a_zero_divisor_is_refused():
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("p", [1, 2, 3, 2.5])
 @table([case for case in UNDILATED if case.padding == (0, 0) and not case.ceil_mode])
-def test_lp_pool_of_positive_numbers_is_torch_s(case, p, layout):
+def test_lp_pool_of_positive_numbers_is_torch_s(case, p, layout, way):
     x = torch.rand(case.image, dtype=torch.float64).requires_grad_()
     ours, theirs = (f(layout(x), p, case.kernel, case.stride) for f in (L.lp_pool2d, F.lp_pool2d))
     assert_close(ours, theirs)
@@ -105,8 +114,19 @@ def test_lp_pool_of_positive_numbers_is_torch_s(case, p, layout):
     assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@table([case for case in UNDILATED if case.padding == (0, 0)])
+def test_l2_pool_is_the_root_of_the_sum_of_squares(case, layout, way):
+    """Of as many pixels as a window sees, if it hangs over the border."""
+    (x,) = doubles(case.image)
+    options = case.kernel, case.stride
+    ours = L.lp_pool2d(layout(x), 2, *options, case.ceil_mode)
+    squares = L.avg_pool2d(layout(x) ** 2, *options, 0, case.ceil_mode, divisor_override=1)
+    assert_same_step(ours, squares.sqrt(), (x,), torch.randn_like(ours))
+
+
 @pytest.mark.parametrize("p", [1, 2, 3])
-def test_lp_pool_is_a_norm_where_torch_gives_nan(p):
+def test_lp_pool_is_a_norm_where_torch_gives_nan(p, way):
     x = torch.tensor([[0.0, 0, -3, 4], [0, 0, 0, 0]]).view(1, 1, 2, 4).requires_grad_()
     y = L.lp_pool2d(x, p, 2)
     assert_close(y.flatten(), torch.tensor([0, (3.0**p + 4.0**p) ** (1 / p)]))
@@ -116,7 +136,7 @@ def test_lp_pool_is_a_norm_where_torch_gives_nan(p):
     assert x.grad[0, 0, 0, 2] < 0 < x.grad[0, 0, 0, 3]
 
 
-def test_lp_pool_derivatives_and_errors():
+def test_lp_pool_derivatives_and_errors(way):
     (x,) = doubles((2, 2, 4, 4))
     for p in (2, 3):
 

@@ -12,7 +12,7 @@ import layers.functional as L
 from analysis.peers import LocalReference
 from layers import threads
 from layers.workspace import workspace
-from tests.cases import ConvCase, assert_same_step, doubles, table
+from tests.cases import LAYOUTS, ConvCase, assert_same_step, doubles, table
 
 needs_openmp = pytest.mark.skipif(threads._openmp is None, reason="no OpenMP library is loaded")
 
@@ -24,7 +24,7 @@ CPU = torch.empty(0)
 def many(request, monkeypatch):
     """So many threads, for whatever size."""
     torch.set_num_threads(request.param)
-    for file in ("conv_kernels", "response_norm"):
+    for file in ("conv_kernels", "response_norm", "loops"):
         monkeypatch.setattr(f"layers.{file}.LEAST", 0)
     return request.param
 
@@ -88,6 +88,21 @@ def test_response_normalisation(many, library, monkeypatch):
     monkeypatch.setattr("layers.response_norm.CPU_CHUNK", 1)
     (x,) = doubles((6, 7, 4, 4))
     ours, theirs = (f(x, 5) for f in (L.local_response_norm, F.local_response_norm))
+    assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("max_pool2d", (3, 2)),
+        ("lp_pool2d", (2, 3, 2)),
+        ("batch_norm", (None, None, None, None, True)),
+    ],
+)
+def test_loops(name, options, layout, many, library):
+    (x,) = doubles((5, 30, 9, 9))
+    ours, theirs = (getattr(f, name)(layout(x), *options) for f in (L, F))
     assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))
 
 

@@ -1,0 +1,54 @@
+"""col2im, window by window (for a CPU; see loops.py).  Letters as in im2col.py."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .loops import loop
+
+
+@loop
+def add_windows(columns, x, window, channels, top, first, last):
+    """x[n, S p + D i - P, S q + D j - P, g C + c] += columns[g, n, p, q, i, j, c]; n first to last.
+
+    Args:
+        columns: (G, n, R, W_out, K_h, K_w * C), of the rows of windows from `top` on.
+        x: (n, H, W * G * C).
+        window: the nine numbers of a geometry.
+        channels: C.
+    """
+    kh, kw, sh, sw, ph, pw, down, right, groups = window
+    _, _, rows, outputs, _, _ = columns.shape
+    height, width = x.shape[1], x.shape[2] // (groups * channels)
+    for n in range(first, last):
+        for g in range(groups):
+            for p in range(rows):
+                row = (top + p) * sh - ph
+                above, below = inside(row, down, kh, height)
+                for q in range(outputs):
+                    column = q * sw - pw
+                    left, end = inside(column, right, kw, width)
+                    for i in range(above, below):
+                        values, pixels = columns[g, n, p, q, i], x[n, row + down * i]
+                        if groups == right == 1:  # the taps of a row are one run of numbers
+                            at = (column + left) * channels
+                            add(values, left * channels, pixels, at, (end - left) * channels)
+                            continue
+                        for j in range(left, end):
+                            at = ((column + right * j) * groups + g) * channels
+                            add(values, j * channels, pixels, at, channels)
+
+
+@loop
+def inside(start, step, taps, length):
+    """Which taps of a window that starts at pixel `start` fall inside the image: first, stop."""
+    first = -(start // step) if start < 0 else 0
+    return first, min(taps, (length - 1 - start) // step + 1)
+
+
+@loop
+def add(values, first, out, at, count):
+    # unsigned, so that nobody must ask whether an index counts from behind
+    first, at = np.uint64(first), np.uint64(at)
+    for c in range(np.uint64(max(0, count))):
+        out[at + c] += values[first + c]

@@ -1,0 +1,90 @@
+"""Loops over single numbers, compiled to machine code by numba, for a CPU.
+
+A chain of torch's operations goes through memory once for each; a loop does all of them while it
+has a number at hand.  It also says plainly what is computed.  A GPU has no use for it, nor is it
+needed: where numba is missing, the same operators take torch's operations instead.
+
+A loop is compiled when it is first called with numbers of a type, which takes about a second, and
+kept in `__pycache__` for the next time.  (Change a loop's file, and it is compiled again; so what a
+loop calls belongs in the same file.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .threads import team, threads
+
+try:
+    import numba
+except ImportError:  # every operator has another way
+    numba = None  # type: ignore[assignment]
+
+LEAST = 1 << 19  # numbers, from which a second thread is worth its call
+TYPES = torch.float32, torch.float64
+
+Loop = Callable[..., Any]
+
+
+def loop(function: Loop) -> Loop:
+    """The function compiled; sums may be taken in any order, NaN and infinity remain what they are.
+
+    It runs without Python's lock, so that threads can compute side by side.
+    """
+    if numba is None:
+        return function
+    options: Any = dict(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+    try:
+        return numba.njit(function, cache=True, **options)
+    except RuntimeError:  # nowhere to keep it
+        return numba.njit(function, **options)
+
+
+def has_loops(x: Tensor) -> bool:
+    """Whether numbers like these can be looped over."""
+    return numba is not None and x.device.type == "cpu" and x.dtype in TYPES
+
+
+def array(volume: Tensor) -> Any:
+    """The same memory, as numba takes it."""
+    return volume.detach().numpy()
+
+
+def lies_plainly(x: Tensor) -> bool:
+    """Whether loops can go over (N, C, ...) along memory: contiguous, or channels last."""
+    return has_loops(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
+
+
+def lay(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
+    """Whether `like` lies channels last; and all volumes as it does, in the order of memory.
+
+    As pixels (M, C) if so, else as maps (N, C, P); copied only if they lie otherwise.
+    """
+    channels, arrays = like.shape[1], [array(volume) for volume in volumes]
+    if like.movedim(1, -1).is_contiguous():
+        order = 0, *range(2, like.dim()), 1
+        return True, [a.transpose(order).reshape(-1, channels) for a in arrays]
+    return False, [a.reshape(len(a), channels, -1) for a in arrays]
+
+
+def divide(function: Loop, total: int, numbers: int, *arguments: Any) -> None:
+    """function(*arguments, first, last) for the parts of range(total), each by a thread.
+
+    Args:
+        function: a loop, whose parts write nothing in common.
+        numbers: that are read in all; a few are not worth a second thread.
+    """
+    count = min(total, threads()) if numbers >= LEAST else 1
+    if count < 2:
+        function(*arguments, 0, total)
+        return
+    function(*arguments, 0, 0)  # compiles it, if need be, once
+
+    def work(number: int, size: int) -> None:
+        function(*arguments, total * number // size, total * (number + 1) // size)
+
+    team(work)
