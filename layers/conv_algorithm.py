@@ -21,7 +21,7 @@ from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 from .winograd_plan import TILE, tiling
 
 ALGORITHMS = ("auto", "im2col", "winograd")
-WIDE = 64  # channels on both sides from which fewer multiplications outweigh the transforms
+WIDE = 48  # channels on both sides from which fewer multiplications outweigh the transforms
 
 
 class WinogradConvolution(OutputSlot):

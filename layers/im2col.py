@@ -124,9 +124,9 @@ class Im2col:
         x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q]
         """
         pixels = x.permute(0, 2, 3, 1)
-        if has_loops(x) and memory.dtype == x.dtype and pixels.is_contiguous():
+        if has_loops(memory) and memory.dtype == x.dtype and pixels.is_contiguous():
             shape = self.groups, *chunk.size, self.output_size[1], self.geometry.kernel_size[0], -1
-            columns, rows = array(memory).reshape(shape), array(pixels.flatten(2))
+            columns, rows = array(memory.view(shape)), array(pixels.flatten(2))
             constants = tuple(self.geometry.flatten()), self.channels, chunk.rows.start
             divide(add_windows, len(x), memory.numel(), columns, rows, *constants)
             return

@@ -9,13 +9,14 @@ from .loops import loop
 
 @loop
 def add_windows(columns, x, window, channels, top, first, last):
-    """x[n, S p + D i - P, S q + D j - P, g C + c] += columns[g, n, p, q, i, j, c]; n first to last.
+    """x[n, S p + D i - P, S q + D j - P, g C + c] += columns[g, n, p, q, i, j, c].
 
     Args:
         columns: (G, n, R, W_out, K_h, K_w * C), of the rows of windows from `top` on.
         x: (n, H, W * G * C).
         window: the nine numbers of a geometry.
         channels: C.
+        first, last: of the images.
     """
     kh, kw, sh, sw, ph, pw, down, right, groups = window
     _, _, rows, outputs, _, _ = columns.shape
@@ -31,8 +32,8 @@ def add_windows(columns, x, window, channels, top, first, last):
                     for i in range(above, below):
                         values, pixels = columns[g, n, p, q, i], x[n, row + down * i]
                         if groups == right == 1:  # the taps of a row are one run of numbers
-                            at = (column + left) * channels
-                            add(values, left * channels, pixels, at, (end - left) * channels)
+                            at, count = (column + left) * channels, (end - left) * channels
+                            add(values, left * channels, pixels, at, count)
                             continue
                         for j in range(left, end):
                             at = ((column + right * j) * groups + g) * channels

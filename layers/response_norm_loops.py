@@ -11,14 +11,14 @@ import numpy as np
 
 from .loops import loop
 
-PIXELS = 64  # taken at a time, of images that lie channels first
+PIXELS = 128  # taken at a time, of images that lie channels first
 
 
 @loop
 def normalise(x, size, a, beta, k, y, first, last):
     """y of some pixels (M, C), or of some blocks of PIXELS of images (N, C, P)."""
     channels, step = x.shape[1], 1 if x.ndim == 2 else PIXELS
-    v, s, power = np.zeros((3, channels * step), x.dtype)
+    v, s, power = scratch(x, step), scratch(x, step), scratch(x, step)
     near = np.zeros((channels + size - 1) * step, x.dtype)
     for lot in range(first, last):
         collect(x, lot, step, v)
@@ -31,7 +31,8 @@ def normalise(x, size, a, beta, k, y, first, last):
 @loop
 def gradient(dy, x, size, a, beta, k, dx, first, last):
     channels, step = x.shape[1], 1 if x.ndim == 2 else PIXELS
-    v, s, power, direct = np.zeros((4, channels * step), x.dtype)
+    v, s, power = scratch(x, step), scratch(x, step), scratch(x, step)
+    direct = scratch(x, step)
     near = np.zeros((channels + size - 1) * step, x.dtype)
     slope = x.dtype.type(2 * a * beta)
     for lot in range(first, last):
@@ -49,6 +50,11 @@ def gradient(dy, x, size, a, beta, k, dx, first, last):
         for i in range(len(v)):
             direct[i] -= slope * v[i] * s[i]
         deal(direct, lot, step, dx)
+
+
+@loop
+def scratch(x, step):
+    return np.zeros(x.shape[1] * step, x.dtype)
 
 
 @loop
