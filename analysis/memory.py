@@ -29,7 +29,7 @@ def peak(run: Callable[[], object], device: str) -> int:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        run()  # with as many threads, the first
+        run()  # a first time, because what is allocated only once does not count
         with profile(profile_memory=True) as trace:
             run()
     finally:

@@ -134,8 +134,8 @@ class Survey:
             ["what", "measured", "must reach", "aim", ""],
             [
                 [
-                    line.what, f"{line.measured:.3g}", f"{line.must:.3g}",
-                    "" if line.aim is None else f"{line.aim:.3g}", "" if line.met else "missed",
+                    line.what, f"{line.measured:.3g}", _or_blank(line.must),
+                    _or_blank(line.aim), "" if line.met else "missed",
                 ]
                 for line in self.targets
             ],
@@ -182,6 +182,10 @@ def _flat(one: Measured) -> dict[str, Any]:
 
 def _number(error: float | None) -> str:
     return "-" if error is None else f"{error:.0e}" if error else "0"
+
+
+def _or_blank(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.3g}"
 
 
 def _milliseconds(one: Measured, side: str, part: str) -> str:

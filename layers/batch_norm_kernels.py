@@ -22,6 +22,7 @@ from .loops import array, divide, lay, lies_plainly, loop
 from .operator import operator
 
 BLOCK = 128  # pixels added up at a time: long sums in float32 lose digits
+FAR = 16  # (m - k)^2 / v up to which v has all digits but one
 
 
 @loop
@@ -89,26 +90,38 @@ def plane_of_pixels(a, b, slope, tilt, shift, y, first, last):
 
 
 @loop
-def statistics(parts, k, count, gamma, beta, eps, m, v, slope, shift):
-    """m and v, and the line y = slope x + shift, from parts (2, parts, C) of the sums around k.
-
-    v = E[(x - k)^2] - E[x - k]^2 keeps its digits, because k is one of the x.
-    """
-    for c in range(len(k)):
-        change = parts[0, :, c].sum() / count
-        m[c] = k[c] + change
-        v[c] = max(parts[1, :, c].sum() / count - change * change, 0)
-        slope[c] = gamma[c] / np.sqrt(v[c] + eps)
-        shift[c] = beta[c] - m[c] * slope[c]
+def add_up(parts):
+    """Sum over parts (parts, C), in float64."""
+    total = np.zeros(parts.shape[1])
+    for part in range(len(parts)):
+        for c in range(len(total)):
+            total[c] += parts[part, c]
+    return total
 
 
 @loop
-def slopes(parts, count, gamma, m, v, eps, dgamma, dbeta, slope, tilt, shift):
-    """dgamma, dbeta, and the plane dx = slope dy + tilt x + shift, from parts of the sums."""
+def statistics(total, squares, k, count, gamma, beta, eps, m, v, slope, shift):
+    """m and v, and the line y = slope x + shift, from sums around k; whether k was far from m.
+
+    v = E[(x - k)^2] - E[x - k]^2, which loses digits if it was.
+    """
+    far = False
+    for c in range(len(k)):
+        change = total[c] / count
+        m[c] = k[c] + change
+        v[c] = max(squares[c] / count - change * change, 0)
+        far |= change * change > FAR * v[c]
+        slope[c] = gamma[c] / np.sqrt(v[c] + eps)
+        shift[c] = beta[c] - m[c] * slope[c]
+    return far
+
+
+@loop
+def slopes(total, shared, count, gamma, m, v, eps, dgamma, dbeta, slope, tilt, shift):
+    """dgamma, dbeta, and the plane dx = slope dy + tilt x + shift, from the sums."""
     for c in range(len(m)):
         root = 1 / np.sqrt(v[c] + eps)
-        dbeta[c] = parts[0, :, c].sum()
-        dgamma[c] = parts[1, :, c].sum() * root
+        dbeta[c], dgamma[c] = total[c], shared[c] * root
         slope[c] = gamma[c] * root
         tilt[c] = -slope[c] * root * dgamma[c] / count
         shift[c] = -slope[c] * dbeta[c] / count - tilt[c] * m[c]
@@ -125,15 +138,20 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tenso
     if not lies_plainly(y):
         v, m = torch.var_mean(x, rest(x), correction=0)
         slope = gamma * (v + eps).rsqrt()
-        return torch.addcmul(along(beta - m * slope, x), x, along(slope, x)), m, v
+        return torch.addcmul(along(beta - m * slope, x), x, along(slope, x), out=y), m, v
     last, (source, target) = lay(y, x, y)
     if not last:
         source, target = (a.reshape(-1, a.shape[2]) for a in (source, target))
-    k = source[0].copy() if last else source[: len(m), 0].copy()
+    k = source[:BLOCK].mean(0) if last else source[: len(m), :BLOCK].mean(1)
     slope, shift = np.empty_like(k), np.empty_like(k)
+    numbers = array(gamma.contiguous()), array(beta.contiguous())
+    results = array(m), array(v)
     count = x.numel() / len(m)
-    parts = _sums(last, source, source, k, k)
-    statistics(parts, k, count, array(gamma), array(beta), eps, array(m), array(v), slope, shift)
+    sums = _sums(last, source, source, k, k)
+    if statistics(*sums, k, count, *numbers, eps, *results, slope, shift):
+        k = results[0].copy()
+        sums = _sums(last, source, source, k, k)
+        statistics(*sums, k, count, *numbers, eps, *results, slope, shift)
     line = line_of_pixels if last else line_of_maps
     divide(line, len(source), source.size, source, slope, shift, target)
     return y, m, v
@@ -146,27 +164,29 @@ def normalise_input(
     """dx, dgamma and dbeta."""
     dx, dgamma, dbeta = _like(x)
     if not lies_plainly(dx):
-        return gradient(dy, x, gamma, m, v, eps)
+        total, dgamma, dbeta = gradient(dy, x, gamma, m, v, eps)
+        return dx.copy_(total), dgamma, dbeta  # which lies as x does
     last, (left, right, target) = lay(dx, dy, x, dx)
     if not last:
         left, right, target = (a.reshape(-1, a.shape[2]) for a in (left, right, target))
-    mean, sums = array(m), (array(dgamma), array(dbeta))
+    mean, numbers = array(m), (array(gamma.contiguous()), array(m), array(v))
+    results = array(dgamma), array(dbeta)
     slope, tilt, shift = np.empty((3, len(mean)), mean.dtype)
     count = x.numel() / len(mean)
-    parts = _sums(last, left, right, np.zeros_like(mean), mean)
-    slopes(parts, count, array(gamma), mean, array(v), eps, *sums, slope, tilt, shift)
+    sums = _sums(last, left, right, np.zeros_like(mean), mean)
+    slopes(*sums, count, *numbers, eps, *results, slope, tilt, shift)
     plane = plane_of_pixels if last else plane_of_maps
     divide(plane, len(left), 2 * left.size, left, right, slope, tilt, shift, target)
     return dx, dgamma, dbeta
 
 
 def _sums(last: bool, a: Any, b: Any, k: Any, m: Any) -> Any:
-    """Sums (a - k) and (a - k) (b - m) of each map, or of each block of pixels: (2, parts, C)."""
+    """Sum (a - k), and sum (a - k) (b - m): of each map, or of each block of pixels, then all."""
     count = -(-len(a) // BLOCK) if last else len(a)
     parts = np.empty((2, count, len(k)) if last else (2, count), a.dtype)
     sums = sums_of_pixels if last else sums_of_maps
     divide(sums, count, b.size, a, b, k, m, *parts)
-    return parts.reshape(2, -1, len(k))
+    return [add_up(part) for part in parts.reshape(2, -1, len(k))]
 
 
 def gradient(

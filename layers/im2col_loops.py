@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import loop
+from .loops import inside, loop
 
 
 @loop
@@ -38,13 +38,6 @@ def add_windows(columns, x, window, channels, top, first, last):
                         for j in range(left, end):
                             at = ((column + right * j) * groups + g) * channels
                             add(values, j * channels, pixels, at, channels)
-
-
-@loop
-def inside(start, step, taps, length):
-    """Which taps of a window that starts at pixel `start` fall inside the image: first, stop."""
-    first = -(start // step) if start < 0 else 0
-    return first, min(taps, (length - 1 - start) // step + 1)
 
 
 @loop

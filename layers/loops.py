@@ -5,15 +5,18 @@ has a number at hand.  It also says plainly what is computed.  A GPU has no use 
 needed: where numba is missing, the same operators take torch's operations instead.
 
 A loop is compiled when it is first called with numbers of a type, which takes about a second, and
-kept in `__pycache__` for the next time.  (Change a loop's file, and it is compiled again; so what a
-loop calls belongs in the same file.)
+kept in `__pycache__` for the next time.  A change of its file has it compiled again; so what a loop
+calls belongs in the same file.  Who changes `inside`, or the options of `loop`, deletes
+`__pycache__`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +47,13 @@ def loop(function: Loop) -> Loop:
         return numba.njit(function, **options)
 
 
+@loop
+def inside(start, step, taps, length):
+    """Which of the pixels start + step * tap lie in an image of some length: first tap, stop."""
+    first = -(start // step) if start < 0 else 0
+    return first, min(taps, (length - 1 - start) // step + 1)
+
+
 def has_loops(x: Tensor) -> bool:
     """Whether numbers like these can be looped over."""
     return numba is not None and x.device.type == "cpu" and x.dtype in TYPES
@@ -67,8 +77,10 @@ def lay(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
     channels, arrays = like.shape[1], [array(volume) for volume in volumes]
     if like.movedim(1, -1).is_contiguous():
         order = 0, *range(2, like.dim()), 1
-        return True, [a.transpose(order).reshape(-1, channels) for a in arrays]
-    return False, [a.reshape(len(a), channels, -1) for a in arrays]
+        arrays = [a.transpose(order).reshape(a.size // max(1, channels), channels) for a in arrays]
+        return True, [np.ascontiguousarray(a) for a in arrays]
+    shape = len(like), channels, prod(like.shape[2:])
+    return False, [np.ascontiguousarray(a.reshape(shape)) for a in arrays]
 
 
 def divide(function: Loop, total: int, numbers: int, *arguments: Any) -> None:

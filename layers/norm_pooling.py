@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import pooling_loops as loops
+from . import window_loops as loops
 from .function import PerImage
 from .geometry import Geometry, Pair
 from .loops import divide, has_loops
@@ -60,12 +60,12 @@ class NormPool(PerImage):
 def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
     """y.  (N, C, *output_size).  Only the L2 norm has loops of its own."""
     v = wide(x)
-    y, shape = like(v, output_size), Geometry.unflatten(geometry)
+    y, shape = like(x, output_size, v.dtype), Geometry.unflatten(geometry)
     if p == 2 and has_loops(v):
         last = is_channels_last(y)
         lanes, out = v.shape[1] if last else 1, rows(y, last)
         parts = out.shape[0] * out.shape[1]
-        divide(loops.norms, parts, v.numel(), rows(v, last), tuple(geometry), lanes, out)
+        divide(loops.add, parts, v.numel(), rows(v, last), tuple(geometry), lanes, True, out)
         return y.to(x.dtype)
     for some in chunks(x):
         part, total = v[some], y[some]
@@ -78,13 +78,12 @@ def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequenc
 def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
     """dx."""
     v, up, norm = wide(x), wide(dy), wide(y)
-    dx, shape = like(v, v.shape[2:]), Geometry.unflatten(geometry)
+    dx, shape = like(x, x.shape[2:], v.dtype), Geometry.unflatten(geometry)
     if p == 2 and has_loops(v):
         last = is_channels_last(dx)
-        left, right, norms, out = (rows(t, last) for t in (up, v, norm, dx))
-        lanes = dx.shape[1] if last else 1
-        arrays = left, right, norms, tuple(geometry), lanes, out
-        divide(loops.norm_gradient, len(out), 2 * v.numel(), *arrays)
+        left, norms, right, out = (rows(t, last) for t in (up, norm, v, dx))
+        arrays = left, norms, right, tuple(geometry), dx.shape[1] if last else 1, out
+        divide(loops.spread, len(out), 2 * v.numel(), *arrays)
         return dx.to(x.dtype)
     for some in chunks(x):
         share = _share(up[some], norm[some], p)

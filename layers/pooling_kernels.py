@@ -82,13 +82,14 @@ def max_pool2d(
 ) -> tuple[Tensor, Tensor]:
     """x (N, C, H, W) -> y and switches (N, C, *output_size).  First maximum wins; NaN beats all."""
     v = wide(x)
-    y, switches = _empty_max_pool2d(v, geometry, output_size)
+    y, switches = _empty_max_pool2d(x, geometry, output_size)
+    y = y.to(v.dtype)
     if not has_loops(v):
         _max_by_taps(v, y, switches, Geometry.unflatten(geometry))
     elif is_channels_last(y):
         arrays = images(y), images(switches)
-        rows = y.shape[0] * y.shape[2]
-        divide(loops.max_last, rows, v.numel(), images(v), tuple(geometry), *arrays)
+        count = y.shape[0] * y.shape[2]
+        divide(loops.max_last, count, v.numel(), images(v), tuple(geometry), *arrays)
     else:
         arrays = maps(y), maps(switches)
         divide(loops.max_first, blocks(y), v.numel(), maps(v), tuple(geometry), *arrays)
@@ -112,10 +113,10 @@ def _max_by_taps(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> 
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
     v = wide(x)
-    y = like(v, switches.shape[2:])
+    y = like(x, switches.shape[2:], v.dtype)
     if has_loops(v):
-        lay = images if is_channels_last(y) else single
-        arrays = lay(v), tuple(geometry), lay(switches), lay(y)
+        view = images if is_channels_last(y) else single
+        arrays = view(v), tuple(geometry), view(switches), view(y)
         divide(loops.take, len(arrays[0]), v.numel(), *arrays)
     else:
         places, seen = _places(switches, Geometry.unflatten(geometry), x.shape[2:])
@@ -130,11 +131,11 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
     v = wide(y)
-    x = like(v, image_size)
+    x = like(y, image_size, v.dtype)
     if has_loops(v):
         last = is_channels_last(x)
-        lay, function = (images, loops.put_last) if last else (maps, loops.put_first)
-        arrays = lay(v), tuple(geometry), lay(switches), lay(x)
+        view, function = (images, loops.put_last) if last else (maps, loops.put_first)
+        arrays = view(v), tuple(geometry), view(switches), view(x)
         divide(function, len(arrays[0]), x.numel(), *arrays)
     else:
         places, seen = _places(switches, Geometry.unflatten(geometry), image_size)

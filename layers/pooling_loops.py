@@ -1,4 +1,4 @@
-"""Max-pooling, L2-norm pooling and their gradients, window by window (for a CPU; see loops.py).
+"""Max-pooling and its gradient, window by window (for a CPU; see loops.py).
 
 The innermost loop runs over channels that lie side by side: `_last` of the images (N, H, W, C).
 Images of channels first, `_first` of the maps (N*C, H, W), are read some maps at a time: for a row
@@ -12,33 +12,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import loop
+from .loops import inside, loop
 
 LANES = 64  # maps taken together
 ROOM = 1 << 17  # numbers of theirs
 
 
 @loop
-def span(start, step, taps, length):
-    """Which taps of a window that starts at pixel `start` fall inside the image: first, stop."""
-    first = -(start // step) if start < 0 else 0
-    return first, min(taps, (length - 1 - start) // step + 1)
-
-
-@loop
-def max_row(x, row, inside, window, y, switches, lanes):
+def max_row(x, row, there, window, y, switches, lanes):
     """y and switches (W_out, C) of a row of windows, the first of whose taps are on `row`.
 
     Args:
         x: rows of an image (rows, W, C).
-        inside: rows of taps in the image, from the first to before the second.
+        there: rows of taps in the image, from the first to before the second.
     """
     _, kw, _, stride, _, padding, down, right, _ = window
     for q in range(len(y)):
         best, which, column = y[q, :lanes], switches[q, :lanes], q * stride - padding
-        left, end = span(column, right, kw, x.shape[1])
-        best[:], which[:] = -np.inf, inside[0] * kw + left
-        for i in range(inside[0], inside[1]):
+        left, end = inside(column, right, kw, x.shape[1])
+        best[:], which[:] = -np.inf, there[0] * kw + left
+        for i in range(there[0], there[1]):
             pixels = x[row + down * i]
             for j in range(left, end):
                 challenge(pixels[column + right * j], i * kw + j, best, which)
@@ -60,8 +53,8 @@ def max_last(x, window, y, switches, first, last):
     for o in range(first, last):
         n, p = o // outputs, o % outputs
         row = p * window[2] - window[4]
-        inside = span(row, window[6], window[0], height)
-        max_row(x[n], row, inside, window, y[n, p], switches[n, p], x.shape[3])
+        there = inside(row, window[6], window[0], height)
+        max_row(x[n], row, there, window, y[n, p], switches[n, p], x.shape[3])
 
 
 @loop
@@ -79,17 +72,17 @@ def max_first(x, window, y, switches, first, last):
             set_side_by_side(x, begin, above, lanes, pixels)
             for p in range(top, min(top + band, y.shape[1])):
                 row = p * stride - padding
-                inside = span(row, down, kh, height)
-                max_row(pixels, row - above, inside, window, best[p - top], which[p - top], lanes)
+                there = inside(row, down, kh, height)
+                max_row(pixels, row - above, there, window, best[p - top], which[p - top], lanes)
             deal_out(best, begin, top, lanes, y)
             deal_out(which, begin, top, lanes, switches)
 
 
 @loop
-def band_of(outputs, stride, span, width):
+def band_of(outputs, stride, reach, width):
     """How many rows of windows are taken together, and how many rows of pixels they see."""
-    band = max(1, min(outputs, (ROOM // (width * LANES) - span) // stride + 1))
-    return band, (band - 1) * stride + span
+    band = max(1, min(outputs, (ROOM // (width * LANES) - reach) // stride + 1))
+    return band, (band - 1) * stride + reach
 
 
 @loop
@@ -168,11 +161,11 @@ def put_last(y, window, switches, x, first, last):
         clean = 0
         for p in range(y.shape[1]):
             row = p * sh - ph
-            top, bottom = span(row, down, kh, height)
+            top, bottom = inside(row, down, kh, height)
             clean = clear(x[n], clean, row + down * (kh - 1) + 1)
             for q in range(y.shape[2]):
                 column, value, which = q * sw - pw, y[n, p, q], switches[n, p, q]
-                left, end = span(column, right, kw, width)
+                left, end = inside(column, right, kw, width)
                 for i in range(top, bottom):
                     for j in range(left, end):
                         pixel = x[n, row + down * i, column + right * j]
@@ -188,81 +181,3 @@ def clear(x, clean, stop):
     for row in range(clean, min(stop, len(x))):
         x[row] = 0
     return max(clean, min(stop, len(x)))
-
-
-@loop
-def norms(x, window, lanes, y, first, last):
-    """y = the L2 norm of every window: the squares are added down the columns, then along the rows.
-
-    Of images whose rows (A, H, W*B) have `lanes` numbers B to a pixel.
-    """
-    kh, kw, sh, sw = window[:4]
-    outputs = y.shape[1]
-    squares = np.empty(x.shape[2], x.dtype)
-    for o in range(first, last):
-        n, p = o // outputs, o % outputs
-        squares[:] = 0
-        for row in range(p * sh, min(p * sh + kh, x.shape[1])):
-            add_squares(x[n, row], squares)
-        gather(squares, kw, sw, lanes, y[n, p])
-
-
-@loop
-def add_squares(x, squares):
-    for c in range(len(x)):
-        squares[c] += x[c] * x[c]
-
-
-@loop
-def gather(squares, taps, stride, lanes, y):
-    """The root of the sum over every window of a row."""
-    windows, width = len(y) // lanes, len(squares) // lanes
-    y[:] = 0
-    if lanes == 1:
-        for j in range(taps):
-            for q in range(min(windows, (width - 1 - j) // stride + 1)):
-                y[q] += squares[q * stride + j]
-    else:
-        for q in range(windows):
-            for j in range(q * stride, min(q * stride + taps, width)):
-                total, part = y[q * lanes : (q + 1) * lanes], squares[j * lanes : (j + 1) * lanes]
-                for c in range(lanes):
-                    total[c] += part[c]
-    for c in range(len(y)):
-        y[c] = np.sqrt(y[c])
-
-
-@loop
-def norm_gradient(dy, x, y, window, lanes, dx, first, last):
-    """dx = x * sum over the windows that see the pixel of  dy / y:  `norms` the other way round."""
-    kh, kw, sh, sw = window[:4]
-    height, width = x.shape[1:]
-    share, sums = np.empty(dy.shape[2], dy.dtype), np.empty(width, dy.dtype)
-    for n in range(first, last):
-        clean = 0
-        for p in range(dy.shape[1]):
-            for q in range(dy.shape[2]):
-                share[q] = dy[n, p, q] / y[n, p, q] if y[n, p, q] != 0 else 0
-            sums[:] = 0
-            spread(share, kw, sw, lanes, sums)
-            clean = clear(dx[n], clean, p * sh + kh)
-            for row in range(p * sh, min(p * sh + kh, height)):
-                for c in range(width):
-                    dx[n, row, c] += sums[c] * x[n, row, c]
-        clear(dx[n], clean, height)
-
-
-@loop
-def spread(share, taps, stride, lanes, sums):
-    """To every pixel of a row the shares of the windows that see it."""
-    windows, width = len(share) // lanes, len(sums) // lanes
-    if lanes == 1:
-        for j in range(taps):
-            for q in range(min(windows, (width - 1 - j) // stride + 1)):
-                sums[q * stride + j] += share[q]
-        return
-    for q in range(windows):
-        for j in range(q * stride, min(q * stride + taps, width)):
-            part, total = share[q * lanes : (q + 1) * lanes], sums[j * lanes : (j + 1) * lanes]
-            for c in range(lanes):
-                total[c] += part[c]

@@ -41,7 +41,7 @@ _openmp = _library()
 
 
 def threads() -> int:
-    """How many compute an operation: torch's, or this one only within a part."""
+    """How many an operation may be divided among: as many as torch has, inside a part one."""
     within = _openmp is not None and _openmp.omp_in_parallel()
     return 1 if within else torch.get_num_threads()
 

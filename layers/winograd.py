@@ -35,7 +35,7 @@ from torch import Tensor
 from . import winograd_loops as loops
 from .conv_kernels import plan_conv2d_weight
 from .geometry import Geometry, Pair
-from .loops import array, has_loops
+from .loops import array, divide, has_loops
 from .operator import operator, wide
 from .threads import side_by_side
 from .winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
@@ -160,7 +160,8 @@ def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable
         start, rows = TILE * band.start - padding[0], band.stop - band.start
         pixels, first = _rows(part, start, TILE * rows + REACH - TILE, room_d)
         v = _view(room_v, 36, plan.groups, len(part) * rows * plan.columns, plan.channels)
-        loops.see(pixels, first - start, padding[1], rows, plan.columns, array(v))
+        where = first - start, padding[1], rows, plan.columns
+        divide(loops.see, v.shape[2], v.numel(), pixels, *where, array(v))
         return v
 
     if len(plan.chunks) > 1:
@@ -189,8 +190,9 @@ def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
                 images, band = chunk
                 m = _products(v(chunk), u, room_m)  # 36, G, T, K
                 if has_loops(x):
-                    where = TILE * band.start, band.stop - band.start, plan.columns
-                    loops.lay(array(m), array(pixels[images]), *where, groups, some.start)
+                    rows = TILE * band.start, band.stop - band.start
+                    where = array(pixels[images]), *rows, plan.columns, groups, some.start
+                    divide(loops.lay, m.shape[2], m.numel(), array(m), *where)
                     continue
                 tiles = _transform(a2, m, room_y)  # 16, G, T, K
                 out = outputs[images, TILE * band.start : TILE * band.stop, :, :, some]
@@ -270,7 +272,8 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
             start, rows = TILE * band.start, band.stop - band.start
             pixels, first = _rows(part, start, TILE * rows, room_y)
             m = _view(room_m, 36, groups, len(part) * rows * plan.columns, some.stop - some.start)
-            loops.spread(pixels, start - first, rows, plan.columns, array(m))
+            where = start - first, rows, plan.columns
+            divide(loops.spread, m.shape[2], m.numel(), pixels, *where, array(m))
             return m
 
         def add(some: slice) -> None:
@@ -279,8 +282,8 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
             for number, chunk in enumerate(plan.chunks):
                 m = gradients(chunk, some, room_m, room_y)
                 _add_products(m.mT, v(chunk), u, first=number == 0)
-            taps = (g2.T @ u.flatten(1)).view(3, 3, *u.shape[1:])  # 3, 3, G, K, C
-            w[:, some] = taps.permute(2, 3, 4, 0, 1)
+            taps = torch.mm(g2.T, u.flatten(1), out=like.new_empty(9, u[0].numel()))
+            w[:, some] = taps.view(3, 3, *u.shape[1:]).permute(2, 3, 4, 0, 1)  # 3, 3, G, K, C
 
         side_by_side(add, plan.filters, x)
         return w if plan.chunks else w.zero_()  # no image, no gradient

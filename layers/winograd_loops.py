@@ -9,7 +9,8 @@ first dimension, and turns the two round, so that the same step again does the o
 
     t[j, e, lane] = sum over i of  matrix[e, i] d[i, j, lane]
 
-Letters as in winograd.py; images lie channels last, (N, H, W, G*C).
+Letters as in winograd.py; images lie channels last, (N, H, W, G*C).  Of the tiles, `rows` x
+`columns` in each image, the three loops that come first do their part, first to last.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ SIZE = 36 * LANES
 
 
 @loop
-def see(x, above, left, rows, columns, v):
-    """V (36, G, T, C) = B^T d B of every tile: rows x columns of them in each image.
+def see(x, above, left, rows, columns, v, first, last):
+    """V (36, G, T, C) = B^T d B of every tile.
 
     The first one's 6x6 pixels begin `above` and `left` of the image.
     """
     _, groups, _, channels = v.shape
     d, t = np.empty(SIZE, v.dtype), np.empty(SIZE, v.dtype)
-    for tile in range(len(x) * rows * columns):
+    for tile in range(first, last):
         n, row, column = tile // (rows * columns), tile // columns % rows * 4, tile % columns * 4
         for g in range(groups):
             for c in range(0, channels, LANES):
@@ -43,7 +44,7 @@ def see(x, above, left, rows, columns, v):
 
 
 @loop
-def lay(m, y, above, rows, columns, groups, skipped):
+def lay(m, y, above, rows, columns, groups, skipped, first, last):
     """y = A^T m A of every tile, M (36, G, T, K), laid side by side.
 
     Args:
@@ -52,7 +53,7 @@ def lay(m, y, above, rows, columns, groups, skipped):
     """
     filters = m.shape[3]
     t, d = np.empty(SIZE, m.dtype), np.empty(SIZE, m.dtype)
-    for tile in range(len(y) * rows * columns):
+    for tile in range(first, last):
         n, row, column = tile // (rows * columns), tile // columns % rows * 4, tile % columns * 4
         for g in range(groups):
             for k in range(0, filters, LANES):
@@ -66,14 +67,14 @@ def lay(m, y, above, rows, columns, groups, skipped):
 
 
 @loop
-def spread(y, above, rows, columns, m):
+def spread(y, above, rows, columns, m, first, last):
     """The transpose of `lay`: M (36, G, T, K) = A y A^T of every tile.
 
     Of the images y, (N, H, W, G*K), the first `above` rows are not asked for.
     """
     _, groups, _, filters = m.shape
     t, d = np.empty(SIZE, m.dtype), np.empty(SIZE, m.dtype)
-    for tile in range(len(y) * rows * columns):
+    for tile in range(first, last):
         n, row, column = tile // (rows * columns), tile // columns % rows * 4, tile % columns * 4
         for g in range(groups):
             for k in range(0, filters, LANES):

@@ -55,6 +55,21 @@ def test_more_maps_and_rows_than_are_taken_together(options, layout):
     assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_outputs_lie_as_the_compiler_is_told(dtype):
+    x = channels_last(torch.randn(2, 3, 4, 8)).to(dtype)[..., ::2]
+    pool, operators = [2, 2, 2, 2, 0, 0, 1, 1, 1], torch.ops.convnets
+    y, switches = operators.max_pool2d(x, pool, [2, 2])
+    for kernel, arguments in (
+        (operators.max_pool2d, (x, pool, [2, 2])),
+        (operators.take, (x, switches, pool)),
+        (operators.put, (y[..., ::2], switches[..., ::2], pool, [4, 2])),
+        (operators.norm_pool, (x, 2.0, pool, [2, 2])),
+        (operators.norm_pool_input, (y, x, y.abs(), 2.0, pool)),
+    ):
+        torch.library.opcheck(kernel.default, arguments, test_utils="test_faketensor")
+
+
 @table(POOL)
 def test_max_propagates_nan_and_infinity_as_torch(case):
     x = ties(case).detach()

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from tests.cases import LAYOUTS, assert_same_step, contiguous, doubles
+from tests.cases import LAYOUTS, assert_same_step, channels_last, contiguous, doubles
 
 
 def compare(ours, theirs, *inputs):
@@ -47,6 +47,10 @@ def test_the_paper_read_literally_is_five_times_alpha():
     x = torch.randn(2, 8, 3, 3)
     literal = L.local_response_norm(x, 5, 1e-4, 0.75, 2.0, divide_alpha=False)
     assert_close(literal, F.local_response_norm(x, 5, 5e-4, 0.75, 2.0))
+
+
+def test_response_norm_of_no_channels(way):
+    assert L.local_response_norm(torch.randn(2, 0, 3, 3), 5).shape == (2, 0, 3, 3)
 
 
 @pytest.mark.parametrize("size", [2, 5])
@@ -101,6 +105,32 @@ def test_batch_norm_is_exact_where_the_mean_is_far_from_zero(layout, way):
     y = L.batch_norm(x, None, None, training=True)
     exact = F.batch_norm(x.double(), None, None, training=True)
     assert_close(y.double(), exact, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_batch_norm_is_exact_where_the_first_number_is_far_from_the_mean(layout, way):
+    """One of 50,000 numbers, that is a tenth of the variance, or makes up most of it."""
+    for outlier in (70, 10_000):
+        x = torch.randn(4, 2, 112, 112)
+        x[0, :, 0, 0] = outlier
+        weight = torch.ones(2)
+        running = torch.zeros(2), torch.zeros(2)
+        L.batch_norm(layout(x), *running, weight, training=True, momentum=1)
+        v, m = torch.var_mean(x.double(), (0, 2, 3))
+        assert_close(running[0].double(), m, rtol=1e-4, atol=1e-5)
+        assert_close(running[1].double(), v, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("upstream", [contiguous, channels_last])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_batch_norm_s_outputs_lie_as_the_compiler_is_told(layout, upstream, way):
+    x, dy = (f(torch.randn(2, 3, 4, 5)) for f in (layout, upstream))
+    m, v = torch.rand(2, 3)
+    for kernel, arguments in (
+        (torch.ops.convnets.normalise, (x, m, v, 1e-5)),
+        (torch.ops.convnets.normalise_input, (dy, x, m, m, v, 1e-5)),
+    ):
+        torch.library.opcheck(kernel.default, arguments, test_utils="test_faketensor")
 
 
 def test_batch_norm_with_running_statistics_equals_torch():
