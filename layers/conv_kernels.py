@@ -77,6 +77,9 @@ def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out)."""
     layout, y = plan_conv2d(x, weight, geometry)
     w_row = layout.w_row(weight)
+    if layout.geometry.is_pointwise:
+        layout.product(w_row, layout.matrices(x), y)
+        return y
 
     def convolve(images: slice) -> None:
         for chunk, x_col in layout.filled(x[images]):
@@ -138,6 +141,10 @@ def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[I
 def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w)."""
     layout, weight = plan_conv2d_weight(x, g, geometry)
+    if layout.geometry.is_pointwise and type(layout) is Im2col and wide(weight) is weight:
+        y, x_col = layout.matrices(g), layout.matrices(x)
+        torch.bmm(y, x_col.mT, out=layout.w_row(weight))  # which is a view
+        return weight
 
     def correlate(images: slice) -> Tensor:
         w_row = wide(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side

@@ -79,10 +79,10 @@ def max_first(x, window, y, switches, first, last):
 
 
 @loop
-def band_of(outputs, stride, reach, width):
-    """How many rows of windows are taken together, and how many rows of pixels they see."""
-    band = max(1, min(outputs, (ROOM // (width * LANES) - reach) // stride + 1))
-    return band, (band - 1) * stride + reach
+def band_of(outputs, stride, height, width):
+    """How many rows of windows, each so high, are taken together; how many pixels high that is."""
+    band = max(1, min(outputs, (ROOM // (width * LANES) - height) // stride + 1))
+    return band, (band - 1) * stride + height
 
 
 @loop

@@ -22,7 +22,7 @@ BLOCK = 4 << 20  # bytes of values at a time
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
 
 
-def bits(values: Tensor) -> Tensor:
+def _bits(values: Tensor) -> Tensor:
     """The numbers as integers of the same width: a view."""
     return values.view(_INTEGERS[values.element_size()])
 
@@ -31,7 +31,7 @@ def bits(values: Tensor) -> Tensor:
 def gate(values: Tensor, y: Tensor) -> Tensor:
     """The values where y is not +0, else zero.  Same shapes and dtypes."""
     out = torch.empty_like(values)
-    for part, value, number in _blocks(*map(bits, (out, values, y))):
+    for part, value, number in _blocks(*map(_bits, (out, values, y))):
         torch.ne(number, 0, out=part).mul_(value)  # only +0 has no bit set
     return out
 
