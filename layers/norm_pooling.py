@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import window_loops as loops
+from . import norm_loops as loops
 from .function import PerImage
 from .geometry import Geometry, Pair
 from .loops import divide, has_loops
@@ -65,7 +65,7 @@ def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequenc
         last = is_channels_last(y)
         lanes, out = v.shape[1] if last else 1, rows(y, last)
         parts = out.shape[0] * out.shape[1]
-        divide(loops.add, parts, v.numel(), rows(v, last), tuple(geometry), lanes, True, out)
+        divide(loops.norms, parts, v.numel(), rows(v, last), tuple(geometry), lanes, out)
         return y.to(x.dtype)
     for some in chunks(x):
         part, total = v[some], y[some]
@@ -81,9 +81,9 @@ def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequen
     dx, shape = like(x, x.shape[2:], v.dtype), Geometry.unflatten(geometry)
     if p == 2 and has_loops(v):
         last = is_channels_last(dx)
-        left, norms, right, out = (rows(t, last) for t in (up, norm, v, dx))
-        arrays = left, norms, right, tuple(geometry), dx.shape[1] if last else 1, out
-        divide(loops.spread, len(out), 2 * v.numel(), *arrays)
+        left, right, norms, out = (rows(t, last) for t in (up, v, norm, dx))
+        arrays = left, right, norms, tuple(geometry), dx.shape[1] if last else 1, out
+        divide(loops.norm_gradient, len(out), 2 * v.numel(), *arrays)
         return dx.to(x.dtype)
     for some in chunks(x):
         share = _share(up[some], norm[some], p)

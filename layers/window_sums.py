@@ -1,8 +1,7 @@
 """Sums over windows, and their adjoint: what average and norm pooling are made of.
 
-First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.  On a CPU by
-loops (window_loops.py); else a few images at a time, so that the running sums stay in the cache.
-Letters as in pooling_kernels.py.
+First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.  A few images
+at a time, so that the running sums stay in the cache.  Letters as in pooling_kernels.py.
 """
 
 from __future__ import annotations
@@ -12,23 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import window_loops as loops
 from .geometry import Geometry, Tap
-from .loops import divide, has_loops
 from .operator import operator
-from .pooling_kernels import chunks, is_channels_last, like, rows
+from .pooling_kernels import chunks, like
 
 
 @operator(fake=lambda x, geometry, output_size: like(x, output_size))
 def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
     """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size)."""
     y, shape = like(x, output_size), Geometry.unflatten(geometry)
-    if has_loops(x):
-        last = is_channels_last(y)
-        lanes, out = x.shape[1] if last else 1, rows(y, last)
-        parts = out.shape[0] * out.shape[1]
-        divide(loops.add, parts, x.numel(), rows(x, last), tuple(geometry), lanes, False, out)
-        return y
     for images in chunks(x):
         add_windows(x[images], y[images], shape)
     return y
@@ -38,21 +29,6 @@ def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -
 def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
     x, shape = like(y, image_size), Geometry.unflatten(geometry)
-    if has_loops(y):
-        last = is_channels_last(x)
-        lanes, out = x.shape[1] if last else 1, rows(x, last)
-        divide(
-            loops.spread,
-            len(out),
-            x.numel(),
-            rows(y, last),
-            None,
-            None,
-            tuple(geometry),
-            lanes,
-            out,
-        )
-        return x
     for images in chunks(x):
         spread_windows(y[images], x[images], shape)
     return x
