@@ -86,7 +86,9 @@ def bars(rows: Sequence[Bar], title: str) -> Figure:
     axes.set_xscale("log")
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.set_xticks([], minor=True)
-    axes.set_xlim(0.8 * min(1, *(row.low for row in rows)), 1.25 * max(1, *(r.high for r in rows)))
+    axes.set_xlim(
+        0.8 * min([1, *(row.low for row in rows)]), 1.25 * max([1, *(row.high for row in rows)])
+    )
     axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=7)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("time, ours / torch.nn (left of 1: ours is faster)")
