@@ -14,6 +14,9 @@ middle is 36 products of matrices, so that the whole is a chain of products:
     M[e] [tiles x K]  = V[e] @ U[e]             for each of the 36 points e
     Y [16 x tiles K]  = A2 [16 x 36] @ M
 
+On a CPU, V and Y are computed by loops (winograd_loops.py): the same sums with their common parts
+shared, and D never written down.  Elsewhere they are the products that stand here.
+
 Its derivatives are such chains again: by the image, the same convolution with the filters turned
 round; by the filters, the transposed chain.  The price is accuracy: about 1e-5 relative in float32
 where im2col has 1e-6, because the points +-2 bring factors of up to 64 together.
