@@ -119,22 +119,8 @@ class Im2col:
         windows.copy_(first.as_strided(windows.shape, strides))  # a view until it is copied
 
     def col2im(self, memory: Tensor, chunk: Chunk, x: Tensor) -> None:
-        """The adjoint of `im2col`: every number is added back to the pixel it was read from.
-
-        x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q]
-        """
-        pixels = x.permute(0, 2, 3, 1)
-        if has_loops(memory) and memory.dtype == x.dtype and pixels.is_contiguous():
-            shape = self.groups, *chunk.size, self.output_size[1], self.geometry.kernel_size[0], -1
-            columns, rows = array(memory.view(shape)), array(pixels.flatten(2))
-            constants = tuple(self.geometry.flatten()), self.channels, chunk.rows.start
-            divide(add_windows, len(x), memory.numel(), columns, rows, *constants)
-            return
-        windows = self._windows(memory, chunk)
-        grouped = x.unflatten(1, (self.groups, self.channels))
-        part = self.geometry.first_row(chunk.rows.start)  # the rows as a picture of their own
-        for tap in part.taps(self.image_size, (chunk.size[1], self.output_size[1])):
-            grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
+        """The adjoint of `im2col`: every number is added back to the pixel it was read from."""
+        col2im(self._windows(memory, chunk), x, self.geometry, chunk.rows.start)
 
     def padded(self, x: Tensor) -> Tensor:
         """x with its zeros around it, in this layout; x itself if it needs neither."""
@@ -180,6 +166,25 @@ class Im2col:
         return torch.empty(
             tuple(shape), dtype=like.dtype, device=like.device, memory_format=self.memory_format
         )
+
+
+def col2im(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:
+    """x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q].
+
+    Args:
+        windows: (n, G, C, K_h, K_w, R, W_out), of the R rows of windows from `top` on.
+        x: (n, G*C, H, W).
+    """
+    pixels, (channels, _, _, *outputs) = x.permute(0, 2, 3, 1), windows.shape[2:]
+    if has_loops(x) and windows.dtype == x.dtype and pixels.is_contiguous():
+        columns = windows.permute(1, 0, 5, 6, 3, 4, 2).flatten(5)
+        constants = tuple(geometry.flatten()), channels, top
+        arrays = array(columns), array(pixels.flatten(2))
+        divide(add_windows, len(x), columns.numel(), *arrays, *constants)
+        return
+    grouped = x.unflatten(1, (geometry.groups, channels))
+    for tap in geometry.first_row(top).taps(x.shape[2:], outputs):  # as if there were no others
+        grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
 
 
 def _equal(total: int, most: int) -> int:

@@ -37,6 +37,12 @@ def wide(values: Tensor) -> Tensor:
     return values.float() if values.element_size() < 4 else values
 
 
+def channels_last(like: Tensor, *shape: int) -> Tensor:
+    """An uninitialised volume (N, C, H, W) = shape, like another's numbers, channels last."""
+    layout = torch.channels_last
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
 def image_size(volume: Tensor) -> Pair:
     """(H, W) of (N, C, H, W), as numbers that an operator accepts.
 

@@ -39,7 +39,7 @@ from . import winograd_loops as loops
 from .conv_kernels import plan_conv2d_weight
 from .geometry import Geometry, Pair
 from .loops import array, divide, has_loops
-from .operator import operator, wide
+from .operator import channels_last, operator, wide
 from .threads import side_by_side
 from .winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
 
@@ -141,14 +141,6 @@ def _view(room: Tensor, *shape: int) -> Tensor:
     return room[: prod(shape)].view(shape)
 
 
-def _empty(x: Tensor, channels: int, size: Sequence[int]) -> Tensor:
-    """An uninitialised volume (N, C, *size), channels last."""
-    return torch.empty(
-        (x.shape[0], channels, *size),
-        dtype=x.dtype, device=x.device, memory_format=torch.channels_last,
-    )  # fmt: skip
-
-
 def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable[[Chunk], Tensor]:
     """How to get V (36, G, T, C) of a chunk.  A single one is transformed once, for all filters."""
     room_d, room_v = plan.rooms_for_tiles(like)
@@ -177,7 +169,7 @@ def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
     """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
     groups, filters = w.shape[:2]
     height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], padding, strict=True))
-    y = _empty(x, groups * filters, (height, width))
+    y = channels_last(x, len(x), groups * filters, height, width)
     a2 = _both_ways(A_T, g2)
 
     def convolve(share: slice) -> None:
@@ -218,8 +210,8 @@ def _lay(tiles: Tensor, out: Tensor) -> None:
 
 
 @operator(
-    fake=lambda x, weight, geometry: _empty(
-        x, len(weight), Geometry.unflatten(geometry).output_size(x.shape[2:])
+    fake=lambda x, weight, geometry: channels_last(
+        x, x.shape[0], weight.shape[0], *Geometry.unflatten(geometry).output_size(x.shape[2:])
     )
 )
 def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
@@ -230,8 +222,8 @@ def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
 
 
 @operator(
-    fake=lambda weight, g, geometry, image_size: _empty(
-        g, weight.shape[1] * geometry[-1], image_size
+    fake=lambda weight, g, geometry, image_size: channels_last(
+        g, g.shape[0], weight.shape[1] * geometry[-1], *image_size
     )
 )
 def winograd_input(
