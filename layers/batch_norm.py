@@ -100,6 +100,11 @@ def batch_norm(
     """
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm needs (N, C, ...) activations, got {tuple(input.shape)}")
+    if input.dtype in (torch.float16, torch.bfloat16):  # statistics are float32, as torch's
+        wide = batch_norm(
+            input.float(), running_mean, running_var, weight, bias, training, momentum, eps
+        )
+        return wide.to(input.dtype)
     channels = input.shape[1]
     for name, values in (
         ("running_mean", running_mean), ("running_var", running_var), ("weight", weight),
@@ -107,30 +112,27 @@ def batch_norm(
     ):  # fmt: skip
         if values is not None and values.shape != (channels,):
             raise RuntimeError(f"{name} must have {channels} numbers, got {tuple(values.shape)}")
-    statistics = torch.float32 if input.dtype in (torch.float16, torch.bfloat16) else input.dtype
-    gamma = input.new_ones(channels, dtype=statistics) if weight is None else weight.to(statistics)
-    beta = input.new_zeros(channels, dtype=statistics) if bias is None else bias.to(statistics)
-    x = input.to(statistics)
+    gamma = input.new_ones(channels) if weight is None else weight.to(input.dtype)
+    beta = input.new_zeros(channels) if bias is None else bias.to(input.dtype)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("without training, running_mean and running_var are needed")
-        slope = gamma * (running_var + eps).rsqrt()
-        return torch.addcmul(along(beta - running_mean * slope, x), x, along(slope, x)).to(
-            input.dtype
-        )
+        slope = gamma * (running_var.to(input.dtype) + eps).rsqrt()
+        shift = beta - running_mean.to(input.dtype) * slope
+        return torch.addcmul(along(shift, input), input, along(slope, input))
     count = input.numel() // max(1, channels)
     if count == 0:  # nothing to learn from
-        return (x * along(gamma, x) + along(beta, x)).to(input.dtype)
+        return input * along(gamma, input) + along(beta, input)
     if count == 1:
         raise ValueError(
             f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"
         )
-    y, m, v = _batch_norm(x, gamma, beta, eps)
+    y, m, v = _batch_norm(input, gamma, beta, eps)
     if running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            running_mean.lerp_(m.to(running_mean.dtype), momentum)
-            running_var.lerp_((v * (count / (count - 1))).to(running_var.dtype), momentum)
-    return y.to(input.dtype)
+        unbiased = v * (count / (count - 1))
+        running_mean.lerp_(m.to(running_mean.dtype), momentum)
+        running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+    return y
 
 
 class BatchNorm2d(torch.nn.BatchNorm2d):

@@ -1,11 +1,7 @@
-"""Batch normalisation's passes over a batch: sums for each channel, then a line or a plane through
-every number.
+"""Batch normalisation's passes over a batch, and its derivative's.
 
 They are limited by memory, and torch's operations would go through it several times.  On a CPU they
-are loops (loops.py), in two forms, so that the inner loop runs along memory: over maps (N*C, P),
-one of a channel's P pixels after the other; or, channels last, over pixels (M, C), M = N*P, whose
-channels lie side by side.  Each does its part, first to last, of the maps, or of the (blocks of)
-pixels.
+are loops (batch_norm_loops.py).
 
 Shapes: x and dy (N, C, ...), everything else (C).  Letters as in batch_norm.py.
 """
@@ -18,113 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .loops import array, divide, lay, lies_plainly, loop
+from . import batch_norm_loops as loops
+from .loops import array, divide, lay, lies_plainly
 from .operator import operator
-
-BLOCK = 128  # pixels added up at a time: long sums in float32 lose digits
-FAR = 16  # (m - k)^2 / v up to which v has all digits but one
-
-
-@loop
-def sums_of_maps(a, b, k, m, total, product, first, last):
-    """total[map] = sum (a - k[c]),  product[map] = sum (a - k[c]) (b - m[c])."""
-    for i in range(first, last):
-        c = i % len(k)
-        s = q = a.dtype.type(0)
-        for p in range(a.shape[1]):
-            d = a[i, p] - k[c]
-            s += d
-            q += d * (b[i, p] - m[c])
-        total[i], product[i] = s, q
-
-
-@loop
-def sums_of_pixels(a, b, k, m, total, product, first, last):
-    """The same for blocks of pixels, total[block, c]."""
-    for block in range(first, last):
-        s, q = total[block], product[block]
-        s[:], q[:] = 0, 0
-        begin, end = block * BLOCK, min(len(a), (block + 1) * BLOCK)
-        for p in range(begin, end - 1, 2):  # two at a time: s and q are fetched half as often
-            for c in range(len(k)):
-                d, e = a[p, c] - k[c], a[p + 1, c] - k[c]
-                s[c] += d + e
-                q[c] += d * (b[p, c] - m[c]) + e * (b[p + 1, c] - m[c])
-        if (end - begin) % 2:
-            for c in range(len(k)):
-                d = a[end - 1, c] - k[c]
-                s[c] += d
-                q[c] += d * (b[end - 1, c] - m[c])
-
-
-@loop
-def line_of_maps(x, slope, shift, y, first, last):
-    """y = slope[c] x + shift[c]."""
-    for i in range(first, last):
-        c = i % len(slope)
-        for p in range(x.shape[1]):
-            y[i, p] = slope[c] * x[i, p] + shift[c]
-
-
-@loop
-def line_of_pixels(x, slope, shift, y, first, last):
-    for p in range(first, last):
-        for c in range(len(slope)):
-            y[p, c] = slope[c] * x[p, c] + shift[c]
-
-
-@loop
-def plane_of_maps(a, b, slope, tilt, shift, y, first, last):
-    """y = slope[c] a + tilt[c] b + shift[c]."""
-    for i in range(first, last):
-        c = i % len(slope)
-        for p in range(a.shape[1]):
-            y[i, p] = slope[c] * a[i, p] + tilt[c] * b[i, p] + shift[c]
-
-
-@loop
-def plane_of_pixels(a, b, slope, tilt, shift, y, first, last):
-    for p in range(first, last):
-        for c in range(len(slope)):
-            y[p, c] = slope[c] * a[p, c] + tilt[c] * b[p, c] + shift[c]
-
-
-@loop
-def add_up(parts):
-    """Sum over parts (parts, C), in float64."""
-    total = np.zeros(parts.shape[1])
-    for part in range(len(parts)):
-        for c in range(len(total)):
-            total[c] += parts[part, c]
-    return total
-
-
-@loop
-def statistics(total, squares, k, count, gamma, beta, eps, m, v, slope, shift):
-    """m and v, and the line y = slope x + shift, from sums around k; whether k was far from m.
-
-    v = E[(x - k)^2] - E[x - k]^2, which loses digits if it was.
-    """
-    far = False
-    for c in range(len(k)):
-        change = total[c] / count
-        m[c] = k[c] + change
-        v[c] = max(squares[c] / count - change * change, 0)
-        far |= change * change > FAR * v[c]
-        slope[c] = gamma[c] / np.sqrt(v[c] + eps)
-        shift[c] = beta[c] - m[c] * slope[c]
-    return far
-
-
-@loop
-def slopes(total, shared, count, gamma, m, v, eps, dgamma, dbeta, slope, tilt, shift):
-    """dgamma, dbeta, and the plane dx = slope dy + tilt x + shift, from the sums."""
-    for c in range(len(m)):
-        root = 1 / np.sqrt(v[c] + eps)
-        dbeta[c], dgamma[c] = total[c], shared[c] * root
-        slope[c] = gamma[c] * root
-        tilt[c] = -slope[c] * root * dgamma[c] / count
-        shift[c] = -slope[c] * dbeta[c] / count - tilt[c] * m[c]
 
 
 def _like(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,20 +32,19 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tenso
         slope = gamma * (v + eps).rsqrt()
         return torch.addcmul(along(beta - m * slope, x), x, along(slope, x), out=y), m, v
     last, (source, target) = lay(y, x, y)
-    if not last:
-        source, target = (a.reshape(-1, a.shape[2]) for a in (source, target))
-    k = source[:BLOCK].mean(0) if last else source[: len(m), :BLOCK].mean(1)
-    slope, shift = np.empty_like(k), np.empty_like(k)
-    numbers = array(gamma.contiguous()), array(beta.contiguous())
+    numbers = array(gamma.contiguous()), array(beta.contiguous()), eps
     results = array(m), array(v)
-    count = x.numel() / len(m)
-    sums = _sums(last, source, source, k, k)
-    if statistics(*sums, k, count, *numbers, eps, *results, slope, shift):
+    if not last:
+        given = source, *numbers, target, *results
+        divide(loops.normalise_maps, len(m), source.size, *given)
+        return y, m, v
+    k = source[: loops.BLOCK].mean(0)
+    slope, shift = np.empty_like(k), np.empty_like(k)
+    outputs = *results, slope, shift
+    if loops.lines(*_sums(source, source, k, k), k, len(source), *numbers, *outputs):
         k = results[0].copy()
-        sums = _sums(last, source, source, k, k)
-        statistics(*sums, k, count, *numbers, eps, *results, slope, shift)
-    line = line_of_pixels if last else line_of_maps
-    divide(line, len(source), source.size, source, slope, shift, target)
+        loops.lines(*_sums(source, source, k, k), k, len(source), *numbers, *outputs)
+    divide(loops.line_of_pixels, len(source), source.size, source, slope, shift, target)
     return y, m, v
 
 
@@ -167,26 +58,27 @@ def normalise_input(
         total, dgamma, dbeta = gradient(dy, x, gamma, m, v, eps)
         return dx.copy_(total), dgamma, dbeta  # which lies as x does
     last, (left, right, target) = lay(dx, dy, x, dx)
-    if not last:
-        left, right, target = (a.reshape(-1, a.shape[2]) for a in (left, right, target))
-    mean, numbers = array(m), (array(gamma.contiguous()), array(m), array(v))
+    numbers = array(gamma.contiguous()), array(m), array(v), eps
     results = array(dgamma), array(dbeta)
+    if not last:
+        given = left, right, *numbers, target, *results
+        divide(loops.normalise_input_maps, len(m), 2 * left.size, *given)
+        return dx, dgamma, dbeta
+    mean = numbers[1]
     slope, tilt, shift = np.empty((3, len(mean)), mean.dtype)
-    count = x.numel() / len(mean)
-    sums = _sums(last, left, right, np.zeros_like(mean), mean)
-    slopes(*sums, count, *numbers, eps, *results, slope, tilt, shift)
-    plane = plane_of_pixels if last else plane_of_maps
-    divide(plane, len(left), 2 * left.size, left, right, slope, tilt, shift, target)
+    sums = _sums(left, right, np.zeros_like(mean), mean)
+    loops.planes(*sums, len(left), *numbers, *results, slope, tilt, shift)
+    lines = slope, tilt, shift
+    divide(loops.plane_of_pixels, len(left), 2 * left.size, left, right, *lines, target)
     return dx, dgamma, dbeta
 
 
-def _sums(last: bool, a: Any, b: Any, k: Any, m: Any) -> Any:
-    """Sum (a - k), and sum (a - k) (b - m): of each map, or of each block of pixels, then all."""
-    count = -(-len(a) // BLOCK) if last else len(a)
-    parts = np.empty((2, count, len(k)) if last else (2, count), a.dtype)
-    sums = sums_of_pixels if last else sums_of_maps
-    divide(sums, count, b.size, a, b, k, m, *parts)
-    return [add_up(part) for part in parts.reshape(2, -1, len(k))]
+def _sums(a: Any, b: Any, k: Any, m: Any) -> Any:
+    """Sum (a - k), and sum (a - k) (b - m), of every channel of pixels (M, C)."""
+    blocks = -(-len(a) // loops.BLOCK)
+    parts = np.empty((2, blocks, len(k)), a.dtype)
+    divide(loops.sums_of_pixels, blocks, b.size, a, b, k, m, *parts)
+    return [loops.add_up(part) for part in parts]
 
 
 def gradient(
