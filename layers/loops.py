@@ -13,6 +13,7 @@ calls belongs in the same file.  Who changes `inside`, or the options of `loop`,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -20,10 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .threads import team, threads
+from .threads import has_team, threads
 
 try:
     import numba
+
+    from .parallel import in_parallel
 except ImportError:  # every operator has another way
     numba = None  # type: ignore[assignment]
 
@@ -70,12 +73,12 @@ def lies_plainly(x: Tensor) -> bool:
 
 
 def lay(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
-    """Whether `like` lies channels last; and all volumes as it does, in the order of memory.
+    """Whether `like`, which lies plainly, has channels last; and all volumes in its order.
 
     As pixels (M, C) if so, else as maps (N, C, P); copied only if they lie otherwise.
     """
-    channels, arrays = like.shape[1], [array(volume) for volume in volumes]
-    if like.movedim(1, -1).is_contiguous():
+    arrays, channels = [array(volume) for volume in volumes], like.shape[1]
+    if like.stride(1) == 1:
         order = 0, *range(2, like.dim()), 1
         arrays = [a.transpose(order).reshape(a.size // max(1, channels), channels) for a in arrays]
         return True, [np.ascontiguousarray(a) for a in arrays]
@@ -90,13 +93,13 @@ def divide(function: Loop, total: int, numbers: int, *arguments: Any) -> None:
         function: a loop, whose parts write nothing in common.
         numbers: that are read in all; a few are not worth a second thread.
     """
-    count = min(total, threads()) if numbers >= LEAST else 1
+    count = min(total, threads()) if has_team() and numbers >= LEAST else 1
     if count < 2:
         function(*arguments, 0, total)
-        return
-    function(*arguments, 0, 0)  # compiles it, if need be, once
+    else:
+        _divided(function)(arguments, total, count)
 
-    def work(number: int, size: int) -> None:
-        function(*arguments, total * number // size, total * (number + 1) // size)
 
-    team(work)
+@cache
+def _divided(function: Loop) -> Loop:
+    return loop(in_parallel(function))

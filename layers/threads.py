@@ -46,6 +46,11 @@ def threads() -> int:
     return 1 if within else torch.get_num_threads()
 
 
+def has_team() -> bool:
+    """Whether torch's threads can be called upon."""
+    return _openmp is not None
+
+
 def kept() -> dict[str, Any]:
     """What this thread keeps from call to call."""
     mine: dict[str, Any] = _local.__dict__.setdefault("kept", {})
@@ -57,7 +62,7 @@ def shares(images: Tensor) -> list[slice]:
     total, count = len(images), threads()
     share = -(-total // count)
     wasted = 1 - total / max(1, share * count)
-    if count == 1 or _openmp is None or images.is_cuda or wasted > IDLE:
+    if count == 1 or not has_team() or images.is_cuda or wasted > IDLE:
         return [slice(0, total)]
     return [slice(first, min(first + share, total)) for first in range(0, total, share)]
 
@@ -71,7 +76,7 @@ def side_by_side(
         compute: is called without gradients.  An exception is raised once all parts are done.
         x: what is computed with.  A GPU takes one part after the other.
     """
-    if len(parts) < 2 or _openmp is None or x.is_cuda:
+    if len(parts) < 2 or not has_team() or x.is_cuda:
         return [compute(part) for part in parts]
     inference = torch.is_inference_mode_enabled()
     keeps: list[dict[str, Any]] = _local.__dict__.setdefault("team", [kept()])
@@ -84,19 +89,17 @@ def side_by_side(
             for index in range(number, len(parts), size):
                 results[index] = compute(parts[index])
 
-    team(work)
+    _team(work)
     return [results[index] for index in range(len(parts))]
 
 
-def team(work: Callable[[int, int], None]) -> None:
+def _team(work: Callable[[int, int], None]) -> None:
     """work(number, size) by each of torch's threads, number 0 to size - 1 of them.
 
     Raises:
         Whatever work raised, once all are done.
     """
-    if _openmp is None:
-        work(0, 1)
-        return
+    assert _openmp is not None
     errors: list[BaseException] = []
 
     def region(_: int | None) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ import layers
 import layers.functional as L
 from analysis.peers import LocalReference
 from layers import threads
+from layers.loops import divide, loop, numba
 from layers.workspace import workspace
 from tests.cases import LAYOUTS, ConvCase, assert_same_step, doubles, table
 
@@ -104,6 +106,22 @@ def test_loops(name, options, layout, many, library):
     (x,) = doubles((5, 30, 9, 9))
     ours, theirs = (getattr(f, name)(layout(x), *options) for f in (L, F))
     assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))
+
+
+@loop
+def count(seen, step, parts, first, last):
+    for i in range(first, last):
+        seen[i] += step
+    parts[first] = last
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 3, 7, 100])
+def test_the_parts_of_a_loop_are_all_and_none_twice(total, many, library):
+    seen, parts = np.zeros(total, np.float32), np.zeros(total + 1, np.int64)
+    divide(count, total, 1, seen, 0.5, parts)
+    assert (seen == 0.5).all()
+    if numba is not None and threads.has_team():
+        assert (parts > 0).sum() == min(total, many)
 
 
 @needs_openmp
