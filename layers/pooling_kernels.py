@@ -64,11 +64,6 @@ def maps(volume: Tensor) -> Any:
     return array(volume.contiguous().flatten(0, 1))
 
 
-def blocks(volume: Tensor) -> int:
-    """How many times LANES maps a volume has."""
-    return -(-volume.shape[0] * volume.shape[1] // loops.LANES)
-
-
 def _empty_max_pool2d(
     x: Tensor, geometry: Sequence[int], output_size: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
@@ -92,7 +87,7 @@ def max_pool2d(
         divide(loops.max_last, count, v.numel(), images(v), tuple(geometry), *arrays)
     else:
         arrays = maps(y), maps(switches)
-        divide(loops.max_first, blocks(y), v.numel(), maps(v), tuple(geometry), *arrays)
+        divide(loops.max_first, len(arrays[0]), v.numel(), maps(v), tuple(geometry), *arrays)
     return y.to(x.dtype), switches
 
 

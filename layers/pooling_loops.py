@@ -1,11 +1,12 @@
 """Max-pooling and its gradient, window by window (for a CPU; see loops.py).
 
-The innermost loop runs over channels that lie side by side: `_last` of the images (N, H, W, C).
-Images of channels first, `_first` of the maps (N*C, H, W), are read some maps at a time: for a row
-of windows they are set side by side.
+The innermost loop runs over numbers that lie side by side: the channels of the images (N, H, W, C),
+`_last`; or, channels first, the pixels of the maps (N*C, H, W), `_first`.  There windows are taken
+to start from every pixel of a row, and those that are wanted are picked out after that: comparing
+16 numbers at a time is faster than to compare no more than is wanted.
 
 Letters as in pooling_kernels.py, `window` the nine numbers of a geometry.  Every loop does its
-part, first to last, of the rows of windows, of the images or maps, or of the blocks of maps.
+part, first to last, of the rows of windows, of the images or of the maps.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 
 from .loops import inside, loop
 
-LANES = 64  # maps taken together
-ROOM = 1 << 17  # numbers of theirs
+LANES = 64  # numbers that are compared side by side, or a multiple of it
+ROOM = 1 << 10  # of them in a loop's own memory: it stays in the first cache
 
 
 @loop
@@ -59,50 +60,50 @@ def max_last(x, window, y, switches, first, last):
 
 @loop
 def max_first(x, window, y, switches, first, last):
-    kh, _, stride, _, padding, _, down, _, _ = window
-    maps, height, width = x.shape
-    band, reach = band_of(y.shape[1], stride, down * (kh - 1) + 1, width)
-    pixels = np.empty((reach, width, LANES), x.dtype)
-    best = np.empty((band, y.shape[2], LANES), y.dtype)
-    which = np.empty((band, y.shape[2], LANES), switches.dtype)
-    for begin in range(first * LANES, min(maps, last * LANES), LANES):
-        lanes = min(LANES, maps - begin)
-        for top in range(0, y.shape[1], band):
-            above = top * stride - padding  # the row of the image on which the first of pixels lies
-            set_side_by_side(x, begin, above, lanes, pixels)
-            for p in range(top, min(top + band, y.shape[1])):
-                row = p * stride - padding
+    kh, kw, sh, stride, ph, padding, down, right, _ = window
+    _, height, width = x.shape
+    outputs, across = y.shape[1:]
+    pitch = (across - 1) * stride + 1 + right * (kw - 1)  # pixels that a row of windows sees
+    rows = max(1, min(outputs, ROOM // pitch))
+    length = -(-rows * pitch // LANES) * LANES
+    pixels = np.full((kh, length + right * (kw - 1)), -np.inf, x.dtype)  # by row of taps
+    best, which = np.empty(length, x.dtype), np.zeros(length, switches.dtype)
+    for n in range(first, last):
+        for top in range(0, outputs, rows):
+            count = min(rows, outputs - top)
+            for o in range(count):
+                row, run = (top + o) * sh - ph, slice(o * pitch, (o + 1) * pitch)
                 there = inside(row, down, kh, height)
-                max_row(pixels, row - above, there, window, best[p - top], which[p - top], lanes)
-            deal_out(best, begin, top, lanes, y)
-            deal_out(which, begin, top, lanes, switches)
+                for i in range(kh):
+                    line = pixels[i, run]
+                    if there[0] <= i < there[1]:
+                        copy(x[n, row + down * i], line[padding:])
+                    else:
+                        line[:] = -np.inf
+                which[run] = there[0] * kw
+                for c in range(min(padding, pitch)):  # windows that hang over the border
+                    which[o * pitch + c] += inside(c - padding, right, kw, width)[0]
+            best[:] = -np.inf
+            for i in range(kh):
+                for j in range(kw):
+                    challenge(pixels[i, right * j :], i * kw + j, best, which)
+            for o in range(count):
+                pick(best[o * pitch :], stride, y[n, top + o])
+                pick(which[o * pitch :], stride, switches[n, top + o])
 
 
 @loop
-def band_of(outputs, stride, height, width):
-    """How many rows of windows, each so high, are taken together; how many pixels high that is."""
-    band = max(1, min(outputs, (ROOM // (width * LANES) - height) // stride + 1))
-    return band, (band - 1) * stride + height
+def copy(values, out):
+    for c in range(min(len(values), len(out))):
+        out[c] = values[c]
 
 
 @loop
-def set_side_by_side(x, begin, above, lanes, pixels):
-    """Rows of some maps (M, H, W) as pixels (rows, W, LANES), as far as the maps have them."""
-    for c in range(lanes):
-        for row in range(max(0, above), min(above + len(pixels), x.shape[1])):
-            values, out = x[begin + c, row], pixels[row - above]
-            for q in range(len(values)):
-                out[q, c] = values[q]
-
-
-@loop
-def deal_out(values, begin, top, lanes, y):
-    """The values (rows, W_out, LANES) back into maps (M, H_out, W_out)."""
-    for c in range(lanes):
-        for p in range(top, min(top + len(values), y.shape[1])):
-            out, row = y[begin + c, p], values[p - top]
-            for q in range(len(out)):
-                out[q] = row[q, c]
+def pick(values, stride, out):
+    # unsigned, so that nobody must ask whether an index counts from behind
+    stride = np.uint64(stride)
+    for q in range(np.uint64(len(out))):
+        out[q] = values[q * stride]
 
 
 @loop
