@@ -32,7 +32,7 @@ class Relu(FromOutput):
 
 
 class Gate(Function):
-    """v where y is not +0, else 0: linear in v, and its own transpose."""
+    """v where y is not 0, else 0: linear in v, and its own transpose."""
 
     generate_vmap_rule = True
 
