@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 
 from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
 from .function import Function
+from .operator import wide
 
 
 class BatchNorm(Function):
@@ -100,11 +101,10 @@ def batch_norm(
     """
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm needs (N, C, ...) activations, got {tuple(input.shape)}")
-    if input.dtype in (torch.float16, torch.bfloat16):  # statistics are float32, as torch's
-        wide = batch_norm(
-            input.float(), running_mean, running_var, weight, bias, training, momentum, eps
-        )
-        return wide.to(input.dtype)
+    x = wide(input)
+    if x is not input:  # statistics are float32, as torch's
+        y = batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        return y.to(input.dtype)
     channels = input.shape[1]
     for name, values in (
         ("running_mean", running_mean), ("running_var", running_var), ("weight", weight),

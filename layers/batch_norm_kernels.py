@@ -68,8 +68,8 @@ def normalise_input(
     slope, tilt, shift = np.empty((3, len(mean)), mean.dtype)
     sums = _sums(left, right, np.zeros_like(mean), mean)
     loops.planes(*sums, len(left), *numbers, *results, slope, tilt, shift)
-    lines = slope, tilt, shift
-    divide(loops.plane_of_pixels, len(left), 2 * left.size, left, right, *lines, target)
+    planes = slope, tilt, shift
+    divide(loops.plane_of_pixels, len(left), 2 * left.size, left, right, *planes, target)
     return dx, dgamma, dbeta
 
 

@@ -183,7 +183,8 @@ def col2im(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:
         divide(add_windows, len(x), columns.numel(), *arrays, *constants)
         return
     grouped = x.unflatten(1, (geometry.groups, channels))
-    for tap in geometry.first_row(top).taps(x.shape[2:], outputs):  # as if there were no others
+    part = geometry.first_row(top)  # the rows as a picture of their own
+    for tap in part.taps(x.shape[2:], outputs):
         grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
 
 

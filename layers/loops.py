@@ -6,8 +6,8 @@ needed: where numba is missing, the same operators take torch's operations inste
 
 A loop is compiled when it is first called with numbers of a type, which takes about a second, and
 kept in `__pycache__` for the next time.  A change of its file has it compiled again; so what a loop
-calls belongs in the same file.  Who changes `inside`, or the options of `loop`, deletes
-`__pycache__`.
+calls belongs in the same file.  Who changes `inside`, the options of `loop`, or parallel.py,
+deletes `__pycache__`.
 """
 
 from __future__ import annotations
@@ -93,13 +93,13 @@ def divide(function: Loop, total: int, numbers: int, *arguments: Any) -> None:
         function: a loop, whose parts write nothing in common.
         numbers: that are read in all; a few are not worth a second thread.
     """
-    count = min(total, threads()) if has_team() and numbers >= LEAST else 1
-    if count < 2:
-        function(*arguments, 0, total)
+    compiled = hasattr(function, "py_func")  # and not without numba, or for a debugger
+    if compiled and has_team() and threads() > 1 < total and numbers >= LEAST:
+        _in_parallel(function)(arguments, total, threads())  # some parts may be empty
     else:
-        _divided(function)(arguments, total, count)
+        function(*arguments, 0, total)
 
 
 @cache
-def _divided(function: Loop) -> Loop:
+def _in_parallel(function: Loop) -> Loop:
     return loop(in_parallel(function))

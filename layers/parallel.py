@@ -28,7 +28,7 @@ PARALLEL = ir.FunctionType(NOTHING, [REGION.as_pointer(), POINTER, INT, INT])
 
 @intrinsic
 def _parallel(typing: Any, function: Any, arguments: Any, total: Any, threads: Any) -> Any:
-    """function(*arguments, first, last) on so many threads."""
+    """function(*arguments, first, last) on so many threads; whether one of them failed."""
     taken = (*arguments.types, types.int64, types.int64)
     function.get_call_type(typing, taken, {})  # compiles it, if need be
     compiled = function.dispatcher.overloads[taken]
@@ -36,14 +36,14 @@ def _parallel(typing: Any, function: Any, arguments: Any, total: Any, threads: A
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         context.add_linking_libs([compiled.library])
         _, *given, count = values
-        data = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, given))
+        given = cgutils.pack_struct(builder, [*given, INT(0)])  # nothing has failed yet
+        data = cgutils.alloca_once_value(builder, given)
         region = ir.Function(builder.module, REGION, f"{builder.function.name}.region")
         region.linkage = "internal"
 
         inside = ir.IRBuilder(region.append_basic_block())
-        inputs, total = cgutils.unpack_tuple(
-            inside, inside.load(inside.bitcast(region.args[0], data.type)), 2
-        )
+        shared = inside.bitcast(region.args[0], data.type)
+        inputs, total, _ = cgutils.unpack_tuple(inside, inside.load(shared), 3)
         number, size = (
             inside.sext(inside.call(_external(inside, name, ir.FunctionType(INT, [])), []), LONG)
             for name in ("omp_get_thread_num", "omp_get_num_threads")
@@ -58,17 +58,18 @@ def _parallel(typing: Any, function: Any, arguments: Any, total: Any, threads: A
                 arguments.types, cgutils.unpack_tuple(inside, inputs, len(arguments)), strict=True
             )
         ]
-        context.call_internal_no_propagate(
+        status, _ = context.call_internal_no_propagate(
             inside, compiled.fndesc, compiled.signature, [*inputs, first, last]
         )
+        with inside.if_then(status.is_error):  # an exception has nowhere to go from here
+            inside.store(INT(1), cgutils.gep(inside, shared, 0, 2))
         inside.ret_void()
 
-        run = _external(builder, "GOMP_parallel", PARALLEL)
-        data, count = builder.bitcast(data, POINTER), builder.trunc(count, INT)
-        builder.call(run, [region, data, count, INT(0)])
-        return context.get_dummy_value()
+        run, count = _external(builder, "GOMP_parallel", PARALLEL), builder.trunc(count, INT)
+        builder.call(run, [region, builder.bitcast(data, POINTER), count, INT(0)])
+        return builder.load(cgutils.gep(builder, data, 0, 2))
 
-    return types.void(function, arguments, total, threads), generate
+    return types.int32(function, arguments, total, threads), generate
 
 
 def _borrowed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -90,16 +91,20 @@ def in_parallel(loop: Any) -> Callable[..., Any]:
     numba keeps compiled code by the file, line and name of its source: here, those of the loop.
     """
     source = loop.py_func
-    code = _divided.__code__.replace(
+    code = _run_parts.__code__.replace(
         co_filename=source.__code__.co_filename, co_firstlineno=source.__code__.co_firstlineno
     )
     function = FunctionType(code, {"_parallel": _parallel, "_loop": loop})
-    function.__module__, function.__qualname__ = source.__module__, f"{source.__qualname__}_divided"
+    function.__module__, function.__qualname__ = (
+        source.__module__,
+        f"{source.__qualname__}_in_parallel",
+    )
     return function
 
 
-_loop: Any = None  # each has its own
+_loop: Any = None  # of the copies that `in_parallel` makes, the loop
 
 
-def _divided(arguments: Any, total: Any, threads: Any) -> None:
-    _parallel(_loop, arguments, total, threads)  # type: ignore[call-arg]
+def _run_parts(arguments: Any, total: Any, threads: Any) -> None:
+    if _parallel(_loop, arguments, total, threads) != 0:  # type: ignore[call-arg]
+        raise RuntimeError("a loop failed in one of its threads: out of memory?")

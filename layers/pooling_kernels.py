@@ -19,8 +19,9 @@ from torch import Tensor
 from . import pooling_loops as loops
 from .geometry import Geometry
 from .loops import array, divide, has_loops
-from .operator import operator, wide
+from .operator import channels_last, operator, wide
 
+WIDE, NEAR = 26, 3  # pixels along a row, and from window to window, for which `max_first` is fast
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
 CUDA_CHUNK = 256 << 20
 
@@ -81,14 +82,23 @@ def max_pool2d(
     y = y.to(v.dtype)
     if not has_loops(v):
         _max_by_taps(v, y, switches, Geometry.unflatten(geometry))
-    elif is_channels_last(y):
-        arrays = images(y), images(switches)
-        count = y.shape[0] * y.shape[2]
-        divide(loops.max_last, count, v.numel(), images(v), tuple(geometry), *arrays)
-    else:
+    elif not is_channels_last(v) and v.shape[3] >= WIDE and geometry[3] <= NEAR:
         arrays = maps(y), maps(switches)
         divide(loops.max_first, len(arrays[0]), v.numel(), maps(v), tuple(geometry), *arrays)
+    elif is_channels_last(v):
+        _max_last(v, geometry, y, switches)
+    else:
+        results = channels_last(y, *y.shape), channels_last(switches, *y.shape)
+        _max_last(v, geometry, *results)
+        for out, result in zip((y, switches), results, strict=True):
+            out.copy_(result)
     return y.to(x.dtype), switches
+
+
+def _max_last(x: Tensor, geometry: Sequence[int], y: Tensor, switches: Tensor) -> None:
+    """y and switches lie channels last; x is copied if it does not."""
+    rows, arrays = y.shape[0] * y.shape[2], (images(y), images(switches))
+    divide(loops.max_last, rows, x.numel(), images(x), tuple(geometry), *arrays)
 
 
 def _max_by_taps(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:

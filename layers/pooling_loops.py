@@ -16,26 +16,25 @@ import numpy as np
 from .loops import inside, loop
 
 LANES = 64  # numbers that are compared side by side, or a multiple of it
-ROOM = 1 << 10  # of them in a loop's own memory: it stays in the first cache
+ROOM = 1 << 10  # of them for each row of taps, in a loop's own memory
 
 
 @loop
-def max_row(x, row, there, window, y, switches, lanes):
-    """y and switches (W_out, C) of a row of windows, the first of whose taps are on `row`.
-
-    Args:
-        x: rows of an image (rows, W, C).
-        there: rows of taps in the image, from the first to before the second.
-    """
-    _, kw, _, stride, _, padding, down, right, _ = window
-    for q in range(len(y)):
-        best, which, column = y[q, :lanes], switches[q, :lanes], q * stride - padding
-        left, end = inside(column, right, kw, x.shape[1])
-        best[:], which[:] = -np.inf, there[0] * kw + left
-        for i in range(there[0], there[1]):
-            pixels = x[row + down * i]
-            for j in range(left, end):
-                challenge(pixels[column + right * j], i * kw + j, best, which)
+def max_last(x, window, y, switches, first, last):
+    kh, kw, sh, sw, ph, pw, down, right, _ = window
+    height, width = x.shape[1:3]
+    for o in range(first, last):
+        n, p = o // y.shape[1], o % y.shape[1]
+        row = p * sh - ph
+        above, below = inside(row, down, kh, height)
+        for q in range(y.shape[2]):
+            best, which, column = y[n, p, q], switches[n, p, q], q * sw - pw
+            left, end = inside(column, right, kw, width)
+            best[:], which[:] = -np.inf, above * kw + left
+            for i in range(above, below):
+                pixels = x[n, row + down * i]
+                for j in range(left, end):
+                    challenge(pixels[column + right * j], i * kw + j, best, which)
 
 
 @loop
@@ -46,16 +45,6 @@ def challenge(values, number, best, which):
         wins = (values[c] > best[c]) | (values[c] != values[c])
         best[c] = values[c] if wins else best[c]
         which[c] = number if wins else which[c]
-
-
-@loop
-def max_last(x, window, y, switches, first, last):
-    height, outputs = x.shape[1], y.shape[1]
-    for o in range(first, last):
-        n, p = o // outputs, o % outputs
-        row = p * window[2] - window[4]
-        there = inside(row, window[6], window[0], height)
-        max_row(x[n], row, there, window, y[n, p], switches[n, p], x.shape[3])
 
 
 @loop
@@ -81,7 +70,7 @@ def max_first(x, window, y, switches, first, last):
                     else:
                         line[:] = -np.inf
                 which[run] = there[0] * kw
-                for c in range(min(padding, pitch)):  # windows that hang over the border
+                for c in range(padding):  # windows that hang over the border
                     which[o * pitch + c] += inside(c - padding, right, kw, width)[0]
             best[:] = -np.inf
             for i in range(kh):

@@ -20,7 +20,7 @@ LARGEST_KEPT = 40 << 20  # bytes
 
 
 def workspace_bytes(like: Tensor) -> int:
-    return CUDA_WORKSPACE if like.is_cuda else CPU_WORKSPACE * threads()
+    return CUDA_WORKSPACE if like.is_cuda else min(CPU_WORKSPACE * threads(), LARGEST_KEPT)
 
 
 def workspace(like: Tensor, numbers: int, name: str = "workspace") -> Tensor:

@@ -120,8 +120,19 @@ def test_the_parts_of_a_loop_are_all_and_none_twice(total, many, library):
     seen, parts = np.zeros(total, np.float32), np.zeros(total + 1, np.int64)
     divide(count, total, 1, seen, 0.5, parts)
     assert (seen == 0.5).all()
-    if numba is not None and threads.has_team():
-        assert (parts > 0).sum() == min(total, many)
+    if numba is not None and threads.has_team() and total >= many:
+        assert (parts > 0).sum() == many
+
+
+def fail(first, last):
+    if last == 9:
+        raise KeyError
+
+
+@pytest.mark.skipif(numba is None, reason="loops are not compiled")
+def test_a_loop_that_fails_is_an_error(many, library):
+    with pytest.raises(RuntimeError if threads.has_team() else KeyError):
+        divide(loop(fail), 9, 1)
 
 
 @needs_openmp
