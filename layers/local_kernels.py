@@ -47,8 +47,9 @@ def _windows(padded: Tensor, geometry: Geometry, outputs: Sequence[int]) -> Tens
 
 
 def _matrices(windows: Tensor) -> Tensor:
-    """Some rows of windows as X: (rows * W_out * G, N, K), copied."""
-    return windows.flatten(4).flatten(0, 2)
+    """Some rows of windows as X: (rows * W_out * G, N, K), copied into the workspace."""
+    copied = workspace(windows, windows.numel()).view(windows.shape).copy_(windows)
+    return copied.flatten(4).flatten(0, 2)
 
 
 def _outputs(y: Tensor, groups: int) -> Tensor:
@@ -69,8 +70,10 @@ def local(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     y = channels_last(x, len(x), groups * channels, height, width)
     outputs = _outputs(y, groups)
     for rows in _rows(x, width * groups * len(x) * size, height):
-        product = torch.bmm(_matrices(windows[rows]), weight[rows].flatten(0, 2))
-        outputs[rows] = product.view(outputs[rows].shape)
+        part, left = outputs[rows], _matrices(windows[rows])
+        product = workspace(x, part.numel(), "product").view(len(left), len(x), channels)
+        torch.bmm(left, weight[rows].flatten(0, 2), out=product)
+        part.copy_(product.view(part.shape))
     return y
 
 

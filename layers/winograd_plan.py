@@ -18,8 +18,7 @@ from .workspace import workspace
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
 CPU_TILES, CUDA_TILES = 128, 2048  # transformed at a time: the rows of each product
-FEW = 2  # times so many are all transformed at once
-HANDFUL = 64  # tiles, up to which threads divide the filters and not the images
+FEW = 2  # times so many are all transformed at once, and threads divide the filters
 LARGE, FILTERS = 1 << 18, 10 << 16  # weights that are divided where tiles are few; at a time
 
 Chunk = tuple[slice, slice]  # which images, and which rows of tiles
@@ -33,7 +32,7 @@ def tiling(output_size: Sequence[int]) -> Pair:
 
 def shares(x: Tensor, tiling: Pair, weights: int) -> list[slice]:
     """The images by threads.  Not where tiles are few: there the filters are, and tiles common."""
-    if not x.is_cuda and len(x) * prod(tiling) <= HANDFUL and weights > LARGE:
+    if not x.is_cuda and len(x) * prod(tiling) <= FEW * CPU_TILES and weights > LARGE:
         return [slice(0, len(x))]
     return shares_of(x, weights, (TILE * tiling[0], TILE * tiling[1]))
 
