@@ -95,10 +95,8 @@ def in_parallel(loop: Any) -> Callable[..., Any]:
         co_filename=source.__code__.co_filename, co_firstlineno=source.__code__.co_firstlineno
     )
     function = FunctionType(code, {"_parallel": _parallel, "_loop": loop})
-    function.__module__, function.__qualname__ = (
-        source.__module__,
-        f"{source.__qualname__}_in_parallel",
-    )
+    function.__module__ = source.__module__
+    function.__qualname__ = f"{source.__qualname__}_in_parallel"
     return function
 
 

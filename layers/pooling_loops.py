@@ -21,6 +21,7 @@ ROOM = 1 << 10  # of them for each row of taps, in a loop's own memory
 
 @loop
 def max_last(x, window, y, switches, first, last):
+    """y and switches of some rows of windows; every tap is a challenge to the best so far."""
     kh, kw, sh, sw, ph, pw, down, right, _ = window
     height, width = x.shape[1:3]
     for o in range(first, last):
@@ -49,6 +50,7 @@ def challenge(values, number, best, which):
 
 @loop
 def max_first(x, window, y, switches, first, last):
+    """The same for some maps, of which several rows of windows lie one after the other."""
     kh, kw, sh, stride, ph, padding, down, right, _ = window
     _, height, width = x.shape
     outputs, across = y.shape[1:]
