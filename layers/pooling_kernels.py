@@ -82,11 +82,11 @@ def max_pool2d(
     y = y.to(v.dtype)
     if not has_loops(v):
         _max_by_taps(v, y, switches, Geometry.unflatten(geometry))
-    elif not is_channels_last(v) and v.shape[3] >= WIDE and geometry[3] <= NEAR:
-        arrays = maps(y), maps(switches)
-        divide(loops.max_first, len(arrays[0]), v.numel(), maps(v), tuple(geometry), *arrays)
     elif is_channels_last(v):
         _max_last(v, geometry, y, switches)
+    elif v.shape[3] >= WIDE and geometry[3] <= NEAR:
+        arrays = maps(y), maps(switches)
+        divide(loops.max_first, len(arrays[0]), v.numel(), maps(v), tuple(geometry), *arrays)
     else:
         results = channels_last(y, *y.shape), channels_last(switches, *y.shape)
         _max_last(v, geometry, *results)

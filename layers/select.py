@@ -1,7 +1,7 @@
 """Keep some numbers and zero the others: what the backward of a maximum does.
 
-On a CPU that is a loop (loops.py).  Elsewhere: as floats, infinity times zero would be NaN, and
-`torch.where` is several times slower where half precision is on a CPU.  So the *bits* of the
+On a CPU that is a loop (loops.py).  Where there is none, as in half precision: as floats, infinity
+times zero would be NaN, and `torch.where` is several times slower on a CPU.  So the *bits* of the
 numbers are multiplied, as integers, by one or zero.  Those flags are integers of the same width,
 and comparisons write their result in their operands' own type: torch compares vectors of numbers
 only then (docs/performance.md).
