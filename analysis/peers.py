@@ -120,7 +120,7 @@ class JaxLocal:
 
 def _jax(layer: LocallyConnected2d, x: Tensor) -> Runnable | None:
     """None where JAX is missing, or torch's tensors are on a GPU and JAX's may not be."""
-    if x.is_cuda or importlib.util.find_spec("jax") is None:
+    if not x.is_cpu or importlib.util.find_spec("jax") is None:
         return None
     return JaxLocal(layer, x)
 

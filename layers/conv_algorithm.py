@@ -92,7 +92,8 @@ def choose(algorithm: str, x: Tensor, weight: Tensor, geometry: Geometry) -> str
         )
     if algorithm != "auto":
         return algorithm
-    measured = x.dtype == torch.float32 and not x.is_cuda and geometry.groups == 1
+    on_cpu = x.device.type in ("cpu", "meta")  # as `algorithm_for` promises of meta tensors
+    measured = x.dtype == torch.float32 and on_cpu and geometry.groups == 1
     wide = min(weight.shape[:2]) >= WIDE
     return "winograd" if measured and wide and _pays(x, geometry) else "im2col"
 

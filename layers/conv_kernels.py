@@ -72,7 +72,7 @@ def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Im2
     return layout, layout.new_volume(x, (x.shape[0], weight.shape[0], *layout.output_size))
 
 
-@operator(fake=lambda *inputs: plan_conv2d(*inputs)[1])
+@operator(fake=lambda *inputs: plan_conv2d(*inputs)[1], convolves=True)
 def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out)."""
     layout, y = plan_conv2d(x, weight, geometry)
@@ -106,7 +106,7 @@ def plan_conv2d_input(
     return layout, layout.new_volume(g, (g.shape[0], in_channels, *image_size))
 
 
-@operator(fake=lambda *inputs: plan_conv2d_input(*inputs)[1])
+@operator(fake=lambda *inputs: plan_conv2d_input(*inputs)[1], convolves=True)
 def conv2d_input(
     weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
 ) -> Tensor:
@@ -137,7 +137,7 @@ def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[I
     return layout, x.new_empty(g.shape[1], layout.channels, *kernel_size)
 
 
-@operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1])
+@operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1], convolves=True)
 def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w)."""
     layout, weight = plan_conv2d_weight(x, g, geometry)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from .geometry import Geometry, Pair
 from .im2col import Chunk, Im2col
+from .workspace import workspace_bytes
 
 
 class FlatIm2col(Im2col):
@@ -199,9 +200,17 @@ class Pointwise(Im2col):
         torch.bmm(_repeat(w_row, len(x_col)), x_col, out=self.matrices(volume))
 
     def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
-        """One image after the other: all come at once here, and so would all their products."""
-        for left, right in zip(y.split(self.groups), x_col.split(self.groups), strict=True):
-            super().add_product(w_row, left, right)
+        """Some images at a time: all come at once here, and so would all their products.
+
+        On a CPU one image after the other, whose product is added where it belongs.
+        """
+        images = 1 if y.is_cpu else max(1, workspace_bytes(y) // (w_row.numel() * y.element_size()))
+        parts = (t.split(images * self.groups) for t in (y, x_col))
+        for left, right in zip(*parts, strict=True):
+            if images == 1:
+                super().add_product(w_row, left, right)
+            else:
+                w_row += torch.bmm(left, right.mT).unflatten(0, (-1, self.groups)).sum(0)
 
 
 def _whole_lines(numbers: int) -> int:

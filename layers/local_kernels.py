@@ -58,9 +58,10 @@ def _outputs(y: Tensor, groups: int) -> Tensor:
 
 
 @operator(
+    convolves=True,
     fake=lambda x, weight, geometry: channels_last(
         x, x.shape[0], weight.shape[2] * weight.shape[4], *weight.shape[:2]
-    )
+    ),
 )
 def local(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (H_out, W_out, G, K, C_out/G) -> y (N, C_out, H_out, W_out)."""
@@ -84,7 +85,7 @@ def _empty_local_input(
     return channels_last(g, g.shape[0], channels, *image_size)
 
 
-@operator(fake=_empty_local_input)
+@operator(fake=_empty_local_input, convolves=True)
 def local_input(
     weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
 ) -> Tensor:
@@ -103,6 +104,7 @@ def local_input(
 
 
 @operator(
+    convolves=True,
     fake=lambda x, g, geometry: x.new_empty(
         g.shape[2], g.shape[3], geometry[-1], prod(geometry[:2]) * x.shape[1] // geometry[-1],
         g.shape[1] // geometry[-1],

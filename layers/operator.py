@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 
 from .geometry import Pair
+from .precision import in_conv_precision
+
+KERNELS: dict[str, Callable[..., Any]] = {}  # by name, the function behind each operator
 
 
-def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def operator(
+    *, fake: Callable[..., Any], convolves: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a kernel as torch.ops.convnets.<its name>, for every device.
 
     The decorated name is then the operator.  It has no derivative of its own: an autograd
@@ -20,13 +25,17 @@ def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
 
     Args:
         fake: the kernel without the computation: outputs of the right shape, dtype and layout.
+        convolves: whether its products on a GPU have the precision of torch's convolutions.
     """
 
     def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
         name = f"convnets::{kernel.__name__}"
         torch.library.define(name, torch.library.infer_schema(kernel, mutates_args=()))
         torch.library.impl(name, "default", kernel)
+        if convolves:
+            torch.library.impl(name, "CUDA", in_conv_precision(kernel))
         torch.library.register_fake(name, fake)
+        KERNELS[kernel.__name__] = kernel
         return getattr(torch.ops.convnets, kernel.__name__).default
 
     return register

@@ -9,6 +9,7 @@ during backpropagation".  At fixed switches max-pooling is linear: `Take` gather
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -208,10 +209,17 @@ def avg_pool2d(
     )
     if len({*rows}) == len({*columns}) == 1:  # every window is whole
         return (total / (rows[0] * columns[0])).to(input.dtype)
-    area = torch.tensor(rows, device=total.device)[:, None] * torch.tensor(
-        columns, device=total.device
-    )
-    return (total / area.to(total.dtype)).to(input.dtype)
+    area = _on_device(rows, total)[:, None] * _on_device(columns, total)
+    return (total / area).to(input.dtype)
+
+
+def _on_device(counts: Sequence[int], like: Tensor) -> Tensor:
+    """A few different numbers as a vector, filled run by run: a transfer would stall a GPU."""
+    vector = like.new_empty(len(counts))
+    runs = [0, *(i for i in range(1, len(counts)) if counts[i] != counts[i - 1]), len(counts)]
+    for first, stop in pairwise(runs):
+        vector[first:stop] = counts[first]
+    return vector
 
 
 class MaxPool2d(torch.nn.MaxPool2d):

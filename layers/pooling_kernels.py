@@ -22,13 +22,13 @@ from .loops import array, divide, has_loops
 from .operator import channels_last, operator, wide
 
 WIDE, NEAR = 26, 3  # pixels along a row, and from window to window, for which `max_first` is fast
-CPU_CHUNK = 4 << 20  # bytes of image walked over at a time
-CUDA_CHUNK = 256 << 20
+CPU_CHUNK = 4 << 20  # bytes of image walked over at a time, so that they stay in the cache
 
 
 def chunks(image: Tensor) -> Iterator[slice]:
+    """A few images at a time on a CPU; elsewhere all, as each operation is one launch."""
     total, size = image.shape[0], image[:1].numel() * image.element_size()
-    step = max(1, (CUDA_CHUNK if image.is_cuda else CPU_CHUNK) // max(1, size))
+    step = max(1, CPU_CHUNK // max(1, size) if image.is_cpu else total)
     for start in range(0, total, step):
         yield slice(start, start + step)
 
@@ -77,7 +77,7 @@ def max_pool2d(
     x: Tensor, geometry: Sequence[int], output_size: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """x (N, C, H, W) -> y and switches (N, C, *output_size).  First maximum wins; NaN beats all."""
-    v = wide(x)
+    v = wide(x) if x.is_cpu else x  # comparisons are exact; a CPU has loops over floats
     y, switches = _empty_max_pool2d(x, geometry, output_size)
     y = y.to(v.dtype)
     if not has_loops(v):
@@ -102,22 +102,22 @@ def _max_last(x: Tensor, geometry: Sequence[int], y: Tensor, switches: Tensor) -
 
 
 def _max_by_taps(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:
-    """From the last tap to the first, each taking what it equals or surpasses."""
+    """From the last tap to the first, each taking what it is not less than; five passes a tap."""
     y.fill_(-torch.inf)
     switches.zero_()
     taps = geometry.taps(x.shape[2:], y.shape[2:])
     for number in reversed(range(len(taps))):
         value, best = x[taps[number].pixels], y[taps[number].outputs]
-        which = switches[taps[number].outputs]
-        wins = (value >= best) | (value.isnan() & ~best.isnan())
-        best.copy_(torch.where(wins, value, best))
-        which.copy_(torch.where(wins, number, which))
+        less, is_number = value < best, best == best  # not even NaN surpasses NaN
+        wins = torch.lt(less, is_number, out=less)  # `not less and is_number`
+        torch.where(wins, value, best, out=best)
+        switches[taps[number].outputs].masked_fill_(wins, number)
 
 
 @operator(fake=lambda x, switches, geometry: like(x, switches.shape[2:]))
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
-    v = wide(x)
+    v = wide(x) if x.is_cpu else x
     y = like(x, switches.shape[2:], v.dtype)
     if has_loops(v):
         view = images if is_channels_last(y) else single

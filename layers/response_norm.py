@@ -148,7 +148,7 @@ def _power(s: Tensor, beta: float) -> Tensor:
 def _by_images(compute: Callable[[slice], None], x: Tensor) -> None:
     """compute(images) for all images, a few at a time; each thread has images of its own."""
     size = x[:1].numel() * x.element_size()
-    few = max(1, len(x) if x.is_cuda else CPU_CHUNK // max(1, size))
+    few = max(1, CPU_CHUNK // max(1, size) if x.is_cpu else len(x))
 
     def compute_some(share: slice) -> None:
         for first in range(share.start, share.stop, few):

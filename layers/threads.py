@@ -62,7 +62,7 @@ def shares(images: Tensor) -> list[slice]:
     total, count = len(images), threads()
     share = -(-total // count)
     wasted = 1 - total / max(1, share * count)
-    if count == 1 or not has_team() or images.is_cuda or wasted > IDLE:
+    if count == 1 or not has_team() or not images.is_cpu or wasted > IDLE:
         return [slice(0, total)]
     return [slice(first, min(first + share, total)) for first in range(0, total, share)]
 
@@ -74,9 +74,9 @@ def side_by_side(
 
     Args:
         compute: is called without gradients.  An exception is raised once all parts are done.
-        x: what is computed with.  A GPU takes one part after the other.
+        x: what is computed with.  Any device but a CPU takes one part after the other.
     """
-    if len(parts) < 2 or not has_team() or x.is_cuda:
+    if len(parts) < 2 or not has_team() or not x.is_cpu:
         return [compute(part) for part in parts]
     inference = torch.is_inference_mode_enabled()
     keeps: list[dict[str, Any]] = _local.__dict__.setdefault("team", [kept()])

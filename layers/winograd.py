@@ -28,7 +28,7 @@ Source: Lavin and Gray 2015, section 4.1, F(4x4, 3x3), with the points 0, +-1, +
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import cache, reduce
 from math import prod
 from typing import Any
 
@@ -43,12 +43,14 @@ from .operator import channels_last, operator, wide
 from .threads import side_by_side
 from .winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
 
-A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-B_T = (
+Matrix = tuple[tuple[float, ...], ...]
+
+A_T: Matrix = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+B_T: Matrix = (
     (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
     (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
 )  # fmt: skip
-G = (
+G: Matrix = (
     (1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
     (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1),
 )  # fmt: skip
@@ -60,10 +62,15 @@ def fits(geometry: Geometry) -> bool:
     return same == Geometry((3, 3)) and max(geometry.padding) <= 2
 
 
-def _both_ways(matrix: Sequence[Sequence[float]], like: Tensor) -> Tensor:
+def _both_ways(matrix: Matrix, like: Tensor) -> Tensor:
     """The matrix applied along rows and along columns, as one matrix."""
-    one = torch.tensor(matrix, dtype=like.dtype, device=like.device)
-    return torch.kron(one, one)
+    return _kronecker_square(matrix, like.dtype, like.device)
+
+
+@cache  # on a GPU every constant that is made anew is a transfer, for which it has to wait
+def _kronecker_square(matrix: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor:
+    square = [[a * b for a in above for b in row] for above in matrix for row in matrix]
+    return torch.tensor(square, dtype=dtype, device=device)
 
 
 def _filters(g2: Tensor, w: Tensor, room: Tensor) -> Tensor:
@@ -210,9 +217,10 @@ def _lay(tiles: Tensor, out: Tensor) -> None:
 
 
 @operator(
+    convolves=True,
     fake=lambda x, weight, geometry: channels_last(
         x, x.shape[0], weight.shape[0], *Geometry.unflatten(geometry).output_size(x.shape[2:])
-    )
+    ),
 )
 def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C_in/G, 3, 3) -> y (N, C_out, H_out, W_out)."""
@@ -222,9 +230,10 @@ def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
 
 
 @operator(
+    convolves=True,
     fake=lambda weight, g, geometry, image_size: channels_last(
         g, g.shape[0], weight.shape[1] * geometry[-1], *image_size
-    )
+    ),
 )
 def winograd_input(
     weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
@@ -240,7 +249,7 @@ def winograd_input(
     return _convolve(g, w, turned, (2 - ph, 2 - pw))
 
 
-@operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1])
+@operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1], convolves=True)
 def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, 3, 3).
 

@@ -17,7 +17,7 @@ from .threads import threads
 from .workspace import workspace
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
-CPU_TILES, CUDA_TILES = 128, 2048  # transformed at a time: the rows of each product
+CPU_TILES, DEVICE_TILES = 128, 2048  # transformed at a time: the rows of each product
 FEW = 2  # times so many are all transformed at once, and threads divide the filters
 LARGE, FILTERS = 1 << 18, 10 << 16  # weights that are divided where tiles are few; at a time
 
@@ -32,7 +32,7 @@ def tiling(output_size: Sequence[int]) -> Pair:
 
 def shares(x: Tensor, tiling: Pair, weights: int) -> list[slice]:
     """The images by threads.  Not where tiles are few: there the filters are, and tiles common."""
-    if not x.is_cuda and len(x) * prod(tiling) <= FEW * CPU_TILES and weights > LARGE:
+    if x.is_cpu and len(x) * prod(tiling) <= FEW * CPU_TILES and weights > LARGE:
         return [slice(0, len(x))]
     return shares_of(x, weights, (TILE * tiling[0], TILE * tiling[1]))
 
@@ -56,8 +56,8 @@ class Plan(NamedTuple):
     def of(cls, x: Tensor, tiling: Pair, groups: int, filters: int) -> Plan:
         """For images x (N, G*C, H, W), and filters (G, filters, C, 3, 3)."""
         (rows, columns), total, channels = tiling, len(x), x.shape[1] // groups
-        budget, some = CUDA_TILES if x.is_cuda else CPU_TILES, filters
-        if total * rows * columns <= FEW * budget and not x.is_cuda:
+        budget, some = CPU_TILES if x.is_cpu else DEVICE_TILES, filters
+        if total * rows * columns <= FEW * budget and x.is_cpu:
             budget *= FEW
             weights = 9 * groups * channels * filters
             if weights > LARGE:

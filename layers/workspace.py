@@ -15,21 +15,22 @@ from torch import Tensor
 from .threads import kept, threads
 
 CPU_WORKSPACE = 4 << 20  # bytes per thread
-CUDA_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
+DEVICE_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
 LARGEST_KEPT = 40 << 20  # bytes
 
 
 def workspace_bytes(like: Tensor) -> int:
-    return CUDA_WORKSPACE if like.is_cuda else min(CPU_WORKSPACE * threads(), LARGEST_KEPT)
+    return min(CPU_WORKSPACE * threads(), LARGEST_KEPT) if like.is_cpu else DEVICE_WORKSPACE
 
 
 def workspace(like: Tensor, numbers: int, name: str = "workspace") -> Tensor:
     """Uninitialised memory for `numbers` of like's dtype, valid until the name's next call.
 
-    A request up to `LARGEST_KEPT` is met from memory that this thread keeps.  A GPU keeps its own.
+    On a CPU a request up to `LARGEST_KEPT` is met from memory that this thread keeps; any other
+    device has an allocator that keeps its own.
     """
     size = numbers * like.element_size()
-    if like.is_cuda or size > LARGEST_KEPT:
+    if not like.is_cpu or size > LARGEST_KEPT:
         return like.new_empty(numbers)
     memory: Tensor | None = kept().get(name)
     if memory is None or len(memory) < size:

@@ -1,0 +1,209 @@
+"""Mistakes that only another device would show, found without one.
+
+The kernels run on fake tensors of that device: no number is computed, but every operation is seen.
+None may touch a CPU tensor, and each that is not a view is a launch, which can be counted.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+import layers.functional as L
+from layers.operator import KERNELS
+from layers.winograd import _kronecker_square
+from layers.workspace import DEVICE_WORKSPACE, workspace_bytes
+
+CONV = [3, 3, 1, 1, 1, 1, 1, 1, 1]
+STRIDED = [5, 5, 2, 2, 2, 2, 1, 1, 1]
+POINTWISE = [1, 1, 1, 1, 0, 0, 1, 1, 1]
+GROUPED = [3, 3, 1, 1, 1, 1, 1, 1, 2]
+POOL = [3, 3, 2, 2, 1, 1, 1, 1, 1]
+FREE = {
+    "empty", "empty_strided", "new_empty", "new_empty_strided", "empty_like", "detach", "device",
+    "_unsafe_view", "scalar_tensor",
+}  # fmt: skip
+
+# By operator: (id, arguments as shapes or constants, launches allowed).  "N" is the batch.
+N = "N"
+CASES = [
+    ("conv2d", "3x3", [(N, 16, 16, 16), (32, 16, 3, 3), CONV], 5),
+    ("conv2d", "thin", [(N, 3, 16, 16), (32, 3, 3, 3), CONV], 7),
+    ("conv2d", "5x5-stride2", [(N, 16, 16, 16), (32, 16, 5, 5), STRIDED], 5),
+    ("conv2d", "1x1", [(N, 16, 16, 16), (32, 16, 1, 1), POINTWISE], 1),
+    ("conv2d", "groups", [(N, 16, 16, 16), (32, 8, 3, 3), GROUPED], 5),
+    ("conv2d_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, [16, 16]], 12),
+    ("conv2d_input", "5x5-stride2", [(32, 16, 5, 5), (N, 32, 8, 8), STRIDED, [16, 16]], 29),
+    ("conv2d_input", "1x1", [(32, 16, 1, 1), (N, 32, 16, 16), POINTWISE, [16, 16]], 1),
+    ("conv2d_weight", "3x3", [(N, 16, 16, 16), (N, 32, 16, 16), CONV], 8),
+    ("conv2d_weight", "1x1", [(N, 16, 16, 16), (N, 32, 16, 16), POINTWISE], 5),
+    ("winograd", "3x3", [(N, 16, 16, 16), (32, 16, 3, 3), CONV], None),
+    ("winograd_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, [16, 16]], None),
+    ("winograd_weight", "3x3", [(N, 16, 16, 16), (N, 32, 16, 16), CONV], None),
+    ("local", "3x3", [(N, 16, 16, 16), (16, 16, 1, 144, 8), CONV], 5),
+    ("local_input", "3x3", [(16, 16, 1, 144, 8), (N, 8, 16, 16), CONV, [16, 16]], 12),
+    ("local_weight", "3x3", [(N, 16, 16, 16), (N, 8, 16, 16), CONV], 5),
+    ("max_pool2d", "3x3", [(N, 16, 16, 16), POOL, [8, 8]], 5 * 9 + 2),
+    ("take", "3x3", [(N, 16, 16, 16), ("switches", N, 16, 8, 8), POOL], 25),
+    ("put", "3x3", [(N, 16, 8, 8), ("switches", N, 16, 8, 8), POOL, [16, 16]], 27),
+    ("window_sum", "3x3", [(N, 16, 16, 16), POOL, [8, 8]], 8),
+    ("window_spread", "3x3", [(N, 16, 8, 8), POOL, [16, 16]], 8),
+    ("norm_pool", "3x3", [(N, 16, 16, 16), 2.0, POOL, [8, 8]], 9),
+    ("norm_pool_input", "3x3", [(N, 16, 8, 8), (N, 16, 16, 16), (N, 16, 8, 8), 2.0, POOL], 11),
+    ("normalise", "batch", [(N, 16, 16, 16), (16,), (16,), 1e-5], 7),
+    ("normalise_input", "batch", [(N, 16, 16, 16)] * 2 + [(16,)] * 3 + [1e-5], 22),
+    ("gate", "relu", [(N, 16, 16, 16)] * 2, 1),
+    ("response_norm", "5", [(N, 16, 16, 16), 5, 1e-4, 0.75, 2.0], 13),
+    ("response_norm_input", "5", [(N, 16, 16, 16)] * 2 + [5, 1e-4, 0.75, 2.0], 21),
+]
+FUNCTIONS = {
+    "avg_pool2d": lambda x, c, t: L.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
+    "adaptive_avg_pool2d": lambda x, c, t: L.adaptive_avg_pool2d(x, (4, 5)),
+    "batch_norm": lambda x, c, t: L.batch_norm(x, c, c, c, c, training=True),
+    "batch_norm-eval": lambda x, c, t: L.batch_norm(x, c, c, c, c),
+    "cross_entropy": lambda x, c, t: L.cross_entropy(x[..., 0, 0], t, c, label_smoothing=0.1),
+    "dropout": lambda x, c, t: L.dropout(x),
+    "linear": lambda x, c, t: L.linear(x[..., 0, 0], x[..., 1, 1], c[:4]),
+    "log_softmax": lambda x, c, t: L.log_softmax(x, 1),
+    "lp_pool2d": lambda x, c, t: L.lp_pool2d(x, 3, 2),
+    "max_pool2d": lambda x, c, t: L.max_pool2d(x, 3, 2, 1, return_indices=True)[1],
+    "relu": lambda x, c, t: L.relu(x),
+    "scaled_tanh": lambda x, c, t: L.scaled_tanh(x),
+    "softmax": lambda x, c, t: L.softmax(x, 1),
+    "winograd": lambda x, c, t: L.conv2d(x, torch.empty(8, 6, 3, 3), algorithm="winograd"),
+}
+each_kernel = pytest.mark.parametrize(
+    ("name", "arguments", "launches"),
+    [case[:1] + case[2:] for case in CASES],
+    ids=[f"{name}-{id}" for name, id, *_ in CASES],
+)
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that compute, and refuses CPU tensors."""
+
+    def __init__(self, constants=0):
+        """
+        Args:
+            constants: numbers in a CPU tensor that is still no mistake.
+        """
+        super().__init__()
+        self.names, self.constants = [], constants
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in tree_iter((args, kwargs, result)):
+            if isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.dim():
+                # A number on its own, of no dimension, travels with the launch.
+                assert value.numel() <= self.constants, f"{function} has a tensor on the CPU"
+        name = function.name().split("::")[1].split(".")[0]
+        if not function.is_view and name not in FREE:
+            self.names.append(name)
+        return result
+
+
+def make(argument, batch, device, dtype, layout):
+    """A fake tensor of a shape; anything else as it is."""
+    if not isinstance(argument, tuple):
+        return argument
+    shape = [batch if size == N else size for size in argument if size != "switches"]
+    kind = torch.uint8 if "switches" in argument else dtype
+    tensor = torch.empty(shape, device=device, dtype=kind)
+    return tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
+
+
+def run(name, arguments, *, batch=4, device="cuda", dtype=torch.float32, layout=None):
+    """The names of what a kernel launches."""
+    layout = layout or torch.contiguous_format
+    with FakeTensorMode(), torch.no_grad():
+        given = [make(argument, batch, device, dtype, layout) for argument in arguments]
+        _kronecker_square.cache_clear()  # of real numbers, and afterwards of fake ones
+        with Launches(constants=36**2 if name.startswith("winograd") else 0) as launches:
+            results = KERNELS[name](*given)
+        _kronecker_square.cache_clear()
+    for result in results if isinstance(results, tuple) else (results,):
+        assert result.device.type == torch.device(device).type
+    return launches.names
+
+
+def test_every_kernel_has_a_case():
+    others = {"one_hot"}  # test_losses_and_activations_stay_on_the_device
+    assert {name for name, *_ in CASES} == set(KERNELS) - others
+
+
+@each_kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"]
+)
+def test_nothing_is_on_the_cpu(name, arguments, launches, dtype, layout):
+    run(name, arguments, dtype=dtype, layout=layout)
+
+
+def test_nor_on_a_device_that_is_neither_cpu_nor_cuda():
+    """In a process of its own, because torch takes such a device up for good."""
+    pytest.importorskip("torch.utils.backend_registration")
+    program = """
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend as set_up
+set_up("other")
+from tests.layers.test_device import CASES, FUNCTIONS, call, run
+for name, _, arguments, _ in CASES:
+    if not name.startswith("winograd"):  # whose constants are real tensors
+        run(name, arguments, device="other")
+for name in FUNCTIONS:
+    call(name, "other")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@each_kernel
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"]
+)
+def test_launches(name, arguments, launches, layout):
+    few = run(name, arguments, layout=layout)
+    if launches is not None:
+        assert len(few) <= launches, few
+        # No loop over images: what fits the workspace is one piece.
+        assert len(run(name, arguments, batch=256, layout=layout)) <= launches
+
+
+def call(name, device):
+    """A function of layers.functional on fake tensors, of which none may be on the CPU."""
+    with FakeTensorMode(), torch.no_grad(), torch.device(device):
+        x, classes = torch.empty(4, 6, 9, 9), torch.empty(4, dtype=torch.long)
+        numbers = torch.empty(6)
+        with Launches():
+            result = FUNCTIONS[name](x, numbers, classes)
+    assert result.device.type == device
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_stay_on_the_device(name):
+    call(name, "cuda")
+
+
+def test_divisors_filled_on_the_device():
+    x = torch.randn(2, 3, 9, 8)
+    for options in (dict(padding=1), dict(padding=1, count_include_pad=False), dict()):
+        pool = dict(kernel_size=3, stride=2, ceil_mode=True, **options)
+        torch.testing.assert_close(L.avg_pool2d(x, **pool), F.avg_pool2d(x, **pool))
+
+
+def test_a_workspace_is_on_the_device():
+    with FakeTensorMode():
+        for device in ("cuda", "xpu", "mps"):
+            assert workspace_bytes(torch.empty(1, device=device)) == DEVICE_WORKSPACE
+
+
+def test_nobody_asks_for_cuda_who_means_no_cpu():
+    sources = [path for folder in ("layers", "models") for path in Path(folder).glob("*.py")]
+    assert sources
+    assert [str(path) for path in sources if "is_cuda" in path.read_text()] == []
