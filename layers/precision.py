@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+_conv = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+
 
 def conv_precision() -> str:
     """ "tf32" or "ieee": what torch's flag for float32 convolutions says, and ours follow.
@@ -19,7 +21,7 @@ def conv_precision() -> str:
     Read it here or as `torch.backends.cudnn.conv.fp32_precision`: once that has been set, torch
     raises when its older flag, `torch.backends.cudnn.allow_tf32`, is read.
     """
-    return "tf32" if torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"
+    return "tf32" if _conv.fp32_precision == "tf32" else "ieee"
 
 
 def in_conv_precision(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +30,7 @@ def in_conv_precision(kernel: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(kernel)
     def call(*args: Any) -> Any:
         matmul = torch.backends.cuda.matmul
-        before, wanted = matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+        before, wanted = matmul.fp32_precision, _conv.fp32_precision
         if before == wanted:
             return kernel(*args)
         matmul.fp32_precision = wanted

@@ -63,16 +63,33 @@ def random_state() -> dict[str, Any]:
     keys = torch.as_tensor(numpy["state"]["key"].astype(np.int64))
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **_accelerator_state(),
         "numpy": {**numpy, "state": {**numpy["state"], "key": keys}},
         "python": random.getstate(),
     }
 
 
+def _accelerator_state() -> dict[str, list[torch.Tensor]]:
+    """Of every GPU that is here, under the name of its kind: {"cuda": [...]}; empty for none."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None:
+        return {}
+    module = torch.get_device_module(device)
+    if hasattr(module, "get_rng_state_all"):
+        return {device.type: module.get_rng_state_all()}
+    return {device.type: [module.get_rng_state()]}
+
+
 def restore_random_state(state: dict[str, Any]) -> None:
+    """Put every generator back; those of devices that are not here have nothing to go on with."""
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    for kind in _accelerator_state():
+        module = torch.get_device_module(kind)
+        saved = state.get(kind, [])[: module.device_count()]  # it may have been more
+        if hasattr(module, "set_rng_state_all"):
+            module.set_rng_state_all(saved)
+        elif saved:
+            module.set_rng_state(saved[0])
     keys = state["numpy"]["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": keys}})
     version, internal, gauss = state["python"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -11,6 +12,7 @@ import models
 
 from .fine_tuning import train_mode
 from .learner import Learner
+from .meter import Meter
 from .metrics import Evaluation, Figures
 from .progress import Progress
 from .tensorboard import Board
@@ -37,9 +39,7 @@ def train_one_epoch(
     """
     train_mode(learner.model)
     learner.preprocess.train()
-    loss_sum = torch.zeros((), dtype=torch.float64, device=learner.device)
-    hits = torch.zeros((), dtype=torch.int64, device=learner.device)
-    seen, start = 0, time.perf_counter()
+    meter, start = Meter(), time.perf_counter()
     after_step = getattr(learner.model, "after_step", None)
     progress = Progress(batches, len(batches), label)
     for batch, (images, targets) in enumerate(progress, 1):
@@ -56,18 +56,15 @@ def train_one_epoch(
             after_step()
 
         learner.step += 1
-        seen += len(targets)
-        loss_sum += loss.detach() * len(targets)
         correct = models.logits(output).detach().argmax(1) == targets
-        hits += correct.sum()
+        meter.update(loss, correct)
         if learner.step % log_every == 0 or batch == len(batches):
-            if not torch.isfinite(loss_sum):
+            mean_loss, acc1 = meter.read()
+            if not math.isfinite(mean_loss):
                 raise Diverged(learner.step)
-            figures = Figures(
-                loss_sum.item() / seen, hits.item() / seen, seen / (time.perf_counter() - start)
-            )
-            acc1 = correct.double().mean().item()
-            board.training_step(learner.step, loss.item(), acc1, rates, learner.model, figures)
+            figures = Figures(mean_loss, acc1, meter.seen / (time.perf_counter() - start))
+            hits = correct.sum().item() / len(correct)
+            board.training_step(learner.step, loss.item(), hits, rates, learner.model, figures)
             progress.show(batch, **figures.described())
     return figures
 
@@ -77,20 +74,15 @@ def evaluate(learner: Learner, batches: DataLoader, label: str) -> Evaluation:
     """The network's answers to all images of a loader, without augmentation or dropout."""
     learner.model.eval()
     learner.preprocess.eval()
-    loss_sum, all_logits, all_targets = 0.0, [], []
+    meter, all_logits, all_targets = Meter(), [], []
     start = time.perf_counter()
     for images, targets in Progress(batches, len(batches), label):
         targets = targets.to(learner.device, non_blocking=True)
         logits = learner.model(learner.preprocess(images.to(learner.device, non_blocking=True)))
-        loss_sum += learner.criterion(logits, targets).item() * len(targets)
-        all_logits.append(logits.cpu())
-        all_targets.append(targets.cpu())
-    logits, targets = torch.cat(all_logits), torch.cat(all_targets)
+        meter.update(learner.criterion(logits, targets), logits.argmax(1) == targets)
+        all_logits.append(logits)
+        all_targets.append(targets)
+    loss, acc1 = meter.read()
+    logits, targets = torch.cat(all_logits).cpu(), torch.cat(all_targets).cpu()
     seconds = time.perf_counter() - start
-    return Evaluation(
-        loss_sum / len(targets),
-        (logits.argmax(1) == targets).double().mean().item(),
-        len(targets) / seconds,
-        logits,
-        targets,
-    )
+    return Evaluation(loss, acc1, len(targets) / seconds, logits, targets)

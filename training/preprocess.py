@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +92,15 @@ EIGENVECTORS = (
 )  # fmt: skip
 
 
+@cache  # not a transfer to the GPU at every step
+def _principal_components(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """l and p as tensors, (3) and (3, 3)."""
+    values, vectors = (
+        torch.tensor(v, dtype=dtype, device=device) for v in (EIGENVALUES, EIGENVECTORS)
+    )
+    return values, vectors
+
+
 def random_lighting(x: Tensor, deviation: float) -> Tensor:
     """Each image (N, 3, H, W) brighter or darker, redder or bluer: + sum of a_i l_i p_i.
 
@@ -98,8 +108,6 @@ def random_lighting(x: Tensor, deviation: float) -> Tensor:
     are ImageNet's principal components, as in Facebook's ResNet code.  On pixels in [0, 1]: on
     0..255 the paper's formula would shift by thousands.
     """
-    values, vectors = (
-        torch.tensor(v, dtype=x.dtype, device=x.device) for v in (EIGENVALUES, EIGENVECTORS)
-    )
+    values, vectors = _principal_components(x.dtype, x.device)
     draws = deviation * torch.randn(len(x), 3, dtype=x.dtype, device=x.device)
     return x + ((draws * values) @ vectors)[:, :, None, None]

@@ -78,3 +78,40 @@ def test_random_state_comes_back():
     assert torch.equal(drawn[0], again[0])
     assert (drawn[1] == again[1]).all()
     assert drawn[2] == again[2]
+
+
+class Accelerators:
+    """As many GPUs of a kind as wanted, with a number for a random state."""
+
+    def __init__(self, count):
+        self.states = [torch.tensor([10 * number]) for number in range(count)]
+
+    def device_count(self):
+        return len(self.states)
+
+    def get_rng_state_all(self):
+        return [state.clone() for state in self.states]
+
+    def set_rng_state_all(self, states):
+        for number, state in enumerate(states):
+            self.states[number] = state
+
+
+@pytest.mark.parametrize("then", [3, 1, 0])
+def test_random_states_go_back_to_fewer_gpus_or_none(monkeypatch, then):
+    def install(gpus):
+        kind = torch.device("cuda") if gpus.states else None
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: kind)
+        monkeypatch.setattr(torch, "get_device_module", lambda _: gpus)
+
+    install(Accelerators(3))
+    torch.manual_seed(7)
+    state = checkpoint.random_state()
+    assert len(state["cuda"]) == 3
+    expected, gpus = torch.rand(3), Accelerators(then)
+    for number in range(then):
+        gpus.states[number] = torch.tensor([-1])
+    install(gpus)
+    checkpoint.restore_random_state(state)
+    assert [int(value) for value in gpus.states] == [0, 10, 20][:then]
+    assert torch.equal(torch.rand(3), expected)
