@@ -1,6 +1,7 @@
 """Imports point one way: layers <- models <- analysis <- training <- commands."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,19 +32,8 @@ def test_a_folder_imports_only_what_lies_below_it(folder, file):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "layers").glob("*.py")), ids=lambda p: p.name)
 def test_layers_need_torch_and_numba_alone(file):
-    standard = {
-        "__future__",
-        "ctypes",
-        "collections",
-        "math",
-        "typing",
-        "inspect",
-        "functools",
-        "types",
-        "threading",
-    }
     ours = {"torch", "numpy", "numba", "llvmlite"}  # the last is numba's
-    assert {name.split(".")[0] for name in imported(file)} <= standard | ours
+    assert {name.split(".")[0] for name in imported(file)} <= sys.stdlib_module_names | ours
 
 
 @pytest.mark.parametrize(

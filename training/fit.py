@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
+from layers.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import checkpoint, data
@@ -117,11 +118,13 @@ def announce(
     parameters = sum(p.numel() for p in learner.model.parameters())
     trained = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
     frozen = f" ({trained:,} of them trained)" if trained < parameters else ""
+    tensor_cores = learner.device.type == "cuda" and options.dtype == "float32"
+    convolutions = f", convolutions in {conv_precision()}" if tensor_cores else ""
     rows = [
         ("model", f"{options.model}, {parameters:,} parameters{frozen}, {options.layers} layers"),
         *([("weights", origin)] if origin else []),
         ("data", f"{options.data}, {train:,} training and {val:,} validation images"),
-        ("device", f"{learner.device}, {options.dtype}"),
+        ("device", f"{learner.device}, {options.dtype}{convolutions}"),
         ("run", str(folder)),
     ]
     say(table(rows) + "\n")

@@ -34,9 +34,8 @@ class Meter:
         if self._unread:
             losses, hits, counts = zip(*self._unread, strict=True)
             self._unread.clear()
-            self.loss_sum += float(
-                torch.stack(losses).cpu().double() @ torch.tensor(counts).double()
-            )
+            means = torch.stack(losses).cpu().double()
+            self.loss_sum += float(means @ torch.tensor(counts, dtype=means.dtype))
             self.hits += int(torch.stack(hits).sum())
             self.seen += sum(counts)
         return self.loss_sum / self.seen, self.hits / self.seen
