@@ -68,7 +68,7 @@ class LogSoftmax_(FromOutput):
 
 def _is_empty(x: Tensor, dim: int) -> bool:
     """Whether the dimension has no numbers, and so no maximum; a scalar has one."""
-    return x.dim() > 0 and x.shape[dim] == 0
+    return x.dim() > 0 and x.size(dim) == 0
 
 
 @torch.compiler.allow_in_graph
