@@ -13,7 +13,8 @@ from torch import Tensor
 # are on CUDA's because torch makes them of `pow`; on a CPU's that is not, but `avg_pool3d` is.
 CPU_FLOAT32 = {"cross_entropy", "local_response_norm", "max_unpool2d"}
 CUDA_FLOAT32 = {"cross_entropy", "local_response_norm", "log_softmax", "lp_pool2d", "softmax"}
-FLOAT32 = {"cpu": CPU_FLOAT32}  # every other device follows CUDA
+MPS_FLOAT32 = CUDA_FLOAT32 | {"batch_norm"}
+FLOAT32 = {"cpu": CPU_FLOAT32, "mps": MPS_FLOAT32}  # every other device follows CUDA
 
 
 def autocasting(operand: Tensor) -> bool:
@@ -36,6 +37,5 @@ def autocast(*operands: Tensor | None) -> tuple[Tensor | None, ...]:
 
 def autocast_float32(name: str, input: Tensor) -> Tensor:
     """The input of the operator of that name, in float32 where autocast runs it so."""
-    if autocasting(input) and name in FLOAT32.get(input.device.type, CUDA_FLOAT32):
-        return input.float()
-    return input
+    listed = name in FLOAT32.get(input.device.type, CUDA_FLOAT32)
+    return input.float() if listed and autocasting(input) else input
