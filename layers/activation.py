@@ -77,7 +77,7 @@ class ScaledTanh_(FromOutput):
 
     @staticmethod
     def forward(x: Tensor, amplitude: float, slope: float) -> Tensor:
-        return torch.tanh(x * slope).mul_(amplitude)
+        return torch.tanh(x * slope) * amplitude
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:

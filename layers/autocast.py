@@ -1,16 +1,30 @@
-"""Mixed precision: inside `torch.autocast` a product runs in the lower precision, as torch's do."""
+"""Mixed precision: inside `torch.autocast` an operator runs in the precision that torch's runs in.
+
+Products run in the lower one.  What adds up many numbers, or raises them to a power, runs in
+float32, and returns it; which operators those are depends on the device.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+# torch's own lists ("Autocast Op Reference"), by our names.  `lp_pool2d` and `local_response_norm`
+# are on CUDA's because torch makes them of `pow`; on a CPU's that is not, but `avg_pool3d` is.
+CPU_FLOAT32 = {"cross_entropy", "local_response_norm", "max_unpool2d"}
+CUDA_FLOAT32 = {"cross_entropy", "local_response_norm", "log_softmax", "lp_pool2d", "softmax"}
+MPS_FLOAT32 = CUDA_FLOAT32 | {"batch_norm"}
+FLOAT32 = {"cpu": CPU_FLOAT32, "mps": MPS_FLOAT32}  # every other device follows CUDA
+
 
 def autocasting(operand: Tensor) -> bool:
-    """Whether autocast is on for the operand's device, and touches it (float64 it never does)."""
+    """Whether autocast is on for the operand's device, and touches it.
+
+    It never does float64, nor what is no floating-point number.
+    """
     device = operand.device.type
     on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return on and operand.dtype != torch.float64
+    return on and operand.is_floating_point() and operand.dtype != torch.float64
 
 
 def autocast(*operands: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -19,3 +33,9 @@ def autocast(*operands: Tensor | None) -> tuple[Tensor | None, ...]:
         return operands
     dtype = torch.get_autocast_dtype(operands[0].device.type)
     return tuple(None if t is None else t.to(dtype) for t in operands)
+
+
+def autocast_float32(name: str, input: Tensor) -> Tensor:
+    """The input of the operator of that name, in float32 where autocast runs it so."""
+    listed = name in FLOAT32.get(input.device.type, CUDA_FLOAT32)
+    return input.float() if listed and autocasting(input) else input

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .autocast import autocast_float32
 from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
 from .function import Function
-from .operator import wide
+from .operator import refuse_all_but_floats, wide
 
 
 class BatchNorm(Function):
@@ -84,21 +85,30 @@ def batch_norm(
     """Every channel shifted and scaled to mean 0 and variance 1, then to `bias` and `weight`.
 
     Args:
-        input: (N, C, ...), any float dtype.
+        input: (N, C, ...), any float dtype; or nothing at all, (0,).
         running_mean, running_var: (C) averages over batches; in training they are updated in
             place, running += momentum * (batch's - running), the variance divided by M - 1.
         weight, bias: (C) gamma and beta, or None for 1 and 0.
         training: normalise by the batch's statistics; else by the running ones.
         momentum: weight of the newest batch.
-        eps: added to the variance.
+        eps: added to the variance; positive in training, else at least 0.
     Returns:
         (N, C, ...).
     Raises:
-        ValueError: training on a single value per channel.
+        ValueError: training on a single value per channel, or with one of the running statistics
+            alone; an eps out of range.
         RuntimeError: not training and no running statistics, or sizes other than C.
+        NotImplementedError: whole or complex numbers.
     Derivatives: all orders, forward mode, vmap.
     Source: Ioffe & Szegedy 2015, algorithms 1 and 2; torch's conventions for the running ones.
     """
+    refuse_all_but_floats("batch_norm", input, running_mean, running_var, weight, bias)
+    input = autocast_float32("batch_norm", input)
+    if eps < 0 or (training and eps == 0):
+        least = "positive in training" if training else "at least 0"
+        raise ValueError(f"eps must be {least}, got {eps}")
+    if input.shape == (0,):
+        return input.clone()
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm needs (N, C, ...) activations, got {tuple(input.shape)}")
     x = wide(input)
@@ -112,6 +122,8 @@ def batch_norm(
     ):  # fmt: skip
         if values is not None and values.shape != (channels,):
             raise RuntimeError(f"{name} must have {channels} numbers, got {tuple(values.shape)}")
+    if training and (running_mean is None) != (running_var is None):
+        raise ValueError("give both running_mean and running_var, or neither: one is missing")
     gamma = input.new_ones(channels) if weight is None else weight.to(input.dtype)
     beta = input.new_zeros(channels) if bias is None else bias.to(input.dtype)
     if not training:
@@ -128,7 +140,7 @@ def batch_norm(
             f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"
         )
     y, m, v = _batch_norm(input, gamma, beta, eps)
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None:  # both, or neither
         unbiased = v * (count / (count - 1))
         running_mean.lerp_(m.to(running_mean.dtype), momentum)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)

@@ -14,6 +14,7 @@ import numpy as np
 from .loops import loop
 
 BLOCK = 128  # pixels added up at a time: long sums in float32 lose digits
+RUN = 1024  # numbers of a map, likewise
 FAR = 16  # (m - k)^2 / v up to which v has all digits but one
 
 
@@ -76,16 +77,18 @@ def normalise_input_maps(dy, x, gamma, mean, variance, eps, dx, dgamma, dbeta, f
 
 @loop
 def sums_of_channel(a, b, c, k, m):
-    """sum (a - k),  sum (a - k) (b - m):  of each map, and then of all in float64."""
+    """sum (a - k),  sum (a - k) (b - m):  of each run of a map, and then of all in float64."""
     total = product = 0.0
     for n in range(len(a)):
-        s = q = a.dtype.type(0)
-        for p in range(a.shape[2]):
-            d = a[n, c, p] - k
-            s += d
-            q += d * (b[n, c, p] - m)
-        total += s
-        product += q
+        for start in range(0, a.shape[2], RUN):
+            left, right = a[n, c, start : start + RUN], b[n, c, start : start + RUN]
+            s = q = a.dtype.type(0)
+            for p in range(len(left)):
+                d = left[p] - k
+                s += d
+                q += d * (right[p] - m)
+            total += s
+            product += q
     return total, product
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .function import Function
+from .operator import refuse_all_but_floats
 
 
 class Masked(Function):
@@ -49,6 +50,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         training: whether to drop at all.
     Raises:
         ValueError: p outside [0, 1], or inplace.
+        NotImplementedError: whole or complex numbers, of which some are to be dropped.
     Derivatives: all orders, forward mode, vmap (with vmap's `randomness`).
     Source: Krizhevsky et al. 2012, section 4.2.  Differs: scaled in training (by 1/(1 - p)), not
         in testing (by 1 - p), as every framework does today; the network is the same.
@@ -61,6 +63,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     if p == 1:
         return _masked(input, torch.zeros_like(input))
+    refuse_all_but_floats("dropout", input)
     return _masked(input, torch.empty_like(input).bernoulli_(1 - p).div_(1 - p))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 class Function(torch.autograd.Function):
@@ -158,6 +159,9 @@ def _batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
 def add_bias(y: Tensor, bias: Tensor, shape: tuple[int, ...]) -> Tensor:
     """y + bias.view(shape), in place: a second volume would be most of a layer's memory.
 
+    Not in place inside a forward derivative: `torch.func.linearize` keeps y, and runs what writes
+    in place at every call.
+
     Raises:
         RuntimeError: a bias of another size or dtype than y.
     """
@@ -166,6 +170,8 @@ def add_bias(y: Tensor, bias: Tensor, shape: tuple[int, ...]) -> Tensor:
     channels = y.shape[-len(shape)]
     if len(bias) != channels:
         raise RuntimeError(f"{channels} output channels need {channels} biases, got {len(bias)}")
+    if forward_ad._current_level >= 0:
+        return y + bias.view(shape)
     try:
         return y.add_(bias.view(shape))
     except RuntimeError:  # vmap over the bias alone: y has no room for the new dimension

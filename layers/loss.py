@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autocast import autocasting
+from .autocast import autocast_float32
 from .function import Function
-from .operator import operator
+from .operator import operator, refuse_all_but_floats, refuse_complex
 
 
 class CrossEntropy(Function):
@@ -54,6 +54,8 @@ class CrossEntropy(Function):
 
 def _surprise(logits: Tensor) -> Tensor:
     """-log softmax(z), the maximum taken off first so that nothing overflows."""
+    if logits.shape[1] == 0:  # no classes have no maximum
+        return logits.clone()
     shifted = logits - logits.amax(1, keepdim=True)
     return shifted.exp().sum(1, keepdim=True).log() - shifted
 
@@ -112,16 +114,19 @@ def cross_entropy(
     Args:
         input: logits z, (N, C), (C) or (N, C, d1, ...), any float dtype.
         target: class indices of shape (N), () or (N, d1, ...), or probabilities like `input`.
-        weight: (C), the weight w of each class, or None for ones.
+        weight: (C), the weight w of each class, or None for ones; with class indices of the
+            logits' dtype.
         size_average, reduce: torch's retired arguments; must be None.
-        ignore_index: targets of this value cost nothing and are not counted.
+        ignore_index: class indices of this value cost nothing and are not counted.
         reduction: "mean" (over the weights of the targets), "sum" or "none".
         label_smoothing: part of the truth q that is spread evenly over all classes, 0 to 1.
     Returns:
         a scalar, or with "none" the shape of the class indices.
     Raises:
-        ValueError: shapes that do not fit, an unknown reduction, smoothing outside [0, 1].
-        IndexError: a target outside the classes.
+        ValueError: batches that do not fit, an unknown reduction, smoothing outside [0, 1].
+        RuntimeError: other shapes or dtypes that do not fit, probabilities and an ignore_index.
+        IndexError: a target outside the classes, or a scalar's probability.
+        NotImplementedError: whole or complex logits.
     Derivatives: all orders, forward mode, vmap.
     Source: torch.nn.functional.cross_entropy; smoothing: Szegedy et al. 2015, section 7.
     """
@@ -131,36 +136,32 @@ def cross_entropy(
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    _check(input, target, weight, ignore_index)
+    are_probabilities = target.shape == input.shape
     if input.dim() == 1:
+        target = target[None] if are_probabilities else target.view(1)
         loss = cross_entropy(
-            input[None], target[None], weight, None, ignore_index, None, reduction, label_smoothing
+            input[None], target, weight, None, ignore_index, None, reduction, label_smoothing
         )
         return loss[0] if reduction == "none" else loss
-    logits = _examples(input)
-    if autocasting(input):
-        logits = logits.float()
+    logits = autocast_float32("cross_entropy", _examples(input))
+    weight = None if weight is None else autocast_float32("cross_entropy", weight)
     classes = logits.shape[1]
-    if target.is_floating_point():
-        if target.shape != input.shape:
-            raise ValueError(
-                f"probabilities {tuple(target.shape)} must be shaped like the logits, "
-                f"{tuple(input.shape)}"
-            )
+    if are_probabilities:
         q, counted = _examples(target), None
     else:
-        if target.shape != input[:, 0].shape:
-            raise ValueError(
-                f"logits {tuple(input.shape)} need class indices {tuple(input[:, 0].shape)}, "
-                f"got {tuple(target.shape)}"
+        if weight is not None and weight.dtype != logits.dtype:
+            raise RuntimeError(
+                f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
             )
         q = one_hot(target.flatten().long(), classes, logits.dtype, ignore_index)
         counted = (q if weight is None else q * weight).sum()
     if label_smoothing:
         kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero
-        q = (1 - label_smoothing) * q + label_smoothing / classes * kept
+        q = (1 - label_smoothing) * q + label_smoothing / max(1, classes) * kept
     losses = _cross_entropy(logits, q if weight is None else q * weight)
     if reduction == "none":
-        return losses.unflatten(0, input[:, 0].shape)
+        return losses.unflatten(0, (input.shape[0], *input.shape[2:]))
     total = losses.sum()
     if reduction == "sum":
         return total
@@ -168,6 +169,35 @@ def cross_entropy(
         return total / len(logits)
     nothing = counted == 0  # the mean of nothing is NaN, but its gradient 0
     return (total / counted.masked_fill(nothing, 1)).masked_fill(nothing, torch.nan)
+
+
+def _check(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+    """Raise what `cross_entropy` raises for tensors that do not fit together."""
+    refuse_all_but_floats("cross_entropy", input)
+    refuse_complex("cross_entropy", target, weight)
+    logits, given = tuple(input.shape), tuple(target.shape)
+    if given == logits:
+        if not target.is_floating_point():
+            raise RuntimeError(
+                f"a target shaped like the logits {logits} holds probabilities, got {target.dtype}"
+            )
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is for class indices, the target holds probabilities")
+    if input.dim() == 0:
+        raise IndexError("cross_entropy needs logits (N, C), (C) or (N, C, d1, ...), got a scalar")
+    batch, classes = (1, logits[0]) if input.dim() == 1 else logits[:2]
+    if given != logits:
+        indices = () if input.dim() == 1 else (batch, *logits[2:])
+        if given != indices and not (input.dim() == 1 and given == (1,)):  # which torch takes, too
+            error = RuntimeError if given[:1] == (batch,) else ValueError
+            raise error(
+                f"logits {logits} need class indices {indices}, or probabilities shaped like "
+                f"the logits, got {given}"
+            )
+        if target.is_floating_point():
+            raise RuntimeError(f"class indices must be whole numbers, got {target.dtype}")
+    if weight is not None and tuple(weight.shape) != (classes,):
+        raise RuntimeError(f"{classes} classes need {classes} weights, got {tuple(weight.shape)}")
 
 
 def _examples(volume: Tensor) -> Tensor:

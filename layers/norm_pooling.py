@@ -11,17 +11,19 @@ is a subgradient of the norm there, and is taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import norm_loops as loops
+from .autocast import autocast_float32
 from .function import PerImage
 from .geometry import Geometry, Pair
 from .loops import divide, has_loops
-from .operator import image_size, operator, wide
-from .pooling import WindowSpread, WindowSum, check, pooling_geometry
+from .operator import image_size, operator, refuse_complex, wide
+from .pooling import WindowSpread, WindowSum, check, max_pool2d, pooling_geometry
 from .pooling_kernels import chunks, is_channels_last, like, rows
 from .window_sums import add_windows, spread_windows
 
@@ -126,8 +128,10 @@ def lp_pool2d(
     """The p-norm of every window:  y = (sum over the taps of |x|^p)^(1/p).
 
     Args:
-        input: images, (N, C, H, W) or (C, H, W), any float dtype.
-        norm_type: p >= 1; 2 is the L2 norm.
+        input: images, (N, C, H, W) or (C, H, W), any float dtype; whole numbers are made
+            floats, and of an infinite p remain what they are.
+        norm_type: p >= 1; 2 is the L2 norm, infinity the largest |x|, whose gradient goes to the
+            first pixel that has it.  In between, the sums of |x|^p must be numbers of the dtype.
         kernel_size, stride: pixels, one number or (height, width); stride defaults to kernel_size.
         ceil_mode: round the number of windows up, so that the last may hang over the border.
     Returns:
@@ -135,6 +139,7 @@ def lp_pool2d(
     Raises:
         ValueError: p < 1, which is no norm.
         RuntimeError: an image smaller than one window.
+        NotImplementedError: complex numbers and a finite p.
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "General pooling".
         Differs: torch computes sum of x^p, which is NaN or wrong for negative x and odd p, and so
@@ -143,6 +148,12 @@ def lp_pool2d(
     """
     if not norm_type >= 1:
         raise ValueError(f"norm_type must be at least 1, got {norm_type}")
+    if norm_type == inf:
+        return max_pool2d(input.abs(), kernel_size, stride, ceil_mode=ceil_mode)
+    refuse_complex("lp_pool2d", input)
+    if not input.is_floating_point():
+        input = input.to(torch.get_default_dtype())
+    input = autocast_float32("lp_pool2d", input)
     if input.dim() == 3:
         return lp_pool2d(input[None], norm_type, kernel_size, stride, ceil_mode)[0]
     check(input)

@@ -29,16 +29,48 @@ def operator(
     """
 
     def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            if not torch.is_grad_enabled():  # as inside an autograd Function
+                return kernel(*arguments)
+            with torch.no_grad():  # a traced graph, replayed: a kernel writes where it likes
+                return kernel(*arguments)
+
         name = f"convnets::{kernel.__name__}"
         torch.library.define(name, torch.library.infer_schema(kernel, mutates_args=()))
-        torch.library.impl(name, "default", kernel)
+        torch.library.impl(name, "default", run)
         if convolves:
-            torch.library.impl(name, "CUDA", in_conv_precision(kernel))
+            torch.library.impl(name, "CUDA", in_conv_precision(run))
         torch.library.register_fake(name, fake)
         KERNELS[kernel.__name__] = kernel
         return getattr(torch.ops.convnets, kernel.__name__).default
 
     return register
+
+
+def refuse_complex(name: str, *tensors: Tensor | None) -> None:
+    """Raise, as torch does, where an operator has no meaning for complex numbers.
+
+    Raises:
+        NotImplementedError: which is torch's type, and a RuntimeError.
+    """
+    for tensor in tensors:
+        if tensor is not None and tensor.is_complex():
+            raise NotImplementedError(
+                f"{name} is not defined for complex numbers: got {tensor.dtype}"
+            )
+
+
+def refuse_all_but_floats(name: str, *tensors: Tensor | None) -> None:
+    """The same for an operator that has no meaning for whole numbers either.
+
+    Raises:
+        NotImplementedError: which is torch's type, and a RuntimeError.
+    """
+    for tensor in tensors:
+        if tensor is not None and not tensor.is_floating_point():
+            raise NotImplementedError(
+                f"{name} is defined for floating-point numbers alone: got {tensor.dtype}"
+            )
 
 
 def wide(values: Tensor) -> Tensor:

@@ -12,15 +12,17 @@ The `size` channels c - size//2 .. c + (size-1)//2 are near c, as far as they ex
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import response_norm_loops as loops
+from .autocast import autocast_float32
 from .function import PerImage
 from .loops import divide, lay, lies_plainly
-from .operator import operator, wide
+from .operator import operator, refuse_complex, wide
 from .threads import shares, side_by_side
 
 CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
@@ -124,17 +126,18 @@ def response_gradient(dy: Tensor, x: Tensor, size: int, a: float, beta: float, k
 
 def scale(x: Tensor, size: int, a: float, k: float) -> Tensor:
     """s."""
-    return channel_sum(x * (x * a), size // 2, (size - 1) // 2).add_(k)
+    return channel_sum(x * (x * a), size // 2, (size - 1) // 2) + k
 
 
 def channel_sum(v: Tensor, before: int, after: int) -> Tensor:
-    """out[:, c] = sum of v[:, c - before .. c + after], as far as they exist."""
-    channels, total = v.shape[1], v.clone()
-    for shift in range(1, min(before, channels - 1) + 1):
-        total[:, shift:] += v[:, :-shift]
-    for shift in range(1, min(after, channels - 1) + 1):
-        total[:, :-shift] += v[:, shift:]
-    return total
+    """out[:, c] = sum of v[:, c - before .. c + after], as far as they exist.
+
+    Nothing is written in place: `torch.func.linearize` keeps what does not depend on the tangent.
+    """
+    channels = v.shape[1]
+    before, after = (min(reach, max(0, channels - 1)) for reach in (before, after))
+    padded = torch.nn.functional.pad(v, [0, 0] * (v.dim() - 2) + [before, after])
+    return reduce(torch.add, (padded.narrow(1, t, channels) for t in range(before + after + 1)))
 
 
 def _power(s: Tensor, beta: float) -> Tensor:
@@ -173,7 +176,7 @@ def local_response_norm(
     """y[c] = x[c] / (k + alpha/size * sum over c' near c of x[c']^2)^beta.
 
     Args:
-        input: (N, C, ...), at least one dimension after the channels, any float dtype.
+        input: (N, C, ...), at least one dimension after the channels, any float dtype, or int64.
         size: channels in the window.
         alpha, beta, k: as in the equation.
         divide_alpha: divide alpha by size, as torch, Caffe and Krizhevsky's own code do.  False
@@ -182,15 +185,28 @@ def local_response_norm(
         (N, C, ...).
     Raises:
         ValueError: fewer than three dimensions, or a size below 1.
+        NotImplementedError: complex numbers, or whole ones other than int64.
     Derivatives: all orders, forward mode, vmap.
     Source: Krizhevsky et al. 2012, section 3.3: size 5, alpha 1e-4, beta 0.75, k 2.
         Differs: with the default divide_alpha it computes what was run, not what was printed.
+        Of int64 torch takes the mean of the squares as a whole number, and so does this.
     """
     if input.dim() < 3:
         raise ValueError(f"local_response_norm needs (N, C, ...) images, got {tuple(input.shape)}")
     if size < 1:
         raise ValueError(f"size must be at least 1 channel, got {size}")
+    refuse_complex("local_response_norm", input)
+    if not input.is_floating_point():
+        return _of_whole_numbers(input, size, alpha if divide_alpha else alpha * size, beta, k)
+    input = autocast_float32("local_response_norm", input)
     return _response_norm(input, size, alpha / size if divide_alpha else alpha, beta, k)
+
+
+def _of_whole_numbers(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    if x.dtype != torch.int64:
+        raise NotImplementedError(f"of whole numbers only int64 can be normalised, got {x.dtype}")
+    mean = channel_sum(x * x, size // 2, (size - 1) // 2).div(size, rounding_mode="trunc")
+    return x / (k + alpha * mean) ** beta
 
 
 class LocalResponseNorm(torch.nn.LocalResponseNorm):

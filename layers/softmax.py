@@ -1,4 +1,8 @@
-"""Softmax and its logarithm, their derivatives written by hand."""
+"""Softmax and its logarithm, their derivatives written by hand.
+
+Half precision is rounded once, at the end, as torch's kernels do it.  Nothing is written in place:
+`torch.func.linearize` keeps what does not depend on the tangent, and would overwrite it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autocast import autocast_float32
 from .function import FromOutput
+from .operator import refuse_all_but_floats, wide
 
 
 class Softmax_(FromOutput):
@@ -15,19 +21,25 @@ class Softmax_(FromOutput):
 
     @staticmethod
     def forward(x: Tensor, dim: int) -> Tensor:
-        e = (x - x.amax(dim, keepdim=True)).exp_()  # the maximum taken off, nothing overflows
-        return e.div_(e.sum(dim, keepdim=True))
+        if _is_empty(x, dim):
+            return x.clone()
+        v = wide(x)
+        e = (v - v.amax(dim, keepdim=True)).exp()  # the maximum taken off, nothing overflows
+        return (e / e.sum(dim, keepdim=True)).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
-        (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        return y * (dy - (dy * y).sum(dim, keepdim=True)), None
+        return _softmax_slope(dy, *ctx.saved_tensors, *ctx.constants), None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
-        # The slope is a symmetric matrix: forward is as backward.
-        (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        return y * (x_t - (x_t * y).sum(dim, keepdim=True))
+        return _softmax_slope(x_t, *ctx.saved_tensors, *ctx.constants)
+
+
+def _softmax_slope(t: Tensor, y: Tensor, dim: int) -> Tensor:
+    """y (t - sum of t y): the slope is a symmetric matrix, forward is as backward."""
+    v, p = wide(t), wide(y)
+    return (p * (v - (v * p).sum(dim, keepdim=True))).to(y.dtype)
 
 
 class LogSoftmax_(FromOutput):
@@ -35,18 +47,28 @@ class LogSoftmax_(FromOutput):
 
     @staticmethod
     def forward(x: Tensor, dim: int) -> Tensor:
-        shifted = x - x.amax(dim, keepdim=True)
-        return shifted - shifted.exp().sum(dim, keepdim=True).log_()
+        if _is_empty(x, dim):
+            return x.clone()
+        v = wide(x)
+        shifted = v - v.amax(dim, keepdim=True)
+        return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        return dy - y.exp() * dy.sum(dim, keepdim=True), None
+        v = wide(dy)
+        return (v - wide(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        return x_t - (y.exp() * x_t).sum(dim, keepdim=True)
+        v = wide(x_t)
+        return (v - (wide(y).exp() * v).sum(dim, keepdim=True)).to(y.dtype)
+
+
+def _is_empty(x: Tensor, dim: int) -> bool:
+    """Whether the dimension has no numbers, and so no maximum; a scalar has one."""
+    return x.dim() > 0 and x.size(dim) == 0
 
 
 @torch.compiler.allow_in_graph
@@ -60,19 +82,27 @@ def _log_softmax(x: Tensor, dim: int) -> Tensor:
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
-    """exp(x) / sum of exp(x) along `dim`: positive, summing to 1.  Any shape.
+    """exp(x) / sum of exp(x) along `dim`: positive, summing to 1.  Any shape, any float dtype.
 
+    Raises:
+        IndexError: no such dimension.
+        NotImplementedError: whole or complex numbers.
     Derivatives: all orders, forward mode, vmap.
     """
-    return _softmax(input, dim)
+    refuse_all_but_floats("softmax", input)
+    return _softmax(autocast_float32("softmax", input), dim)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """x - log sum of exp(x) along `dim`.  Any shape.
+    """x - log sum of exp(x) along `dim`.  Any shape, any float dtype.
 
+    Raises:
+        IndexError: no such dimension.
+        NotImplementedError: whole or complex numbers.
     Derivatives: all orders, forward mode, vmap.
     """
-    return _log_softmax(input, dim)
+    refuse_all_but_floats("log_softmax", input)
+    return _log_softmax(autocast_float32("log_softmax", input), dim)
 
 
 class Softmax(torch.nn.Softmax):

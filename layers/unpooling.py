@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .autocast import autocast_float32
 from .geometry import Geometry, Pair, pair
 from .operator import image_size
 from .pooling_kernels import pixels_of, switch_dtype
@@ -66,6 +67,7 @@ def max_unpool2d(
         raise RuntimeError(
             f"indices must be switches ({switch_dtype(geometry)}) or int64, got {indices.dtype}"
         )
+    input = autocast_float32("max_unpool2d", input)
     flat = input.new_zeros(*input.shape[:2], size[0] * size[1])  # scatter_add checks the indices
     return flat.scatter_add(2, indices.flatten(2), input.flatten(2)).unflatten(2, size)
 

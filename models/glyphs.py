@@ -32,6 +32,7 @@ def output_codes(num_classes: int) -> Tensor:
     rows = [line.split() for line in DIGITS.strip().split("\n")]
     glyphs = ["".join(glyph) for glyph in zip(*rows, strict=True)]
     digits = torch.tensor([[1.0 if mark == "#" else -1.0 for mark in glyph] for glyph in glyphs])
-    generator = torch.Generator().manual_seed(0)
-    more = torch.randint(2, (max(0, num_classes - 10), WIDTH * HEIGHT), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(0)
+    size = max(0, num_classes - 10), WIDTH * HEIGHT
+    more = torch.randint(2, size, generator=generator, device="cpu").to(digits.device)
     return torch.cat((digits, 2.0 * more - 1.0))[:num_classes]

@@ -181,7 +181,8 @@ class PartialConv2d(torch.nn.Module):
     @property
     def fan_in(self) -> Tensor:
         """How many maps each output map reads."""
-        return torch.bincount(self.outputs).to(self.weight.dtype)
+        connections = self.weight.new_ones(len(self.outputs))
+        return torch.zeros_like(self.bias).index_add(0, self.outputs, connections)
 
     def forward(self, x: Tensor) -> Tensor:
         filters = self.weight.new_zeros(self.shape)
