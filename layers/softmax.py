@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .function import FromOutput
+from .overrides import overridable
 
 
 class Softmax_(FromOutput):
@@ -59,6 +60,7 @@ def _log_softmax(x: Tensor, dim: int) -> Tensor:
     return LogSoftmax_.apply(x, dim)
 
 
+@overridable
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum of exp(x) along `dim`: positive, summing to 1.  Any shape.
 
@@ -67,6 +69,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
     return _softmax(input, dim)
 
 
+@overridable
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """x - log sum of exp(x) along `dim`.  Any shape.
 
