@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -24,8 +25,16 @@ def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
 
     def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
         name = f"convnets::{kernel.__name__}"
+
+        @wraps(kernel)
+        def without_gradients(*inputs: Any) -> Any:
+            if torch.is_grad_enabled():  # as in an exported program, which has no Functions
+                with torch.no_grad():
+                    return kernel(*inputs)
+            return kernel(*inputs)
+
         torch.library.define(name, torch.library.infer_schema(kernel, mutates_args=()))
-        torch.library.impl(name, "default", kernel)
+        torch.library.impl(name, "default", without_gradients)
         torch.library.register_fake(name, fake)
         return getattr(torch.ops.convnets, kernel.__name__).default
 
