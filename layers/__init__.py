@@ -9,6 +9,7 @@ what has nothing to compute come from torch.nn itself.
 
 from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequential
 
+from . import flops as flops
 from . import functional
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_pooling import AdaptiveAvgPool2d
@@ -22,6 +23,7 @@ from .norm_pooling import LPPool2d
 from .pooling import AvgPool2d, MaxPool2d
 from .response_norm import LocalResponseNorm
 from .softmax import LogSoftmax, Softmax
+from .twins import to_torch
 from .unpooling import MaxUnpool2d
 
 __all__ = [
@@ -49,4 +51,5 @@ __all__ = [
     "Softmax",
     "Tanh",
     "functional",
+    "to_torch",
 ]

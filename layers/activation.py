@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .function import FromOutput, Function
+from .overrides import overridable
 from .select import gate
 
 
@@ -105,6 +106,7 @@ def _scaled_tanh(x: Tensor, amplitude: float, slope: float) -> Tensor:
     return ScaledTanh_.apply(x, amplitude, slope)
 
 
+@overridable
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """y = max(0, x), elementwise, any shape; its derivative at 0 is 0.
 
@@ -118,6 +120,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return _relu(input)
 
 
+@overridable
 def tanh(input: Tensor) -> Tensor:
     """y = tanh(x), elementwise, any shape.
 
@@ -126,6 +129,7 @@ def tanh(input: Tensor) -> Tensor:
     return _tanh(input)
 
 
+@overridable
 def scaled_tanh(input: Tensor, amplitude: float = 1.7159, slope: float = 2 / 3) -> Tensor:
     """y = A tanh(S x), elementwise, any shape: LeCun's squashing function, f(1) = 1.
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .overrides import overridable
 from .pooling import avg_pool2d
 
 
+@overridable
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
     """The mean of windows that cover the image evenly, as many as asked.
 

@@ -19,6 +19,7 @@ from .autocast import autocast_float32
 from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
 from .function import Function
 from .operator import refuse_all_but_floats, wide
+from .overrides import overridable
 
 
 class BatchNorm(Function):
@@ -72,6 +73,7 @@ def _batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Ten
     return BatchNorm.apply(x, gamma, beta, eps)
 
 
+@overridable
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -147,25 +149,49 @@ def batch_norm(
     return y
 
 
+@overridable
+def batch_norm2d(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    num_batches_tracked: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    track_running_stats: bool,
+    momentum: float | None,
+    eps: float,
+) -> Tensor:
+    """What `BatchNorm2d` does with a batch of images (N, C, H, W), its counter included.
+
+    A function, so that a tracer sees one node: what a module looks at, it would take for constant.
+
+    Args:
+        num_batches_tracked: the batches seen in training, () int64; counted up in place.
+        track_running_stats: whether training updates the running averages, and counts.
+        momentum: None for a plain average over all batches.
+        The others as in `batch_norm`.
+    Raises:
+        ValueError: other than four dimensions; and as `batch_norm`.
+    """
+    if input.dim() != 4:
+        raise ValueError(f"expected 4D input (got {input.dim()}D input)")
+    factor = 0.0 if momentum is None else momentum
+    if training and track_running_stats and num_batches_tracked is not None:
+        num_batches_tracked.add_(1)
+        if momentum is None:
+            factor = 1.0 / float(num_batches_tracked)
+    if training and not track_running_stats:
+        running_mean = running_var = None
+    batch = training or (running_mean is None and running_var is None)
+    return batch_norm(input, running_mean, running_var, weight, bias, batch, factor, eps)
+
+
 class BatchNorm2d(torch.nn.BatchNorm2d):
     """torch.nn.BatchNorm2d computed by our `batch_norm`: same arguments, parameters, buffers."""
 
     def forward(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)
-        factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # a plain average over all batches
-                factor = 1.0 / float(self.num_batches_tracked)
-        batch = self.training or self.running_mean is None
-        track = not self.training or self.track_running_stats
-        return batch_norm(
-            input,
-            self.running_mean if track else None,
-            self.running_var if track else None,
-            self.weight,
-            self.bias,
-            batch,
-            factor,
-            self.eps,
-        )
+        return batch_norm2d(
+            input, self.running_mean, self.running_var, self.num_batches_tracked, self.weight,
+            self.bias, self.training, self.track_running_stats, self.momentum, self.eps,
+        )  # fmt: skip

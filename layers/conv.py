@@ -30,6 +30,7 @@ from .conv_algorithm import choose, winograd_convolution
 from .function import add_bias
 from .geometry import Geometry, Pair, pair, same_padding
 from .operator import image_size
+from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 
 
@@ -60,6 +61,7 @@ class ConvolutionWeight(WeightSlot):
 connect(Convolution, ConvolutionInput, ConvolutionWeight, groups_at=0)
 
 
+@overridable
 def conv2d(
     input: Tensor,
     weight: Tensor,
@@ -104,6 +106,7 @@ def conv2d(
     return y if bias is None else add_bias(y, bias, (-1, 1, 1))
 
 
+@overridable
 def conv2d_input(
     input_size: Sequence[int],
     weight: Tensor,
@@ -127,6 +130,7 @@ def conv2d_input(
     return _convolution_input(weight, grad_output, tuple(input_size[-2:]), *geometry)
 
 
+@overridable
 def conv2d_weight(
     input: Tensor,
     weight_size: Sequence[int],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .function import Function
 from .operator import refuse_all_but_floats
+from .overrides import overridable
 
 
 class Masked(Function):
@@ -39,6 +40,7 @@ def _masked(x: Tensor, mask: Tensor) -> Tensor:
     return Masked.apply(x, mask)
 
 
+@overridable
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """y = x m / (1 - p), each m 1 with probability 1 - p and else 0; outside training y = x.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .autocast import autocast
 from .function import Bilinear, add_bias
+from .overrides import overridable
 
 
 class Linear_(Bilinear):
@@ -42,6 +43,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return Linear_.apply(x, weight)
 
 
+@overridable
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Every output sees every input:  y[..., co] = b[co] + sum over ci of w[co,ci] * x[..., ci].
 
@@ -70,11 +72,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if rows is input else y.reshape(*input.shape[:-1], weight.shape[0])
 
 
+@overridable
 def linear_input(weight: Tensor, grad_output: Tensor) -> Tensor:
     """The gradient of `linear` by its input, g w: (N, C_in).  All orders."""
     return linear(grad_output, weight.T)
 
 
+@overridable
 def linear_weight(input: Tensor, grad_output: Tensor) -> Tensor:
     """The gradient of `linear` by its weights, g^T x: (C_out, C_in).  All orders."""
     return linear(grad_output.T, input.T)

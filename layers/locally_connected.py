@@ -22,6 +22,7 @@ from . import local_kernels as kernels
 from .autocast import autocast
 from .function import add_bias
 from .geometry import Geometry, Pair, pair
+from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 
 
@@ -57,6 +58,7 @@ def _local(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
     return Local.apply(x, weight, Geometry(*geometry))
 
 
+@overridable
 def locally_connected2d(
     input: Tensor,
     weight: Tensor,

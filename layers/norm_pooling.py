@@ -23,6 +23,7 @@ from .function import PerImage
 from .geometry import Geometry, Pair
 from .loops import divide, has_loops
 from .operator import image_size, operator, refuse_complex, wide
+from .overrides import overridable
 from .pooling import WindowSpread, WindowSum, check, max_pool2d, pooling_geometry
 from .pooling_kernels import chunks, is_channels_last, like, rows
 from .window_sums import add_windows, spread_windows
@@ -118,6 +119,7 @@ def _norm_pool(x: Tensor, p: float, geometry: Any, image_size: Any, output_size:
     return NormPool.apply(x, p, Geometry(*geometry), image_size, output_size)
 
 
+@overridable
 def lp_pool2d(
     input: Tensor,
     norm_type: int | float,

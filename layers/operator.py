@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -29,17 +30,19 @@ def operator(
     """
 
     def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            if not torch.is_grad_enabled():  # as inside an autograd Function
-                return kernel(*arguments)
-            with torch.no_grad():  # a traced graph, replayed: a kernel writes where it likes
-                return kernel(*arguments)
-
         name = f"convnets::{kernel.__name__}"
+
+        @wraps(kernel)
+        def without_gradients(*inputs: Any) -> Any:
+            if torch.is_grad_enabled():  # as in an exported program, which has no Functions
+                with torch.no_grad():
+                    return kernel(*inputs)
+            return kernel(*inputs)
+
         torch.library.define(name, torch.library.infer_schema(kernel, mutates_args=()))
-        torch.library.impl(name, "default", run)
+        torch.library.impl(name, "default", without_gradients)
         if convolves:
-            torch.library.impl(name, "CUDA", in_conv_precision(run))
+            torch.library.impl(name, "CUDA", in_conv_precision(without_gradients))
         torch.library.register_fake(name, fake)
         KERNELS[kernel.__name__] = kernel
         return getattr(torch.ops.convnets, kernel.__name__).default

@@ -19,6 +19,7 @@ from . import pooling_kernels as kernels
 from .function import Adjoint, PerImage
 from .geometry import Geometry, Pair, pair
 from .operator import image_size, wide
+from .overrides import overridable
 from .window_sums import window_spread, window_sum
 
 
@@ -98,6 +99,7 @@ def _window_sum(x: Tensor, geometry: Any, image_size: Any, output_size: Any) -> 
     return WindowSum.apply(x, Geometry(*geometry), image_size, output_size)
 
 
+@overridable
 def max_pool2d_with_switches(
     input: Tensor,
     kernel_size: int | Sequence[int],
@@ -135,6 +137,7 @@ def max_pool2d_with_switches(
     return _max_pool(input, geometry, size, geometry.output_size(size, ceil_mode))
 
 
+@overridable
 def max_pool2d(
     input: Tensor,
     kernel_size: int | Sequence[int],
@@ -162,6 +165,7 @@ def indices_of(switches: Tensor, geometry: Geometry, width: int) -> Tensor:
     return rows * width + columns
 
 
+@overridable
 def avg_pool2d(
     input: Tensor,
     kernel_size: int | Sequence[int],

@@ -23,6 +23,7 @@ from .autocast import autocast_float32
 from .function import PerImage
 from .loops import divide, lay, lies_plainly
 from .operator import operator, refuse_complex, wide
+from .overrides import overridable
 from .threads import shares, side_by_side
 
 CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
@@ -165,6 +166,7 @@ def _response_norm(x: Tensor, size: int, a: float, beta: float, k: float) -> Ten
     return ResponseNorm.apply(x, size, a, beta, k)
 
 
+@overridable
 def local_response_norm(
     input: Tensor,
     size: int,

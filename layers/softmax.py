@@ -14,6 +14,7 @@ from torch import Tensor
 from .autocast import autocast_float32
 from .function import FromOutput
 from .operator import refuse_all_but_floats, wide
+from .overrides import overridable
 
 
 class Softmax_(FromOutput):
@@ -81,6 +82,7 @@ def _log_softmax(x: Tensor, dim: int) -> Tensor:
     return LogSoftmax_.apply(x, dim)
 
 
+@overridable
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum of exp(x) along `dim`: positive, summing to 1.  Any shape, any float dtype.
 
@@ -93,6 +95,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
     return _softmax(autocast_float32("softmax", input), dim)
 
 
+@overridable
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """x - log sum of exp(x) along `dim`.  Any shape, any float dtype.
 

@@ -16,9 +16,11 @@ from torch import Tensor
 from .autocast import autocast_float32
 from .geometry import Geometry, Pair, pair
 from .operator import image_size
+from .overrides import overridable
 from .pooling_kernels import pixels_of, switch_dtype
 
 
+@overridable
 def max_unpool2d(
     input: Tensor,
     indices: Tensor,

@@ -114,7 +114,9 @@ class Overhang(torch.nn.Module):
         return f"{self.kernel_size}, stride={self.stride}"
 
     def forward(self, x: Tensor) -> Tensor:
-        bottom, right = ((self.kernel_size - size) % self.stride for size in x.shape[-2:])
+        height, width = x.shape[-2:]
+        bottom = (self.kernel_size - height) % self.stride
+        right = (self.kernel_size - width) % self.stride
         return torch.nn.functional.pad(x, (0, right, 0, bottom))
 
 
@@ -130,7 +132,8 @@ class PerTower(torch.nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.layer(half) for half in x.chunk(2, 1)], 1)
+        first, second = x.chunk(2, 1)
+        return torch.cat((self.layer(first), self.layer(second)), 1)
 
 
 def response_norm(nn: ModuleType) -> torch.nn.Module:
