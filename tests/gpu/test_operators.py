@@ -99,23 +99,6 @@ def test_second_derivatives(case, device):
     assert accuracy.worst(errors) <= 10 * TOLERANCE["ieee"], errors
 
 
-@each_layer
-@pytest.mark.parametrize("layout", MEMORY_FORMATS, ids=["NCHW", "NHWC"])
-def test_outputs_and_gradients_lie_as_torch_s(case, layout, device):
-    if case.name == "LocallyConnected2d":
-        pytest.skip("torch.nn has no such layer")
-    strides = []
-    for nn in (layers, torch.nn):
-        layer = case.build(nn).to(device)
-        for parameter in layer.parameters():
-            parameter.data = laid_out(parameter.data, layout)
-        x = image(case, device, layout)
-        y = layer(x)
-        (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
-        strides.append([t.stride() for t in (y, dx)])
-    assert strides[0] == strides[1]
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_cross_entropy(precision, device):
     scores = torch.randn(130, 1000, device=device, requires_grad=True)
