@@ -1,0 +1,37 @@
+"""The three precisions of a GPU's products: float32 as it is, its operands cut short, bfloat16.
+
+ieee   float32
+tf32   float32, of which a product's operands keep 10 bits of the mantissa (tensor cores)
+bf16   torch.autocast to bfloat16
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+PRECISIONS = ("ieee", "tf32", "bf16")
+
+
+@contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """How convolutions and matrix products of float32 numbers are computed, on both layer sets.
+
+    These are torch's flags since 2.9; whoever mixes them with the older `allow_tf32` gets an error.
+    """
+    flags = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [flag.fp32_precision for flag in flags]
+    for flag in flags:
+        flag.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.fp32_precision = value
+
+
+def autocast(precision: str, device: str) -> torch.autocast:
+    """Around a forward pass."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,83 @@
+"""Inside a part's process: its rows measured one after another, each told in a line of JSON.
+
+A part is a module with
+
+    rows(device, tiny) -> [(name, measure), ...]        measure() -> plain values
+
+The first line is the plan, so that whoever reads knows which row was under way when a process died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+MARK = "@"  # begins a line that is meant for the reader of rows
+Row = tuple[str, Callable[[], dict[str, Any]]]
+
+
+def tell(message: dict[str, Any]) -> None:
+    print(f"\n{MARK}{json.dumps(message)}", flush=True)
+
+
+def parse(line: str) -> dict[str, Any] | None:
+    """The message in a line, or None where it is anybody's print."""
+    try:
+        message = json.loads(line[1:]) if line.startswith(MARK) else None
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def measure(name: str, row: Callable[[], dict[str, Any]]) -> None:
+    """Tell a row; an exception is told as its `error`.
+
+    Raises:
+        RuntimeError: the device is lost, and with it this process.
+    """
+    start = time.monotonic()
+    try:
+        found = row()
+    except Exception as error:
+        traceback.print_exc()
+        found = {"error": told(error)}
+    tell({"row": name, **found, "seconds": round(time.monotonic() - start, 2)})
+    gc.collect()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # after an illegal access, this and everything else raises
+        torch.cuda.empty_cache()
+
+
+def told(error: Exception) -> str:
+    """In one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:300]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part")
+    parser.add_argument("--until", type=float, required=True)  # seconds since 1970
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--skip", nargs="*", default=[])
+    options = parser.parse_args()
+    rows = importlib.import_module(f"{__package__}.{options.part}").rows
+    plan = [row for row in rows(options.device, options.tiny) if row[0] not in options.skip]
+    tell({"plan": [name for name, _ in plan]})
+    for name, row in plan:
+        if time.time() > options.until:
+            break
+        measure(name, row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Training steps of whole networks: ours and torch.nn's, each in the better of its two layouts.
+
+For two steps without dropout, whose masks may differ, the losses are compared; those steps also
+warm up.  Then both layouts are tried, and the better ones of the two sides run in turn.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import layers
+import models
+
+from ..benchmark import LAYOUTS, OURS, THEIRS
+from ..setting import laid_out
+from .clock import milliseconds
+from .precision import PRECISIONS, autocast, float32_products
+from .rows import Row
+
+SECONDS = 1.0  # of timing, each row of a GPU
+ROUNDS = 3  # at least
+
+
+class Network(NamedTuple):
+    name: str
+    batch: int
+    shape: tuple[int, int, int]  # of an image
+    classes: int
+    tiny: int  # pixels that are enough for it
+
+
+NETWORKS = [
+    Network("resnet50", 128, (3, 224, 224), 1000, 32),
+    Network("alexnet", 256, (3, 224, 224), 1000, 67),
+    Network("vgg16", 64, (3, 224, 224), 1000, 32),
+    Network("googlenet", 128, (3, 224, 224), 1000, 47),
+    Network("lenet", 512, (1, 32, 32), 10, 32),
+    Network("allcnn_c", 256, (3, 32, 32), 10, 32),
+]
+
+
+def rows(device: str, tiny: bool) -> list[Row]:
+    torch.backends.cudnn.benchmark = True
+    networks = [_small(network) if tiny else network for network in NETWORKS]
+    chosen = PRECISIONS[2:] if tiny else PRECISIONS
+    return [
+        (f"{network.name}/{p}", partial(measure, network, p, device))
+        for network in networks
+        for p in chosen
+    ]
+
+
+def _small(network: Network) -> Network:
+    return network._replace(batch=2, shape=(network.shape[0], network.tiny, network.tiny))
+
+
+def measure(network: Network, precision: str, device: str) -> dict[str, Any]:
+    """Of one network: losses, milliseconds and bytes by side, and the ratio of the times."""
+    torch.manual_seed(0)
+    x = torch.randn(network.batch, *network.shape, device=device)
+    targets = torch.randint(network.classes, (network.batch,), device=device)
+    losses: dict[str, float] = {}
+    times: dict[str, float] = {}
+    peaks: dict[str, int] = {}
+    steps: dict[str, TrainingStep] = {}
+    with float32_products(precision):
+        for side, nn in ((OURS, layers), (THEIRS, torch.nn)):
+            for name, layout in LAYOUTS.items():
+                step = TrainingStep(network, nn, x, targets, precision, layout)
+                if device == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+                    others = torch.cuda.memory_allocated() - step.bytes
+                losses[f"{side} {name}"] = step.second_loss()
+                times[f"{side} {name}"] = min(milliseconds(step, device) for _ in range(2))
+                if device == "cuda":
+                    peaks[f"{side} {name}"] = torch.cuda.max_memory_allocated() - others
+                steps[f"{side} {name}"] = step
+                step.optimizer.zero_grad()
+        best = {side: min((n for n in times if n.startswith(side)), key=times.__getitem__)
+                for side in (OURS, THEIRS)}  # fmt: skip
+        readings: dict[str, list[float]] = {name: [] for name in best.values()}
+        start = time.monotonic()
+        seconds = SECONDS if device == "cuda" else 0.0
+        while len(readings[best[OURS]]) < ROUNDS or time.monotonic() - start < seconds:
+            for name, found in readings.items():
+                found.append(milliseconds(steps[name], device))
+    times |= {name: median(found) for name, found in readings.items()}
+    pairs = zip(*(readings[best[side]] for side in (OURS, THEIRS)), strict=True)
+    ours, theirs = losses[best[OURS]], losses[best[THEIRS]]
+    first, last = (losses[f"{THEIRS} {name}"] for name in LAYOUTS)
+    return {
+        "network": network.name,
+        "precision": precision,
+        "images": network.batch,
+        "ms": times,
+        "best": best,
+        "ratio": median(a / b for a, b in pairs),
+        "images/s": {side: 1e3 * network.batch / times[name] for side, name in best.items()},
+        "peak": peaks,
+        "losses": losses,
+        "loss difference": abs(ours - theirs) / abs(theirs),
+        "torch.nn's own": abs(first - last) / abs(first),  # from one layout to the other
+    }
+
+
+class TrainingStep:
+    """Forward, loss, backward, SGD with momentum; nothing in it waits for the GPU."""
+
+    def __init__(
+        self, network: Network, nn: Any, x: Tensor, targets: Tensor, precision: str,
+        layout: torch.memory_format,
+    ) -> None:  # fmt: skip
+        torch.manual_seed(0)
+        channels, _, pixels = network.shape
+        with torch.device(x.device):
+            self.model = models.build(
+                network.name, nn=nn, num_classes=network.classes, in_channels=channels,
+                image_size=pixels,
+            )  # fmt: skip
+            self.criterion = models.criterion(self.model, nn)
+        self.model.to(memory_format=layout)  # type: ignore[call-overload]
+        self.x, self.targets = laid_out(x, layout), targets
+        self.precision = precision
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-3, 0.9)
+        parameters = list(self.model.parameters())
+        self.bytes = sum(t.numel() * t.element_size() for t in (self.x, *parameters))
+
+    def loss(self) -> Tensor:
+        with autocast(self.precision, self.x.device.type):
+            output = self.model(self.x)
+            own = hasattr(self.model, "criterion")  # a loss of the paper's, for all its heads
+            return self.criterion(output if own else models.logits(output), self.targets)
+
+    def __call__(self) -> None:
+        self.optimizer.zero_grad()
+        self.loss().backward()
+        self.optimizer.step()
+
+    def second_loss(self) -> float:
+        """After one step, both without dropout: it tells of every gradient, too."""
+        dropouts = [m for m in self.model.modules() if isinstance(m, torch.nn.Dropout)]
+        chances = [dropout.p for dropout in dropouts]
+        for dropout in dropouts:
+            dropout.p = 0.0
+        self()
+        loss = self.loss().item()
+        for dropout, p in zip(dropouts, chances, strict=True):
+            dropout.p = p
+        return loss
