@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Common:
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where to compute."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's."""
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     """Precision; whole networks take the half ones as torch.autocast."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
@@ -114,14 +114,14 @@ def _setting(options: _Common) -> "Setting":
     import torch  # not before --help has been answered
 
     from analysis.setting import Setting
+    from training.device import choose_device
 
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise errors.UserError("--device cuda needs a GPU that torch can see: use --device cpu")
     if options.threads:
         torch.set_num_threads(options.threads)
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     return Setting(
-        options.device, getattr(torch, options.dtype), layouts[options.memory_format],
+        choose_device(options.device, torch.float64),  # of the exact numbers
+        getattr(torch, options.dtype), layouts[options.memory_format],
         options.compile, options.seconds,
     )  # fmt: skip
 

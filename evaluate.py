@@ -31,8 +31,9 @@ class Options:
     """Folder of the data set; by default the one it was trained from."""
     batch_size: int = 256
     """Images at a time."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's; auto takes an
+    accelerator if there is one."""
     json: bool = False
     """Print one JSON object and nothing else."""
 

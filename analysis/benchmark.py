@@ -28,7 +28,7 @@ class Measured:
     errors: dict[str, dict[str, float]] = field(default_factory=dict)  # by side, then by tensor
     second: dict[str, float] = field(default_factory=dict)  # of our second derivatives, by tensor
     times: dict[str, Times] = field(default_factory=dict)
-    peak: dict[str, int] = field(default_factory=dict)  # bytes, with the input and parameters
+    peak: dict[str, float] = field(default_factory=dict)  # bytes, with the input and parameters
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)  # see memory.kept
     output: tuple[int, ...] = ()  # its shape
 
@@ -48,7 +48,7 @@ def measure(row: Row, setting: Setting) -> Measured:
     """A row of the table, everything about it."""
     ours, theirs = build(row)
     found = price(row, ours, theirs, setting)
-    if row.layer != "Dropout" or (setting.device == "cpu" and not setting.compile):
+    if row.layer != "Dropout" or (setting.device.type == "cpu" and not setting.compile):
         # Elsewhere, the same seed does not draw the same mask.
         _judge(found, ours, theirs, setting)
     return found

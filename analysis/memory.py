@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -13,19 +14,24 @@ from torch.autograd.profiler import profile
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on stderr
 
 
-def peak(run: Callable[[], object], device: str) -> int:
+def peak(run: Callable[[], object], device: torch.device) -> float:
     """Bytes allocated at once during a run that is not the first, beside what was there before.
+
+    On an accelerator they are what its allocator counts; NaN if it does not count them (mps).
 
     On a CPU, torch's allocator reports every allocation to the profiler; the peak is the largest
     running sum.  What a library allocates behind torch's back is not seen; nor is what another
     thread allocates, so that the run has one.
     """
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    if device.type != "cpu":
+        counter = torch.get_device_module(device)
+        if not hasattr(counter, "max_memory_allocated"):
+            return math.nan
+        torch.accelerator.synchronize(device)
+        counter.reset_peak_memory_stats(device)
+        before = counter.memory_allocated(device)
         run()
-        return torch.cuda.max_memory_allocated() - before
+        return counter.max_memory_allocated(device) - before
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

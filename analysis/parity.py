@@ -42,7 +42,7 @@ class Parity:
     # layout of memory, which rounds differently.
     losses: dict[str, float]
     times: dict[str, Times]  # of a training step: its forward pass and loss, and all of it
-    peak: dict[str, int]  # bytes at the peak of a training step
+    peak: dict[str, float]  # bytes at the peak of a training step
     note: str = ""
 
     def within(self, tolerance: float) -> bool:

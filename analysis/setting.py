@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Setting:
-    device: str = "cpu"
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     memory_format: torch.memory_format = torch.contiguous_format  # of images and filters
     compile: bool = False
@@ -50,7 +52,7 @@ class Setting:
     def describe(self) -> dict[str, object]:
         """The machine and the setting, in plain values."""
         return {
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else _processor(),
+            "device": _name(self.device),
             "threads": torch.get_num_threads(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
             "torch": torch.__version__,
@@ -64,6 +66,14 @@ class Setting:
 def laid_out(values: Tensor, layout: torch.memory_format) -> Tensor:
     """A volume (N, C, H, W) in a memory format; anything else as it is."""
     return values.contiguous(memory_format=layout) if values.dim() == 4 else values
+
+
+def _name(device: torch.device) -> str:
+    """The chip's name where torch or the system tells it, else its kind."""
+    if device.type == "cpu":
+        return _processor()
+    module = torch.get_device_module(device)
+    return module.get_device_name(device) if hasattr(module, "get_device_name") else str(device)
 
 
 def _processor() -> str:

@@ -39,7 +39,7 @@ class Batch:
     def precision(self) -> AbstractContextManager[Any]:
         if self.half is None:
             return nullcontext()
-        return torch.autocast(self.setting.device, self.half)
+        return torch.autocast(self.setting.device.type, self.half)
 
 
 class Step:
@@ -90,13 +90,13 @@ class Step:
         return loss.item()
 
     def run(self) -> tuple[float, float]:
-        start = timer()
+        start = timer(self.device)
         self.optimizer.zero_grad()
         _, loss = self.loss()
-        middle = timer()
+        middle = timer(self.device)
         loss.backward()
         self.optimizer.step()
-        return middle - start, timer() - start
+        return middle - start, timer(self.device) - start
 
     def use_the_faster_layout(self) -> None:
         """NCHW or channels_last, whichever takes this network less time."""
@@ -112,7 +112,7 @@ class Step:
         for parameter in self.network.parameters():
             parameter.data = laid_out(parameter.data, layout)
 
-    def peak(self) -> int:
+    def peak(self) -> float:
         """Bytes at the peak of a step: images, weights and momenta, and what comes and goes."""
 
         def step() -> None:

@@ -192,5 +192,5 @@ def _milliseconds(one: Measured, side: str, part: str) -> str:
     return f"{median(getattr(one.times[side], part)) * 1e3:.2f}"
 
 
-def _mib(size: int | None) -> str:
+def _mib(size: float | None) -> str:
     return "" if size is None else f"{size / MIB:.1f}"

@@ -7,7 +7,7 @@ such a layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import exp, log, prod
+from math import exp, isnan, log, nan, prod
 from typing import NamedTuple
 
 from . import shapes
@@ -43,7 +43,8 @@ def time_against(rival: str) -> Figure:
 
 
 def peak_memory(found: Measured) -> float | None:
-    return found.peak[OURS] / found.peak[THEIRS] if THEIRS in found.peak else None
+    ratio = found.peak[OURS] / found.peak.get(THEIRS, nan)
+    return None if isnan(ratio) else ratio  # a device that does not count
 
 
 def kept_per_index(found: Measured) -> float:

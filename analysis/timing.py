@@ -20,13 +20,13 @@ BLOCK = 0.01  # seconds: what is shorter is repeated within its turn
 ROUNDS = 3  # at least
 
 
-def timer() -> float:
-    """The time in seconds, once a GPU has done what it was given.
+def timer(device: torch.device) -> float:
+    """The time in seconds, once the device has done what it was given.
 
     As torch.utils.benchmark's, whose import may warn about compilers that nobody asked for.
     """
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
@@ -52,11 +52,12 @@ class Side:
         return self.layer(*self.inputs)
 
     def run(self) -> tuple[float, float]:
-        start = timer()
+        device = self.dy.device
+        start = timer(device)
         y = self.forward()
-        middle = timer()
+        middle = timer(device)
         torch.autograd.grad(y, self.leaves, self.dy)
-        return middle - start, timer() - start
+        return middle - start, timer(device) - start
 
 
 class Times(NamedTuple):
@@ -92,8 +93,8 @@ def interleave(sides: Mapping[str, Runnable], seconds: float) -> dict[str, Times
     times = {name: Times([], []) for name in sides}
     gc.disable()  # as timeit does
     try:
-        start = timer()
-        while len(times[name].both) < ROUNDS or timer() - start < seconds:
+        start = time.perf_counter()
+        while len(times[name].both) < ROUNDS or time.perf_counter() - start < seconds:
             for name, side in sides.items():
                 runs = [side.run() for _ in range(repeats[name])]
                 times[name].forward.append(median(forward for forward, _ in runs))

@@ -75,6 +75,7 @@ def test_compare_check(layer, code, verdict):
         (["compare.py", "models", "lennet"], "did you mean lenet"),
         (["compare.py", "models", "lenet", "--image-size", "9"], "smallest that fits is 16 x 16"),
         (["compare.py", "models", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["compare.py", "models", "lenet", "--device", "xpuu"], "this machine has cpu"),
         (["compare.py", "layers", "conv3d"], "unknown operator, network or row 'conv3d'"),
         (["compare.py", "check", "layers:Conv", "--shape", "2,3,8,8"], "no layer 'Conv'"),
         (["train.py", "--model", "lenot"], "did you mean lenet"),

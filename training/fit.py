@@ -15,9 +15,10 @@ from layers.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import checkpoint, data
+from .device import choose_device
 from .errors import UserError
 from .fine_tuning import load_weights
-from .learner import Learner, choose_device, load_model, new_learner, resume, seed_everything
+from .learner import Learner, load_model, new_learner, resume, seed_everything
 from .loop import Diverged, evaluate, train_one_epoch
 from .metrics import Evaluation
 from .options import Options, save_yaml, write_text
@@ -37,9 +38,9 @@ def fit(options: Options) -> dict[str, float]:
         UserError: anything the user can mend; what earlier epochs wrote is kept.
     """
     started = time.monotonic()
-    device = choose_device(options.device)
+    device = choose_device(options.device, getattr(torch, options.dtype))
     (train_set, val_set), classes = data.load(options, "train", "val")
-    pin = device.type == "cuda"
+    pin = device.type not in ("cpu", "mps")  # whose memory is the processor's
     size, workers = options.batch_size, options.workers
     train = data.loader(train_set, size, shuffle=True, workers=workers, pin=pin)
     val = data.loader(val_set, size, workers=workers, pin=pin)
@@ -144,10 +145,11 @@ def advice(error: Diverged, options: Options, folder: Path) -> str:
 
 def show_inputs(board: Board, options: Options, learner: Learner, dataset: Subset) -> None:
     """The first training images, before and after preprocessing; leaves the generators alone."""
-    with torch.random.fork_rng():
-        images, _ = next(iter(data.loader(dataset, 64)))
-        x = learner.preprocess.train()(images.to(learner.device))
-        board.start(options, learner.model.eval(), images, x)
+    random = checkpoint.random_state()
+    images, _ = next(iter(data.loader(dataset, 64)))
+    x = learner.preprocess.train()(images.to(learner.device))
+    board.start(options, learner.model.eval(), images, x)
+    checkpoint.restore_random_state(random)
 
 
 def show_mistakes(

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from sklearn.metrics import classification_report
 from torch.utils.tensorboard import SummaryWriter
 
 from . import checkpoint, data, figures
+from .device import choose_device
 from .errors import UserError
-from .learner import choose_device, load_model, new_learner
+from .learner import load_model, new_learner
 from .loop import evaluate
 from .progress import table
 
@@ -41,6 +43,7 @@ def judge(
     options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {batch_size}")
+    where = choose_device(device, getattr(torch, options.dtype))
     (dataset,), classes = data.load(options, split)
     if len(classes) != len(state["classes"]):
         raise UserError(
@@ -49,7 +52,7 @@ def judge(
         )
     if classes != state["classes"] and data_name is None:
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
-    learner = new_learner(options, len(classes), 1, choose_device(device))
+    learner = new_learner(options, len(classes), 1, where)
     load_model(learner.model, state)
     result = evaluate(learner, data.loader(dataset, batch_size, workers=options.workers), split)
 

@@ -35,14 +35,6 @@ class Learner:
     step: int = 0  # optimiser steps taken since the first epoch
 
 
-def choose_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda, but torch finds no GPU here: use --device cpu or auto")
-    return torch.device(name)
-
-
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)

@@ -69,8 +69,8 @@ class Options:
     """Part of the truth that is spread over all classes."""
     seed: int = 0
     """Of initialisation, split, shuffling and augmentation."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's; auto takes an accelerator if there is one."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of weights and activations."""
     workers: int = 0

@@ -1,5 +1,7 @@
 """Bytes: at the peak, and kept for the backward pass."""
 
+import math
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ import layers
 from analysis import memory
 
 MIB = 1 << 20
+CPU = torch.device("cpu")
 
 
 def mib(count):
@@ -21,14 +24,45 @@ def test_the_peak_is_what_is_there_at_once():
         del b
         return c
 
-    assert memory.peak(run, "cpu") == 3 * MIB
-    assert memory.peak(lambda: None, "cpu") == 0
+    assert memory.peak(run, CPU) == 3 * MIB
+    assert memory.peak(lambda: None, CPU) == 0
 
 
 @pytest.mark.gpu
 def test_the_peak_on_a_gpu():
-    peak = memory.peak(lambda: torch.empty(3 * MIB, dtype=torch.uint8, device="cuda"), "cuda")
+    gpu = torch.device("cuda")
+    peak = memory.peak(lambda: torch.empty(3 * MIB, dtype=torch.uint8, device=gpu), gpu)
     assert peak == 3 * MIB
+
+
+class Allocator:
+    """What torch.cuda and torch.xpu have and torch.mps has not; every call must name the device."""
+
+    def __init__(self, device):
+        self.expected, self.bytes, self.largest = device, 100, 500
+
+    def reset_peak_memory_stats(self, device):
+        assert device == self.expected
+        self.largest = self.bytes
+
+    def memory_allocated(self, device):
+        assert device == self.expected
+        return self.bytes
+
+    def max_memory_allocated(self, device):
+        assert device == self.expected
+        return self.largest
+
+
+def test_the_peak_on_any_accelerator(monkeypatch):
+    device, synchronised = torch.device("xpu:1"), []
+    allocator = Allocator(device)
+    monkeypatch.setattr(torch.accelerator, "synchronize", synchronised.append)
+    monkeypatch.setattr(torch, "get_device_module", lambda _: allocator)
+    assert memory.peak(lambda: setattr(allocator, "largest", 130), device) == 30
+    assert synchronised == [device]
+    monkeypatch.setattr(torch, "get_device_module", lambda _: object())
+    assert math.isnan(memory.peak(lambda: None, device))
 
 
 def volume(*shape):

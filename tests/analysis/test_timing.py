@@ -47,6 +47,14 @@ def test_a_side_runs_forward_and_backward():
     assert layer.weight.grad is None  # nothing piles up
 
 
+def test_the_clock_waits_for_the_device_that_computes(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    for name in ("cpu", "xpu:1", "mps"):
+        timing.timer(torch.device(name))
+    assert waited == [torch.device("xpu:1"), torch.device("mps")]
+
+
 def test_the_mean_counts_a_row_as_often_as_its_network_does():
     assert geometric_mean([(2.0, 1), (8.0, 1)]) == pytest.approx(4)
     assert geometric_mean([(1.0, 3), (16.0, 1)]) == pytest.approx(2)

@@ -158,12 +158,6 @@ def test_an_image_too_small_says_the_smallest(quick):
         fit.fit(dataclasses.replace(quick, image_size=12))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(quick):
-    with pytest.raises(UserError, match="--device cpu or auto"):
-        fit.fit(dataclasses.replace(quick, device="cuda"))
-
-
 def test_a_picture_of_many_classes_stays_small():
     targets = torch.arange(300)
     figure = confusion(targets, targets, [str(i) for i in range(300)])

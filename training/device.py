@@ -1,0 +1,50 @@
+"""Where to compute: any device torch has here, by torch's name for it."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import UserError
+
+
+def choose_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
+    """The device of that name, made torch's current one; it computes in `dtype`.
+
+    Args:
+        name: as torch.device takes it (cpu, cuda, cuda:1, mps, xpu, ...); or auto, which is the
+            accelerator if there is one, else the CPU.
+    Raises:
+        UserError: torch knows no such device, this machine does not have it, or it lacks `dtype`.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        name = str(accelerator or "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"--device {name}: {reason}; this machine has {_available()}") from None
+    try:
+        torch.zeros(1, device=device).item()  # a number must come back, which meta's do not
+    except Exception:  # every backend says in its own way that it is not there
+        raise UserError(
+            f"--device {name} is not available here: this machine has {_available()}"
+        ) from None
+    try:
+        torch.zeros(1, dtype=dtype, device=device)
+    except TypeError:
+        raise UserError(
+            f"--device {name} does not compute in {str(dtype).removeprefix('torch.')}, which is "
+            "needed here: use --device cpu"
+        ) from None
+    if accelerator is not None and device.type == accelerator.type and device.index is not None:
+        torch.accelerator.set_device_index(device.index)  # kernels are launched on the current one
+    return device
+
+
+def _available() -> str:
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        return "cpu alone"
+    count = range(torch.accelerator.device_count())
+    return ", ".join(["cpu", *(f"{accelerator.type}:{index}" for index in count)])
