@@ -18,12 +18,15 @@ from torch.autograd import forward_ad
 from .autocast import autocast_float32
 from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
 from .function import Function
-from .operator import refuse_all_but_floats, wide
+from .operator import refuse_all_but_floats, wide, wide_dtype
 from .overrides import overridable
 
 
 class BatchNorm(Function):
-    """(y, m, v) from the batch's own statistics; m and v are for the running averages."""
+    """(y, m, v) from the batch's own statistics; m and v are for the running averages.
+
+    x, y and their gradients may be in half precision, and are kept so; the rest is then float32.
+    """
 
     generate_vmap_rule = True
 
@@ -44,8 +47,10 @@ class BatchNorm(Function):
         x, gamma, m, v = ctx.saved_tensors
         if torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None:
             # Somebody differentiates this derivative: m and v depend on x.
-            v, m = torch.var_mean(x, rest(x), correction=0)
-            return *gradient(dy, x, gamma, m, v, ctx.eps), None
+            dy, wide_x = wide(dy), wide(x)
+            v, m = torch.var_mean(wide_x, rest(x), correction=0)
+            dx, dgamma, dbeta = gradient(dy, wide_x, gamma, m, v, ctx.eps)
+            return dx.to(x.dtype), dgamma, dbeta, None
         return *normalise_input(dy, x, gamma, m, v, ctx.eps), None
 
     @staticmethod
@@ -53,11 +58,13 @@ class BatchNorm(Function):
         ctx: Any, x_t: Tensor | None, gamma_t: Tensor | None, beta_t: Tensor | None, _: None
     ) -> tuple:
         x, gamma, *_ = ctx.saved_tensors
+        dtype, x = x.dtype, wide(x)
         v, m = torch.var_mean(x, rest(x), correction=0)  # again, as functions of x
         root = (v + ctx.eps).rsqrt()
         h = (x - along(m, x)) * along(root, x)
         y_t = torch.zeros_like(x)
         if x_t is not None:
+            x_t = wide(x_t)
             mean_t, shared = x_t.mean(rest(x)), (h * x_t).mean(rest(x))
             h_t = (x_t - along(mean_t, x) - h * along(shared, x)) * along(root, x)
             y_t = y_t + h_t * along(gamma, x)
@@ -65,7 +72,7 @@ class BatchNorm(Function):
             y_t = y_t + h * along(gamma_t, x)
         if beta_t is not None:
             y_t = y_t + along(beta_t, x)
-        return y_t, None, None
+        return y_t.to(dtype), None, None
 
 
 @torch.compiler.allow_in_graph
@@ -113,10 +120,6 @@ def batch_norm(
         return input.clone()
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm needs (N, C, ...) activations, got {tuple(input.shape)}")
-    x = wide(input)
-    if x is not input:  # statistics are float32, as torch's
-        y = batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
-        return y.to(input.dtype)
     channels = input.shape[1]
     for name, values in (
         ("running_mean", running_mean), ("running_var", running_var), ("weight", weight),
@@ -126,17 +129,18 @@ def batch_norm(
             raise RuntimeError(f"{name} must have {channels} numbers, got {tuple(values.shape)}")
     if training and (running_mean is None) != (running_var is None):
         raise ValueError("give both running_mean and running_var, or neither: one is missing")
-    gamma = input.new_ones(channels) if weight is None else weight.to(input.dtype)
-    beta = input.new_zeros(channels) if bias is None else bias.to(input.dtype)
+    dtype = wide_dtype(input)  # of everything that belongs to a channel
+    gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.to(dtype)
+    beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.to(dtype)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("without training, running_mean and running_var are needed")
-        slope = gamma * (running_var.to(input.dtype) + eps).rsqrt()
-        shift = beta - running_mean.to(input.dtype) * slope
-        return torch.addcmul(along(shift, input), input, along(slope, input))
+        slope = gamma * (running_var.to(dtype) + eps).rsqrt()
+        shift = beta - running_mean.to(dtype) * slope
+        return torch.addcmul(along(shift, input), input, along(slope, input)).to(input.dtype)
     count = input.numel() // max(1, channels)
     if count == 0:  # nothing to learn from
-        return input * along(gamma, input) + along(beta, input)
+        return (input * along(gamma, input) + along(beta, input)).to(input.dtype)
     if count == 1:
         raise ValueError(
             f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from . import batch_norm_loops as loops
 from .loops import array, divide, lay, lies_plainly
-from .operator import operator
+from .operator import operator, wide, wide_dtype
 
 
 def _like(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    """A volume like x, and two numbers for each channel."""
+    dtype = wide_dtype(x)
+    return torch.empty_like(x), *(x.new_empty(x.shape[1], dtype=dtype) for _ in range(2))  # type: ignore[return-value]
 
 
 @operator(fake=lambda x, gamma, beta, eps: _like(x))
@@ -28,7 +30,7 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tenso
     """y, and the mean m and variance v (divided by the number of values) of each channel."""
     y, m, v = _like(x)
     if not lies_plainly(y):
-        v, m = torch.var_mean(x, rest(x), correction=0)
+        v, m = torch.var_mean(wide(x), rest(x), correction=0)
         slope = gamma * (v + eps).rsqrt()
         return torch.addcmul(along(beta - m * slope, x), x, along(slope, x), out=y), m, v
     last, (source, target) = lay(y, x, y)
@@ -55,7 +57,7 @@ def normalise_input(
     """dx, dgamma and dbeta."""
     dx, dgamma, dbeta = _like(x)
     if not lies_plainly(dx):
-        total, dgamma, dbeta = gradient(dy, x, gamma, m, v, eps)
+        total, dgamma, dbeta = gradient(wide(dy), wide(x), gamma, m, v, eps)
         return dx.copy_(total), dgamma, dbeta  # which lies as x does
     last, (left, right, target) = lay(dx, dy, x, dx)
     numbers = array(gamma.contiguous()), array(m), array(v), eps

@@ -81,6 +81,11 @@ def wide(values: Tensor) -> Tensor:
     return values.float() if values.element_size() < 4 else values
 
 
+def wide_dtype(values: Tensor) -> torch.dtype:
+    """That of `wide(values)`."""
+    return torch.float32 if values.element_size() < 4 else values.dtype
+
+
 def channels_last(like: Tensor, *shape: int) -> Tensor:
     """An uninitialised volume (N, C, H, W) = shape, like another's numbers, channels last."""
     layout = torch.channels_last

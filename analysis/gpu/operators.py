@@ -136,4 +136,4 @@ def _add(
 
         found["ms"][name] = typical(run, device, SECONDS if device == "cuda" else 0.0)
         held = memory.bytes_of(side.leaves)
-        found["peak"][name] = held + memory.peak(run, device)
+        found["peak"][name] = held + memory.peak(run, torch.device(device))

@@ -160,6 +160,19 @@ def test_half_precision_weights(case, dtype):
 
 
 @each_layer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_keeps_half_precision(case, dtype):
+    """What is kept for the backward pass takes half the memory, too."""
+    layer, x = case.build().to(dtype), torch.randn(case.image).to(dtype).requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        y = layer(x)
+    assert y.dtype == dtype
+    volumes = [t for t in kept if t.numel() >= min(x.numel(), y.numel())]
+    assert {t.dtype for t in volumes if t.is_floating_point()} <= {dtype}
+
+
+@each_layer
 def test_meta_device_has_shapes_alone(case):
     x = torch.empty(case.image, device="meta")
     ours, twin = case.build().to("meta"), case.build(torch.nn).to("meta")
