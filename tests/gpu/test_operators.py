@@ -78,7 +78,7 @@ def test_output_and_gradients(case, precision, layout, device):
     for parameter in ours.parameters():
         parameter.data = laid_out(parameter.data, layout)
     x = image(case, device, layout)
-    setting = Setting(device)
+    setting = Setting(torch.device(device))
     with float32_products(precision), autocast(precision, device):
         found = accuracy.derivatives(ours, [x], setting)
     expected = accuracy.derivatives(reference, accuracy.doubled([x]), setting)
@@ -92,7 +92,7 @@ def test_second_derivatives(case, device):
         pytest.skip("as small ones, only slower")
     ours, reference = layer_and_reference(case, device)
     x = image(case, device, torch.contiguous_format)
-    setting = Setting(device)
+    setting = Setting(torch.device(device))
     found = accuracy.second_derivatives(ours, [x], setting)
     expected = accuracy.second_derivatives(reference, accuracy.doubled([x]), setting)
     errors = accuracy.errors(found, expected)
