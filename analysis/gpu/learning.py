@@ -20,7 +20,7 @@ def rows(device: str, tiny: bool) -> list[Row]:
     """All runs begin at once: each is too small to fill a GPU."""
     folder = Path(tempfile.mkdtemp(prefix="learning-"))
     more = ["--epochs", "1"] if tiny else []
-    made = []
+    made: list[Row] = []
     for network in NETWORKS[: 1 if tiny else None]:
         runs = {}
         for layers in LAYER_SETS:

@@ -125,9 +125,7 @@ def _details(found: dict[str, Found]) -> list[Table]:
         for name, by in _operator_rows(found).items() for precision, row in by.items()
         for side, ms in row["ms"].items()
     ]  # fmt: skip
-    kinds = [
-        [name, by[next(iter(by))]["layer"]] for name, by in _operator_rows(found).items()
-    ]
+    kinds = [[name, by[next(iter(by))]["layer"]] for name, by in _operator_rows(found).items()]
     tables = [
         Table("Training steps in full", ["", "", "", "ms", "GiB", "second loss"], steps),
         Table("Layers in full", ["", "", "", "ms", "GiB"], layers),

@@ -1,4 +1,4 @@
-"""What a GPU computes.  The same bodies run on a CPU, in small, so that the tests are tested too."""
+"""What a GPU computes.  The same bodies run on a CPU, so that the tests are tested, too."""
 
 import pytest
 import torch
