@@ -137,7 +137,7 @@ def _details(found: dict[str, Found]) -> list[Table]:
 def _operator_rows(found: dict[str, Found]) -> dict[str, dict[str, Any]]:
     """By layer, then by precision; the compiled one's figures beside the others."""
     merged: Rows = {}
-    for row in _rows(found, "operators").values():
+    for row in (*_rows(found, "operators").values(), *_rows(found, "compiled").values()):
         at = merged.setdefault(f"{row['id']}/{row['precision']}", {**row, "ms": {}, "peak": {}})
         at["ms"] |= row["ms"]
         at["peak"] |= row["peak"]
