@@ -18,9 +18,9 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("facts", 30, "versions, bandwidth, products"),
-    Part("tests", 70, "the tests marked gpu"),
+    Part("tests", 75, "the tests marked gpu"),
     Part("steps", 75, "training steps of whole networks"),
-    Part("operators", 55, "layers, one at a time"),
+    Part("operators", 50, "layers, one at a time"),
     Part("compiled", 25, "some of them in plain torch, compiled"),
     Part("learning", 45, "digits learned by both layer sets"),
 )

@@ -9,6 +9,7 @@ from .results import Found
 
 PRECISIONS = "ieee", "tf32", "bf16"
 GIB = 1 << 30
+MOST = 8  # lines about one part that went wrong; gpu.json has all
 OURS, THEIRS = "ours", "torch.nn"
 Rows = dict[str, dict[str, Any]]
 
@@ -170,7 +171,9 @@ def _ratio(value: float) -> str:
 def _wrong(found: dict[str, Found]) -> list[str]:
     lines = []
     for name, one in found.items():
-        lines += [f"{name}: {line}" for line in one.wrong]
+        lines += [f"{name}: {line}" for line in one.wrong[:MOST]]
+        if len(one.wrong) > MOST:
+            lines.append(f"{name}: and {len(one.wrong) - MOST} more")
         if one.failure:
             lines += [f"    {line}" for line in list(one.tail)[-5:]]
         if one.not_reached:

@@ -40,27 +40,41 @@ def test_a_dry_run(tmp_path):
 def test_a_machine_without_a_gpu_is_told(tmp_path):
     done = gpu("--only", "steps", "--out", str(tmp_path))
     assert done.returncode == 1
-    assert "lenet/ieee: " in done.stdout
+    assert "steps: resnet50/ieee: RuntimeError" in done.stdout
 
 
-def test_a_process_that_dies_costs_one_row(tmp_path, monkeypatch):
-    """The next one takes up what follows."""
-    code = """
+DIES = """
 import os, sys
 from analysis.gpu import rows
-plan = [name for name in "abc" if name not in sys.argv[1:]]
+plan = [name for name in "abc" if name not in sys.argv[2:]]
 rows.tell({"plan": plan})
 for name in plan:
+    if name == "b" and sys.argv[1] == "loudly":
+        rows.tell({"row": "b", "error": "lost"})
     if name == "b":
         os.abort()
     rows.measure(name, dict)
 """
+
+
+@pytest.mark.parametrize(("how", "error"), [("silently", "ended by SIGABRT"), ("loudly", "lost")])
+def test_a_process_that_dies_costs_one_row(how, error, tmp_path, monkeypatch):
+    """The next one takes up what follows."""
     monkeypatch.setattr(
-        command, "rows_command", lambda part, left, dry, done: [sys.executable, "-c", code, *done]
-    )
+        command, "rows_command",
+        lambda part, left, dry, done: [sys.executable, "-c", DIES, how, *done],
+    )  # fmt: skip
     found = Found()
     command.answer(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
     assert {name: row.get("error") for name, row in found.rows.items()} == {
-        "a": None, "b": "ended by SIGABRT", "c": None,
+        "a": None, "b": error, "c": None,
     }  # fmt: skip
-    assert found.wrong == ["b: ended by SIGABRT"]
+    assert found.wrong == [f"b: {error}"]
+
+
+def test_a_process_that_never_begins_is_not_begun_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "rows_command", lambda *_: [sys.executable, "-c", "import absent"])
+    found = Found()
+    command.answer(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
+    assert found.wrong == ["exit code 1"]
+    assert "No module named 'absent'" in found.tail[-1]

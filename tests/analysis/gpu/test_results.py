@@ -46,7 +46,7 @@ def test_rows_are_told_and_read_back(capsys):
         found.row_line(line)
     assert found.rows["a"]["ms"] == {"ours": 1.5}
     assert found.wrong == ["b: ValueError: not this"]
-    assert found.under_way == "c"
+    assert found.not_reached == ["c"]
     assert json.loads(document({"steps": found}, ""))["parts"]["steps"]["not reached"] == ["c"]
 
 
