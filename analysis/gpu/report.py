@@ -86,8 +86,9 @@ def _steps(found: dict[str, Found]) -> Table:
         rates = [f"{by[p]['images/s'][OURS]:.0f}" if p in by else "-" for p in PRECISIONS]
         peaks = [_peak_ratio(by[p], by[p]["best"]) if p in by else "-" for p in PRECISIONS]
         lines.append([network, *ratios, *rates, *peaks])
-    header = ["", *PRECISIONS, "images/s", *PRECISIONS[1:], "peak", *PRECISIONS[1:]]
-    return Table("Training step: time, ours / torch.nn's; images/s; peak memory's ratio",
+    groups = "time", "images/s", "memory"
+    header = ["", *(f"{group} {p}" for group in groups for p in PRECISIONS)]
+    return Table("Training step: ours / torch.nn's time and peak memory; our images/s",
                  header, lines)  # fmt: skip
 
 
@@ -102,8 +103,8 @@ def _operators(found: dict[str, Found]) -> Table:
             other, ours = ms.get("compiled"), _best(ms)[0]
             compiled.append(_ratio(ours / other) if ours and other else "")
         lines.append([name, *cells, *compiled])
-    return Table("Layer, forward and backward: time, ours / torch.nn's; / compiled torch's",
-                 ["", *PRECISIONS, "compiled", "bf16"], lines)  # fmt: skip
+    return Table("Layer, forward and backward: time, ours / torch.nn's, ours / compiled torch's",
+                 ["", *PRECISIONS, "compiled ieee", "compiled bf16"], lines)  # fmt: skip
 
 
 def _learning(found: dict[str, Found]) -> Table:
