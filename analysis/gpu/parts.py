@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FINISH = 8.0  # seconds before its deadline from which a part begins no further row
+FINISH = 6.0  # seconds before its deadline by which a part means to be done
 
 
 class Part(NamedTuple):

@@ -37,11 +37,11 @@ class Network(NamedTuple):
 
 NETWORKS = [
     Network("resnet50", 128, (3, 224, 224), 1000, 0),
-    Network("alexnet", 256, (3, 224, 224), 1000, 0),
-    Network("vgg16", 64, (3, 224, 224), 1000, 0),
-    Network("googlenet", 128, (3, 224, 224), 1000, 47),
     Network("lenet", 512, (1, 32, 32), 10, 32),
+    Network("alexnet", 256, (3, 224, 224), 1000, 0),
+    Network("googlenet", 128, (3, 224, 224), 1000, 47),
     Network("allcnn_c", 256, (3, 32, 32), 10, 32),
+    Network("vgg16", 64, (3, 224, 224), 1000, 0),
 ]
 
 
