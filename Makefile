@@ -5,7 +5,10 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint
+OLDEST := .venv-oldest
+TESTS ?= tests
+
+.PHONY: help train test test-oldest lint
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -15,6 +18,9 @@ train: $(VENV)/installed  ## set up, then train LeNet-5 with our own layers on h
 
 test: $(VENV)/installed-dev  ## set up, then run the tests
 	$(BIN)/python -m pytest
+
+test-oldest: $(OLDEST)/installed  ## the tests (or TESTS=...) with the oldest releases that requirements.txt allows
+	$(OLDEST)/bin/python -m pytest -o filterwarnings=default $(TESTS)
 
 lint: $(VENV)/installed-dev  ## style and types
 	$(BIN)/ruff check .
@@ -31,4 +37,13 @@ $(VENV)/installed: requirements.txt | $(VENV)/bin/pip
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+# Every ">=" is read as "==".  What these need is new, and warns of what they do; so no warning is
+# an error there.
+$(OLDEST)/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv --clear $(OLDEST)
+	sed -n 's/>=/==/p' $^ > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check \
+		-r requirements-dev.txt --constraint $(OLDEST)/constraints.txt
 	touch $@

@@ -13,7 +13,7 @@ ALLOWED = {
     "analysis": {"layers", "models"},
     "training": {"layers", "models", "analysis"},
 }
-FILES = [(folder, file) for folder in ALLOWED for file in sorted((ROOT / folder).glob("*.py"))]
+FILES = [(folder, file) for folder in ALLOWED for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def imported(file):

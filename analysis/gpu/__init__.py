@@ -6,7 +6,8 @@
     rows         inside such a process: one row after another
 
     facts        versions, bandwidth, products               operators   layers, one at a time
-    steps        training steps of whole networks            learning    accuracies after training
+    compiled     some in plain torch, compiled               steps       training steps of networks
+    learning     accuracies after training
     precision    ieee, tf32, bf16                            clock       milliseconds
 
 Nothing that the command itself imports needs torch: what fails there fails in a part, and is told.

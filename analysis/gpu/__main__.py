@@ -52,28 +52,23 @@ def install(wheels: Path, folder: str) -> None:
 def answer(part: Part, found: Found, log: Path, dry: bool) -> None:
     """Run a part to its end or to its deadline.
 
-    Where a process dies at a row, that row has failed, and another process takes up what follows.
+    Where a process dies at a row, that row has failed, and another process takes up what follows,
+    if there is time.
     """
     start = time.monotonic()
     seconds = DRY_SECONDS if dry else part.seconds
     if part.name == "tests":
         found.failure = run(tests_command(dry), seconds, log, found.test_line) or ""
-        if found.tests.get("failed") or found.tests.get("error"):
+        if found.failed_tests and found.failure == "exit code 1":
             found.failure = ""  # they tell why themselves
-        found.seconds = time.monotonic() - start
-        return
-    left = seconds
-    while True:
-        failure = run(rows_command(part, left, dry, [*found.rows]), left, log, found.row_line)
-        left = seconds - (time.monotonic() - start)
-        if failure is None:
-            break
-        if found.under_way is None or left < 2 * FINISH:
-            found.failure = failure
-            break
-        found.rows[found.under_way] = {"error": failure}
-    if found.under_way is not None and found.failure:
-        found.failure += f" at {found.under_way}"
+    else:
+        left: float = seconds
+        while left > 2 * FINISH:
+            done = [*found.rows]
+            failure = run(rows_command(part, left, dry, done), left, log, found.row_line)
+            if failure is None or not found.blame(failure, len(done)):
+                break
+            left = seconds - (time.monotonic() - start)
     found.seconds = time.monotonic() - start
 
 

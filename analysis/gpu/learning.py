@@ -18,15 +18,15 @@ LAYER_SETS = ("custom", "torch")
 
 def rows(device: str, tiny: bool) -> list[Row]:
     """All runs begin at once: each is too small to fill a GPU."""
-    folder = Path(tempfile.mkdtemp(prefix="learning-"))
+    folder = tempfile.TemporaryDirectory()
     more = ["--epochs", "1"] if tiny else []
-    made = []
+    made: list[Row] = []
     for network in NETWORKS[: 1 if tiny else None]:
         runs = {}
         for layers in LAYER_SETS:
             command = [
                 sys.executable, "train.py", "--model", network, "--data", "digits",
-                "--layers", layers, "--device", device, "--logdir", str(folder), "--name",
+                "--layers", layers, "--device", device, "--logdir", folder.name, "--name",
                 f"{network}-{layers}", *more,
             ]  # fmt: skip
             runs[layers] = subprocess.Popen(
@@ -36,7 +36,9 @@ def rows(device: str, tiny: bool) -> list[Row]:
     return made
 
 
-def accuracies(network: str, runs: dict[str, subprocess.Popen], folder: Path) -> dict[str, Any]:
+def accuracies(
+    network: str, runs: dict[str, subprocess.Popen], folder: tempfile.TemporaryDirectory
+) -> dict[str, Any]:
     """
     Raises:
         RuntimeError: a run failed; the message has its last lines.
@@ -47,5 +49,6 @@ def accuracies(network: str, runs: dict[str, subprocess.Popen], folder: Path) ->
         print(output)
         if process.returncode:
             raise RuntimeError(f"train.py --layers {layers}: {output[-280:]}")
-        found[layers] = json.loads((folder / f"{network}-{layers}" / "metrics.json").read_text())
+        metrics = Path(folder.name, f"{network}-{layers}", "metrics.json")
+        found[layers] = json.loads(metrics.read_text())
     return found

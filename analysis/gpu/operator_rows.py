@@ -40,7 +40,7 @@ NO_PRODUCT = {
     "ReLU", "Softmax", "CrossEntropyLoss",
 }  # fmt: skip
 
-# Also timed as plain torch, compiled, after all the others: what fused kernels would reach.
+# Also timed as plain torch, compiled.
 COMPILED = (
     "alexnet.norm1", "resnet50.layer1.bn3", "alexnet.pool1", "local.32x32", "resnet50.layer1.relu",
 )  # fmt: skip

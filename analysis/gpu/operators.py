@@ -11,19 +11,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-
-import layers
 
 from .. import memory
 from ..benchmark import LAYOUTS, OURS, THEIRS, build
-from ..peers import PEERS, UnfoldMultiplySum
+from ..peers import PEERS
 from ..setting import laid_out
 from ..shapes import Row
 from ..timing import Side
 from . import rows as protocol
 from .clock import typical
-from .operator_rows import COMPILED, NO_PRODUCT, ROWS
+from .operator_rows import NO_PRODUCT, ROWS
 from .precision import PRECISIONS, autocast, float32_products
 
 SECONDS = 0.06  # of timing, each side on a GPU
@@ -32,74 +29,38 @@ SECONDS = 0.06  # of timing, each side on a GPU
 def rows(device: str, tiny: bool) -> list[protocol.Row]:
     torch.backends.cudnn.benchmark = True
     shrunk = [row.small() if tiny else row for row in ROWS]
-    measured = [
+    return [
         (f"{row.id}/{p}", partial(measure, row, p, device))
         for row in shrunk
         for p in (PRECISIONS[2:] if tiny else PRECISIONS)
         if p != "tf32" or row.layer not in NO_PRODUCT
     ]
-    by_name = {row.id: row for row in shrunk}
-    compiled = [
-        (f"{name}/{p}/compiled", partial(measure_compiled, by_name[name], p, device))
-        for p in ("ieee", "bf16")
-        for name in COMPILED
-    ]
-    return [*measured, *compiled[: 1 if tiny else None]]
 
 
 def measure(row: Row, precision: str, device: str) -> dict[str, Any]:
     """Both sides, in both layouts, and the row's peers."""
-    ours, theirs = _layers(row, device)
-    found = _found(row, precision)
+    ours, theirs = build_on(device, row)
+    found = described(row, precision)
     for name, layout in LAYOUTS.items() if len(row.shape) == 4 else [("", None)]:
         for side, layer in ((OURS, ours), (THEIRS, theirs)):
             if layer is not None:
-                _add(found, f"{side} {name}".strip(), layer, row, precision, device, layout)
+                add(found, f"{side} {name}".strip(), layer, row, precision, device, layout)
     for peer in row.peers:
-        _add(found, peer, partial(PEERS[peer], ours), row, precision, device)
+        add(found, peer, partial(PEERS[peer], ours), row, precision, device)
     return found
 
 
-def measure_compiled(row: Row, precision: str, device: str) -> dict[str, Any]:
-    """The layer in torch's plain operations, through torch.compile."""
-    ours, theirs = _layers(row, device)
-    plain: torch.nn.Module | None = theirs
-    if isinstance(ours, layers.LocallyConnected2d):
-        plain = UnfoldMultiplySum(ours)
-    elif isinstance(ours, torch.nn.LocalResponseNorm):
-        plain = PlainResponseNorm(ours)
-    assert plain is not None
-    compiled = torch.compile(plain, dynamic=False)
-    found = _found(row, precision)
-    _add(found, "compiled", compiled, row, precision, device, LAYOUTS["NCHW"])
-    return found
-
-
-class PlainResponseNorm(torch.nn.Module):
-    """Local response normalisation as its equation says, for a compiler to fuse."""
-
-    def __init__(self, layer: torch.nn.LocalResponseNorm) -> None:
-        super().__init__()
-        self.size, self.alpha, self.beta, self.k = layer.size, layer.alpha, layer.beta, layer.k
-
-    def forward(self, x: Tensor) -> Tensor:
-        before, after = self.size // 2, (self.size - 1) // 2
-        squares = torch.nn.functional.pad(x * x, (0, 0, 0, 0, before, after))
-        near = sum(squares[:, i : i + x.shape[1]] for i in range(self.size))
-        return x * (self.k + self.alpha / self.size * near) ** -self.beta
-
-
-def _layers(row: Row, device: str) -> tuple[torch.nn.Module, torch.nn.Module | None]:
+def build_on(device: str, row: Row) -> tuple[torch.nn.Module, torch.nn.Module | None]:
     with torch.device(device):
         return build(row)
 
 
-def _found(row: Row, precision: str) -> dict[str, Any]:
+def described(row: Row, precision: str) -> dict[str, Any]:
     layer = f"{row} on {' x '.join(map(str, row.shape))}"
     return {"layer": layer, "id": row.id, "precision": precision, "ms": {}, "peak": {}}
 
 
-def _add(
+def add(
     found: dict[str, Any],
     name: str,
     make: torch.nn.Module | Callable[..., Any],

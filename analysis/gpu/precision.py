@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -17,11 +18,12 @@ PRECISIONS = ("ieee", "tf32", "bf16")
 
 @contextmanager
 def float32_products(precision: str) -> Iterator[None]:
-    """How convolutions and matrix products of float32 numbers are computed, on both layer sets.
+    """How convolutions and matrix products of float32 numbers are computed, by both layer sets.
 
     These are torch's flags since 2.9; whoever mixes them with the older `allow_tf32` gets an error.
     """
-    flags = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    cudnn: Any = torch.backends.cudnn
+    flags = cudnn.conv, torch.backends.cuda.matmul
     before = [flag.fp32_precision for flag in flags]
     for flag in flags:
         flag.fp32_precision = "tf32" if precision == "tf32" else "ieee"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -54,7 +55,5 @@ def run(
 
 
 def _kill(group: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # all gone
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # all gone
-        pass

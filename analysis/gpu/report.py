@@ -9,6 +9,7 @@ from .results import Found
 
 PRECISIONS = "ieee", "tf32", "bf16"
 GIB = 1 << 30
+MOST = 8  # lines about one part that went wrong; gpu.json has all
 OURS, THEIRS = "ours", "torch.nn"
 Rows = dict[str, dict[str, Any]]
 
@@ -85,8 +86,9 @@ def _steps(found: dict[str, Found]) -> Table:
         rates = [f"{by[p]['images/s'][OURS]:.0f}" if p in by else "-" for p in PRECISIONS]
         peaks = [_peak_ratio(by[p], by[p]["best"]) if p in by else "-" for p in PRECISIONS]
         lines.append([network, *ratios, *rates, *peaks])
-    header = ["", *PRECISIONS, "images/s", *PRECISIONS[1:], "peak", *PRECISIONS[1:]]
-    return Table("Training step: time, ours / torch.nn's; images/s; peak memory's ratio",
+    groups = "time", "images/s", "memory"
+    header = ["", *(f"{group} {p}" for group in groups for p in PRECISIONS)]
+    return Table("Training step: ours / torch.nn's time and peak memory; our images/s",
                  header, lines)  # fmt: skip
 
 
@@ -101,8 +103,8 @@ def _operators(found: dict[str, Found]) -> Table:
             other, ours = ms.get("compiled"), _best(ms)[0]
             compiled.append(_ratio(ours / other) if ours and other else "")
         lines.append([name, *cells, *compiled])
-    return Table("Layer, forward and backward: time, ours / torch.nn's; / compiled torch's",
-                 ["", *PRECISIONS, "compiled", "bf16"], lines)  # fmt: skip
+    return Table("Layer, forward and backward: time, ours / torch.nn's, ours / compiled torch's",
+                 ["", *PRECISIONS, "compiled ieee", "compiled bf16"], lines)  # fmt: skip
 
 
 def _learning(found: dict[str, Found]) -> Table:
@@ -137,7 +139,7 @@ def _details(found: dict[str, Found]) -> list[Table]:
 def _operator_rows(found: dict[str, Found]) -> dict[str, dict[str, Any]]:
     """By layer, then by precision; the compiled one's figures beside the others."""
     merged: Rows = {}
-    for row in _rows(found, "operators").values():
+    for row in (*_rows(found, "operators").values(), *_rows(found, "compiled").values()):
         at = merged.setdefault(f"{row['id']}/{row['precision']}", {**row, "ms": {}, "peak": {}})
         at["ms"] |= row["ms"]
         at["peak"] |= row["peak"]
@@ -170,7 +172,9 @@ def _ratio(value: float) -> str:
 def _wrong(found: dict[str, Found]) -> list[str]:
     lines = []
     for name, one in found.items():
-        lines += [f"{name}: {line}" for line in one.wrong]
+        lines += [f"{name}: {line}" for line in one.wrong[:MOST]]
+        if len(one.wrong) > MOST:
+            lines.append(f"{name}: and {len(one.wrong) - MOST} more")
         if one.failure:
             lines += [f"    {line}" for line in list(one.tail)[-5:]]
         if one.not_reached:

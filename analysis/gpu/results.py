@@ -43,17 +43,31 @@ class Found:
     def test_line(self, line: str) -> None:
         """A line of pytest's."""
         self.tail.append(line)
-        if re.search(r"::.* PASSED", line):  # counted, lest it never come to a verdict
-            self.tests["passed"] = self.tests.get("passed", 0) + 1
-        elif line.startswith(("FAILED ", "ERROR ")):
+        if line.startswith(("FAILED ", "ERROR ")):
             self.failed_tests.append(line)
+        elif result := re.search(r"::.* (PASSED|FAILED|ERROR)\b", line):
+            # counted, lest it never come to a verdict
+            word = result[1].lower()
+            self.tests[word] = self.tests.get(word, 0) + 1
         elif re.fullmatch(r"=+ .* in [\d.]+s.* =+", line) or re.match(r"\d+ \w+.* in ", line):
             self.tests = {word.rstrip("s"): int(n) for n, word in _VERDICT.findall(line)}
 
-    @property
-    def under_way(self) -> str | None:
-        """The row that the process was at when it ended: the first without an answer."""
-        return next((name for name in self.plan if name not in self.rows), None)
+    def blame(self, failure: str, before: int) -> bool:
+        """A process has died: of the row it was at, unless the last one had told an error.
+
+        Args:
+            before: rows that were there when it began.
+        Returns:
+            whether there was a row to blame; else the whole part has failed.
+        """
+        told = list(self.rows.values())[before:]
+        if told and "error" in told[-1]:
+            return True
+        if not self.not_reached:
+            self.failure = failure
+            return False
+        self.rows[self.not_reached[0]] = {"error": failure}
+        return True
 
     @property
     def not_reached(self) -> list[str]:

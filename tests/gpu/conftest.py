@@ -1,4 +1,4 @@
-"""What a GPU computes.  The same bodies run on a CPU, in small, so that the tests are tested too."""
+"""What a GPU computes.  The same bodies run on a CPU, so that the tests are tested, too."""
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ def memory_of_nan(device):
     """Memory that nobody has written to is full of NaN."""
     if device == "cuda":
         # What the caching allocator gets back, it gives out again; small things in small blocks.
+        torch.cuda.empty_cache()
         blocks = [torch.full((64 << 20,), torch.nan, device="cuda")]
         blocks += [torch.full((1 << 17,), torch.nan, device="cuda") for _ in range(64)]
         del blocks

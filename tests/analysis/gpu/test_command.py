@@ -1,0 +1,80 @@
+"""`.ci/gpu` as it is typed; on a CPU, in small."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.gpu import __main__ as command
+from analysis.gpu.parts import Part
+from analysis.gpu.results import Found
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+def gpu(*arguments):
+    return subprocess.run(
+        [ROOT / ".ci/gpu", *arguments], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHON": sys.executable},
+    )  # fmt: skip
+
+
+def test_a_dry_run(tmp_path):
+    done = gpu("--dry-run", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert list(parts) == ["facts", "tests", "steps", "operators", "compiled", "learning"]
+    for part in parts.values():
+        assert not part["not reached"]
+    assert parts["tests"]["tests"]["passed"]
+    assert "## Layers in full" in (tmp_path / "gpu.md").read_text()
+    for words in ("googlenet", "alexnet.norm1", "Test accuracy on digits"):
+        assert words in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_machine_without_a_gpu_is_told(tmp_path):
+    done = gpu("--only", "steps", "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert "steps: resnet50/ieee: RuntimeError" in done.stdout
+
+
+DIES = """
+import os, sys
+from analysis.gpu import rows
+plan = [name for name in "abc" if name not in sys.argv[2:]]
+rows.tell({"plan": plan})
+for name in plan:
+    if name == "b" and sys.argv[1] == "loudly":
+        rows.tell({"row": "b", "error": "lost"})
+    if name == "b":
+        os.abort()
+    rows.measure(name, dict)
+"""
+
+
+@pytest.mark.parametrize(("how", "error"), [("silently", "ended by SIGABRT"), ("loudly", "lost")])
+def test_a_process_that_dies_costs_one_row(how, error, tmp_path, monkeypatch):
+    """The next one takes up what follows."""
+    monkeypatch.setattr(
+        command, "rows_command",
+        lambda part, left, dry, done: [sys.executable, "-c", DIES, how, *done],
+    )  # fmt: skip
+    found = Found()
+    command.answer(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
+    assert {name: row.get("error") for name, row in found.rows.items()} == {
+        "a": None, "b": error, "c": None,
+    }  # fmt: skip
+    assert found.wrong == [f"b: {error}"]
+
+
+def test_a_process_that_never_begins_is_not_begun_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "rows_command", lambda *_: [sys.executable, "-c", "import absent"])
+    found = Found()
+    command.answer(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
+    assert found.wrong == ["exit code 1"]
+    assert "No module named 'absent'" in found.tail[-1]
