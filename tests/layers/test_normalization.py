@@ -237,6 +237,94 @@ def test_batch_norm_errors():
         layers.BatchNorm2d(3)(torch.randn(2, 3))
 
 
+@pytest.mark.parametrize("layout", [contiguous, channels_last])
+def test_batch_norm_s_running_statistics_of_a_large_image(layout, way):
+    """Four million numbers, one after the other in float32, would leave four digits."""
+    x = layout(torch.rand(1, 2, 2048, 2048) ** 4 + 3)
+    running = torch.zeros(2), torch.zeros(2)
+    L.batch_norm(x, *running, training=True, momentum=1)
+    v, m = torch.var_mean(x.double(), (0, 2, 3))
+    assert_close(running[0].double(), m, rtol=1e-6, atol=0)
+    assert_close(running[1].double(), v, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "shape", [(3, 4, 0), (0,), (0, 3), (0, 3, 2, 2), (2, 3, 0, 4), (3, 0, 2, 2), (0, 0)], ids=str
+)
+def test_batch_norm_of_nothing_is_nothing(shape, training, way):
+    results = []
+    channels = shape[1:2]
+    for norm in (L.batch_norm, F.batch_norm):
+        x, statistics = torch.zeros(shape, requires_grad=True), (None, None)
+        if not training or (channels and channels[0]):
+            statistics = torch.full(channels, 0.5), torch.full(channels, 2.0)
+        y = norm(x, *statistics, training=training)
+        results.append((y, *torch.autograd.grad(y.sum(), x), *statistics))
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+
+
+ONES, ZEROS = torch.ones(3), torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "options"),
+    [
+        (ValueError, "one is missing", dict(running_mean=ZEROS, training=True)),
+        (ValueError, "one is missing", dict(running_var=ONES, training=True)),
+        (RuntimeError, "are needed", dict(running_mean=ZEROS, running_var=None)),
+        (RuntimeError, "are needed", dict(running_mean=None, running_var=ONES)),
+        (ValueError, "positive in training", dict(training=True, eps=0.0)),
+        (ValueError, "positive in training", dict(training=True, eps=-1.0)),
+        (ValueError, "at least 0", dict(running_mean=ZEROS, running_var=ONES, eps=-1e-5)),
+        (RuntimeError, "alone", dict(training=True, weight=torch.ones(3, dtype=torch.complex64))),
+    ],
+)
+def test_batch_norm_refuses_what_torch_refuses(error, words, options):
+    options = dict(running_mean=None, running_var=None) | options
+    with pytest.raises(error, match=words):
+        L.batch_norm(torch.randn(4, 3, 2, 2), **options)
+
+
+def test_batch_norm_in_evaluation_may_have_no_eps():
+    x, mean, var = torch.randn(4, 3, 2, 2), torch.randn(3), torch.rand(3) + 0.5
+    assert_close(L.batch_norm(x, mean, var, eps=0.0), F.batch_norm(x, mean, var, eps=0.0))
+
+
+WHOLE = [torch.int32, torch.int64, torch.uint8, torch.bool]
+OPERATORS = {
+    "batch_norm": lambda M, x: M.batch_norm(x, None, None, training=True),
+    "batch_norm-eval": lambda M, x: M.batch_norm(x, torch.zeros(4), torch.ones(4)),
+    "dropout": lambda M, x: M.dropout(x),
+    "local_response_norm": lambda M, x: M.local_response_norm(x, 3, 1.0),
+    "local_response_norm-even": lambda M, x: M.local_response_norm(x, 4, 0.3, 0.5, 2.0),
+    "log_softmax": lambda M, x: M.log_softmax(x, 1),
+    "softmax": lambda M, x: M.softmax(x, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [*WHOLE, torch.complex64], ids=str)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_whole_and_complex_numbers_are_taken_or_refused_as_by_torch(name, dtype):
+    x = torch.randint(9, (2, 4, 4, 4)).to(dtype)
+    try:
+        expected = OPERATORS[name](F, x)
+    except RuntimeError:  # among them NotImplementedError
+        with pytest.raises(NotImplementedError, match=r"complex|floating-point|whole"):
+            OPERATORS[name](L, x)
+    else:
+        assert_close(OPERATORS[name](L, x), expected)
+
+
+@pytest.mark.parametrize("options", [dict(p=1.0), dict(p=0.0), dict(training=False)], ids=str)
+def test_dropout_of_complex_numbers_that_draws_nothing(options):
+    x = torch.randn(3, 4, dtype=torch.complex128, requires_grad=True)
+    upstream = torch.randn(3, 4, dtype=torch.complex128)
+    ours, theirs = (dropout(x, **options) for dropout in (L.dropout, F.dropout))
+    assert_same_step(ours, theirs, x, upstream)
+
+
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_dropout_draws_torch_s_mask(p):
     x = torch.randn(50, 40, requires_grad=True)
@@ -272,6 +360,12 @@ def test_softmax(name):
         compare(lambda x, d=dim: ours(x, d), lambda x, d=dim: theirs(x, d), x)
     assert gradcheck(lambda x: ours(x, 1), x, check_forward_ad=True, check_batched_grad=True)
     assert gradgradcheck(lambda x: ours(x, 1), x)
+    for shape, dim in (((3, 0), 1), ((3, 0), 0), ((0,), 0), ((0, 3), 1), ((), 0), ((), -1)):
+        (x,) = doubles(shape)
+        compare(lambda x, d=dim: ours(x, d), lambda x, d=dim: theirs(x, d), x)
+    for softmax in (ours, theirs):
+        with pytest.raises(IndexError, match="out of range"):
+            softmax(torch.zeros(2, 3), 2)
     huge = torch.tensor([[1e5, -1e5, 1e5]])
     assert_close(ours(huge, 1), theirs(huge, 1))
     module = layers.Softmax() if name == "softmax" else layers.LogSoftmax()
