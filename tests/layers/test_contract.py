@@ -13,9 +13,8 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call, grad, jvp, linearize, vmap
+from torch.func import functional_call, grad, jvp, vmap
 from torch.testing import assert_close
-from torch.utils._pytree import tree_map
 
 import layers
 import layers.functional as L
@@ -261,37 +260,6 @@ def test_forward_mode_derivative(case):
             for layer in (ours, twin)
         ]
         assert_close(*derivatives)
-
-
-@each_layer
-def test_linearize_answers_the_same_every_time(case):
-    """torch.func.linearize keeps all that does not depend on the tangent, and replays the rest."""
-    layer, twin = case.build(), case.build(torch.nn)
-    parameters = {k: v.detach() for k, v in layer.named_parameters()}
-    x = torch.randn(case.image)
-    functions = [(lambda x, layer=layer: functional_call(layer, parameters, (x,)), x), (layer, x)]
-    expected = [twin, twin]
-    if parameters:
-        functions.append((lambda p: functional_call(layer, p, (x,)), parameters))
-        expected.append(lambda p: functional_call(twin, p, (x,)))
-    for (ours, primal), theirs in zip(functions, expected, strict=True):
-        tangent = tree_map(torch.randn_like, primal)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _, derivative = linearize(ours, primal)
-        answer = jvp(theirs, (primal,), (tangent,))[1]
-        for factor in (1, 1, 2):
-            found = derivative(tree_map(lambda t, factor=factor: factor * t, tangent))
-            assert_close(found, factor * answer)
-
-
-@each_layer
-def test_vmap_of_the_forward_derivative(case):
-    x, tangents = torch.randn(case.image), torch.randn(3, *case.image)
-    results = []
-    for layer in (case.build(), case.build(torch.nn)):
-        results.append(vmap(lambda t, layer=layer: jvp(layer, (x,), (t,))[1])(tangents))
-    assert_close(*results)
 
 
 @each_layer

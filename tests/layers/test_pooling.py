@@ -181,19 +181,6 @@ def test_lp_pool_of_an_infinite_power_derivatives(way):
     assert gradgradcheck(f, x)
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint8, torch.bool], ids=str)
-def test_lp_pool_makes_floats_of_whole_numbers(dtype):
-    x = torch.randint(9, (2, 3, 4, 4)).to(dtype)
-    assert_close(L.lp_pool2d(x, 2.0, 2), F.lp_pool2d(x, 2.0, 2))
-
-
-def test_lp_pool_refuses_complex_numbers():
-    x = torch.ones(1, 1, 2, 2, dtype=torch.complex64)
-    for pool in (L.lp_pool2d, F.lp_pool2d):
-        with pytest.raises(NotImplementedError):
-            pool(x, 2.0, 2)
-
-
 @pytest.mark.parametrize("size", [1, (1, 1), (3, 2), (None, 4), (7, 9), 6])
 @pytest.mark.parametrize("layout", [contiguous, channels_last, strided])
 def test_adaptive_average_equals_torch(size, layout):
