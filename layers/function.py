@@ -37,11 +37,7 @@ class _ByPosition(inspect.Signature):
     kwargs: dict
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        return SimpleNamespace(args=args, kwargs=kwargs, apply_defaults=_nothing)
-
-
-def _nothing() -> None:
-    pass
+        return SimpleNamespace(args=args, kwargs=kwargs, apply_defaults=tuple)  # which does nothing
 
 
 class FromOutput(Function):

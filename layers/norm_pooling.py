@@ -24,7 +24,7 @@ from .geometry import Geometry, Pair
 from .loops import divide, has_loops
 from .operator import image_size, operator, refuse_complex, wide
 from .overrides import overridable
-from .pooling import WindowSpread, WindowSum, check, max_pool2d, pooling_geometry
+from .pooling import WindowSpread, WindowSum, check, max_pool2d, max_pool2d_with_switches, pooling_geometry
 from .pooling_kernels import chunks, is_channels_last, like, rows
 from .window_sums import add_windows, spread_windows
 
@@ -151,7 +151,7 @@ def lp_pool2d(
     if not norm_type >= 1:
         raise ValueError(f"norm_type must be at least 1, got {norm_type}")
     if norm_type == inf:
-        return max_pool2d(input.abs(), kernel_size, stride, ceil_mode=ceil_mode)
+        return max_pool2d_with_switches(input.abs(), kernel_size, stride, ceil_mode=ceil_mode)[0]
     refuse_complex("lp_pool2d", input)
     if not input.is_floating_point():
         input = input.to(torch.get_default_dtype())

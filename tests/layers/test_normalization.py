@@ -272,6 +272,12 @@ def test_softmax(name):
         compare(lambda x, d=dim: ours(x, d), lambda x, d=dim: theirs(x, d), x)
     assert gradcheck(lambda x: ours(x, 1), x, check_forward_ad=True, check_batched_grad=True)
     assert gradgradcheck(lambda x: ours(x, 1), x)
+    for shape, dim in (((3, 0), 1), ((3, 0), 0), ((0,), 0), ((0, 3), 1), ((), 0), ((), -1)):
+        (x,) = doubles(shape)
+        compare(lambda x, d=dim: ours(x, d), lambda x, d=dim: theirs(x, d), x)
+    for softmax in (ours, theirs):
+        with pytest.raises(IndexError, match="out of range"):
+            softmax(torch.zeros(2, 3), 2)
     huge = torch.tensor([[1e5, -1e5, 1e5]])
     assert_close(ours(huge, 1), theirs(huge, 1))
     module = layers.Softmax() if name == "softmax" else layers.LogSoftmax()

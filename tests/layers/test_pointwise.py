@@ -155,7 +155,7 @@ LOGITS, CLASSES = torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)
         (RuntimeError, "one dtype", L.linear, (LOGITS.double(), torch.ones(4, 3)), {}),
         (ValueError, "inplace", L.relu, (LOGITS,), dict(inplace=True)),
         (ValueError, "need class indices", L.cross_entropy, (LOGITS, CLASSES[:1]), {}),
-        (ValueError, "shaped like", L.cross_entropy, (LOGITS, torch.ones(2, 4)), {}),
+        (ValueError, "shaped like", L.cross_entropy, (LOGITS, torch.ones(3, 3)), {}),
         (ValueError, "reduction", L.cross_entropy, (LOGITS, CLASSES), dict(reduction="max")),
         (ValueError, "retired", L.cross_entropy, (LOGITS, CLASSES), dict(size_average=True)),
         (ValueError, "0 and 1", L.cross_entropy, (LOGITS, CLASSES), dict(label_smoothing=2)),
@@ -167,6 +167,78 @@ LOGITS, CLASSES = torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)
 def test_errors(error, words, function, arguments, options):
     with pytest.raises(error, match=words):
         function(*arguments, **options)
+
+
+W = torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("input", "target", "options"),
+    [
+        *((LOGITS, CLASSES, dict(weight=torch.ones(s))) for s in ((), (1,), (2,), (2, 1), (2, 3))),
+        *((LOGITS, LOGITS, dict(weight=torch.ones(s))) for s in ((), (1,), (2,), (2, 1), (2, 3))),
+        (LOGITS[0], CLASSES[0], dict(weight=torch.ones(3, 1))),
+        (LOGITS, CLASSES, dict(weight=W.double())),
+        (LOGITS.double(), CLASSES, dict(weight=W, label_smoothing=0.1)),
+        (LOGITS, CLASSES, dict(weight=W.long())),
+        (LOGITS, CLASSES, dict(weight=W + 0j)),
+        (LOGITS, LOGITS, dict(ignore_index=1)),
+        (LOGITS, LOGITS, dict(ignore_index=7, label_smoothing=0.1)),
+        (LOGITS, LOGITS + 0j, {}),
+        (LOGITS + 0j, CLASSES, {}),
+        (LOGITS.long(), CLASSES, {}),
+        (LOGITS[0, 0], CLASSES[0], {}),
+        (LOGITS[0, 0], LOGITS[0, 0], {}),
+        (LOGITS[0, 0], CLASSES[:1], {}),
+        (LOGITS[0], CLASSES, {}),
+        (LOGITS[0], LOGITS[0].long(), {}),
+        (LOGITS, CLASSES[0], {}),
+        (LOGITS, CLASSES[:1], {}),
+        (LOGITS, CLASSES[:, None], {}),
+        (LOGITS, LOGITS.long(), {}),
+        (LOGITS, LOGITS[:, 0], {}),
+        (LOGITS, torch.ones(2, 4), {}),
+        (LOGITS[..., None], CLASSES, {}),
+        (torch.ones(2, 0), CLASSES, {}),
+    ],
+)
+def test_cross_entropy_refuses_what_torch_refuses(input, target, options):
+    with pytest.raises((IndexError, RuntimeError, ValueError)) as theirs:
+        F.cross_entropy(input, target, **options)
+    with pytest.raises(theirs.type):
+        L.cross_entropy(input, target, **options)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_cross_entropy_with_probabilities_promotes_as_torch_s(dtype, smoothing):
+    logits, q, weight = torch.randn(4, 3), torch.rand(4, 3), torch.rand(3)
+    for arguments in ((logits, q.to(dtype)), (logits, q, weight.to(dtype)), (logits, q, weight)):
+        ours, theirs = (
+            f(*arguments, ignore_index=-1, label_smoothing=smoothing)
+            for f in (L.cross_entropy, F.cross_entropy)
+        )
+        assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3), (0,), (4, 3, 0)], ids=str)
+def test_cross_entropy_of_nothing(shape, reduction):
+    logits = torch.zeros(shape, requires_grad=True)
+    target = torch.zeros(shape)
+    ours, theirs = (
+        f(logits, target, reduction=reduction) for f in (L.cross_entropy, F.cross_entropy)
+    )
+    assert_same_step(ours, theirs, logits, torch.ones_like(theirs))
+
+
+def test_cross_entropy_of_one_image_takes_its_class_with_a_dimension():
+    logits, target = torch.randn(3), torch.tensor([2])
+    for reduction in ("mean", "none"):
+        ours, theirs = (
+            f(logits, target, reduction=reduction) for f in (L.cross_entropy, F.cross_entropy)
+        )
+        assert_close(ours, theirs)
 
 
 def test_modules_are_their_twins():

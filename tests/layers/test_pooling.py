@@ -149,6 +149,38 @@ def test_lp_pool_derivatives_and_errors(way):
         L.lp_pool2d(x, 0.5, 2)
 
 
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@table([case for case in UNDILATED if case.padding == (0, 0)])
+def test_lp_pool_of_an_infinite_power_is_the_largest_modulus(case, layout, way):
+    (x,) = doubles(case.image)
+    options = case.kernel, case.stride
+    ours = L.lp_pool2d(layout(x), INFINITE, *options, case.ceil_mode)
+    largest = F.max_pool2d(layout(x).abs(), *options, ceil_mode=case.ceil_mode)
+    assert_same_step(ours, largest, (x,), torch.randn_like(largest))
+
+
+def test_lp_pool_of_an_infinite_power_gives_its_gradient_to_the_winner(way):
+    x = torch.tensor([[1.0, -3.0], [0.5, 2.0]]).view(1, 1, 2, 2).requires_grad_()
+    y = L.lp_pool2d(x, INFINITE, 2)
+    y.backward()
+    assert y.item() == 3
+    assert x.grad.flatten().tolist() == [0, -1, 0, 0]
+    assert torch.equal(layers.LPPool2d(INFINITE, 2)(x[0]), y[0])
+
+
+def test_lp_pool_of_an_infinite_power_derivatives(way):
+    (x,) = doubles((2, 2, 4, 4))
+
+    def f(x):
+        return L.lp_pool2d(x, INFINITE, 3, 1)
+
+    assert gradcheck(f, x, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(f, x)
+
+
 @pytest.mark.parametrize("size", [1, (1, 1), (3, 2), (None, 4), (7, 9), 6])
 @pytest.mark.parametrize("layout", [contiguous, channels_last, strided])
 def test_adaptive_average_equals_torch(size, layout):

@@ -51,6 +51,12 @@ def test_both_layer_sets_have_the_same_state_logits_and_gradients(name):
 
 
 @each_network
+def test_shapes_without_numbers(name):
+    with torch.device("meta"):
+        assert models.build(name)(torch.empty(2, 1, 32, 32)).shape == (2, 10)
+
+
+@each_network
 def test_deepcopy_and_pickle(name):
     for network in pair(name):
         x = torch.randn(2, 1, 32, 32)

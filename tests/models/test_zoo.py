@@ -60,6 +60,23 @@ def test_every_network_has_a_row():
     assert {case.name for case in NETWORKS + RESIDUAL} == set(models.MODELS) - elsewhere
 
 
+NAMES = [name for name in models.MODELS if name not in ("resnet1202", "preact_resnet1001")]
+PATTERN = (
+    "INPUT[3x32x32] -> [CONV -> BN -> RELU -> LRN5 -> POOL]*2 -> LOCAL3-8 -> TANH -> L2POOL2 -> "
+    "AVGPOOL2 -> DROPOUT0.5 -> GAP -> FC512 -> FC"
+)
+
+
+@pytest.mark.parametrize("name", [*NAMES, PATTERN])
+def test_every_network_is_built_without_numbers(name):
+    """On the meta device, and on a fake GPU, for more classes than LeNet-5 has pictures of."""
+    network = on_meta(models.build, name, num_classes=12)
+    assert all(t.is_meta for t in (*network.parameters(), *network.buffers()))
+    with FakeTensorMode(), torch.device("cuda"):
+        network = models.build(name, num_classes=12)
+    assert all(t.is_cuda for t in (*network.parameters(), *network.buffers()))
+
+
 @table(NETWORKS)
 def test_parameters_and_multiply_adds(case):
     network = on_meta(case.build, torch.nn).eval()
