@@ -9,7 +9,7 @@ what has nothing to compute come from torch.nn itself.
 
 from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequential
 
-from . import functional
+from . import backends, functional
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_pooling import AdaptiveAvgPool2d
 from .batch_norm import BatchNorm2d
@@ -48,5 +48,6 @@ __all__ = [
     "Sequential",
     "Softmax",
     "Tanh",
+    "backends",
     "functional",
 ]

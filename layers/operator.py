@@ -32,6 +32,24 @@ def operator(*, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
     return register
 
 
+def refuse_complex(name: str, x: Tensor) -> None:
+    """
+    Raises:
+        NotImplementedError: complex numbers, for which torch has no such operator either.
+    """
+    if x.is_complex():
+        raise NotImplementedError(f"{name} is not implemented for complex numbers, got {x.dtype}")
+
+
+def require_float(name: str, x: Tensor) -> None:
+    """
+    Raises:
+        NotImplementedError: whole, complex or truth values, as torch refuses them.
+    """
+    if not x.is_floating_point():
+        raise NotImplementedError(f"{name} needs floating-point numbers, got {x.dtype}")
+
+
 def wide(values: Tensor) -> Tensor:
     """Values to add up: half precision in float32, as torch's own kernels do it."""
     return values.float() if values.element_size() < 4 else values
