@@ -227,10 +227,10 @@ def padded(
 ) -> tuple[Tensor, Geometry]:
     """The window's geometry; an even "same" kernel pads the image by hand, one side more."""
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    padding, (below, right) = pixels(padding, kernel_size, stride, dilation)
+    inside, (below, right) = pixels(padding, kernel_size, stride, dilation)
     if below or right:
         x = F.pad(x, (0, right, 0, below))
-    return x, Geometry(kernel_size, stride, padding, dilation, whole(groups, "groups"))
+    return x, Geometry(kernel_size, stride, inside, dilation, whole(groups, "groups"))
 
 
 def _same_dtype(a: Tensor, b: Tensor) -> None:

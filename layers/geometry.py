@@ -32,7 +32,7 @@ def whole(value: Any, name: str) -> int:
         TypeError: anything else, truth values among it.
     """
     if type(value) is int or isinstance(value, torch.SymInt):
-        return value
+        return value  # type: ignore[return-value]
     if not isinstance(value, bool):
         try:
             return operator.index(value)
@@ -52,9 +52,8 @@ def pair(value: int | Sequence[int], name: str) -> Pair:
         number = whole(value, name)
         return number, number
     if len(value) not in (1, 2):
-        raise RuntimeError(
-            f"{name} must be one integer or a (height, width) pair, got {list(value)}"
-        )
+        numbers = [whole(number, name) for number in value]
+        raise RuntimeError(f"{name} must be one integer or a (height, width) pair, got {numbers}")
     return whole(value[0], name), whole(value[-1], name)
 
 
@@ -196,21 +195,26 @@ def _reads(
 
 
 def pixels(
-    padding: str | int | Sequence[int], kernel_size: Pair, stride: Pair, dilation: Pair
+    padding: str | int | Sequence[int],
+    kernel_size: Pair,
+    stride: Pair,
+    dilation: Pair,
+    error: type[Exception] = RuntimeError,
 ) -> tuple[Pair, Pair]:
     """A padding in pixels: zeros on each side of either axis, and how many more at its end.
 
     Raises:
-        RuntimeError: a word that is neither "same" nor "valid", or "same" with a stride.
+        error: a word that is neither "same" nor "valid", or "same" with a stride.  torch.nn's
+            functions raise a RuntimeError then, its modules a ValueError.
     """
     if not isinstance(padding, str):
         return pair(padding, "padding"), (0, 0)
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding != "same":
-        raise RuntimeError(f"padding must be 'same', 'valid' or pixels, got {padding!r}")
+        raise error(f"padding must be 'same', 'valid' or pixels, got {padding!r}")
     if stride != (1, 1):
-        raise RuntimeError("padding='same' keeps the size only at stride 1: give pixels")
+        raise error("padding='same' keeps the size only at stride 1: give pixels")
     (top, bottom), (left, right) = same_padding(kernel_size, dilation)
     return (top, left), (bottom - top, right - left)
 

@@ -95,12 +95,12 @@ def _by_row(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def linear_input(weight: Tensor, grad_output: Tensor) -> Tensor:
-    """The gradient of `linear` by its input, g w (conjugated, if complex): (N, C_in).  All orders."""
+    """The gradient of `linear` by its input, g w (w conjugated): (N, C_in).  All orders."""
     return linear(grad_output, weight.mH)
 
 
 def linear_weight(input: Tensor, grad_output: Tensor) -> Tensor:
-    """The gradient of `linear` by its weights, g^T x (conjugated): (C_out, C_in).  All orders."""
+    """The gradient of `linear` by its weights, g^T x (x conjugated): (C_out, C_in).  All orders."""
     return linear(grad_output.T, input.mH)
 
 
