@@ -9,8 +9,8 @@ what has nothing to compute come from torch.nn itself.
 
 from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequential
 
+from . import backends, functional
 from . import flops as flops
-from . import functional
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_pooling import AdaptiveAvgPool2d
 from .batch_norm import BatchNorm2d
@@ -50,6 +50,7 @@ __all__ = [
     "Sequential",
     "Softmax",
     "Tanh",
+    "backends",
     "functional",
     "to_torch",
 ]

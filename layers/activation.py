@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .function import FromOutput, Function
+from .operator import refuse_complex
 from .overrides import overridable
 from .select import gate
 
@@ -56,7 +57,7 @@ class Gate(Function):
 
 
 class Tanh_(FromOutput):
-    """y = tanh(x);  dx = dy (1 - y^2)."""
+    """y = tanh(x);  dx = dy (1 - y^2), that slope conjugated if it is complex."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class Tanh_(FromOutput):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
-        return dy * (1 - y * y)
+        return dy * (1 - y * y).conj()
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class ScaledTanh_(FromOutput):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (y,), (amplitude, slope) = ctx.saved_tensors, ctx.constants
-        return dy * (slope * amplitude - (slope / amplitude) * y * y), None, None
+        return dy * (slope * amplitude - (slope / amplitude) * y * y).conj(), None, None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
@@ -112,11 +113,13 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
     Raises:
         ValueError: inplace.
+        NotImplementedError: complex numbers, of which none is the larger.
     Derivatives: all orders, forward mode, vmap.
     Source: Krizhevsky et al. 2012, section 3.1.
     """
     if inplace:
         raise ValueError("inplace=True is not supported: use inplace=False, which costs no more")
+    refuse_complex("relu", input)
     return _relu(input)
 
 

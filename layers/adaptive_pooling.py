@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .geometry import whole
+from .operator import require_float, wide
 from .overrides import overridable
 from .pooling import avg_pool2d
 
 
 @overridable
-def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
+def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """The mean of windows that cover the image evenly, as many as asked.
 
         y[n,c,i,j] = mean of x[n,c,r,q] over floor(i H/H_out) <= r < ceil((i+1) H/H_out),
@@ -27,7 +29,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) 
     Returns:
         (N, C, H_out, W_out).
     Raises:
-        RuntimeError: a size below 1, or an input that is no image.
+        RuntimeError: a size below 0, or more or less than two of them; an input that is no image,
+            or has no pixels.
+        TypeError: a size that is no whole number.
+        NotImplementedError: dtypes other than float, as in torch.
     Derivatives: all orders, forward mode, vmap.
     Source: torch.nn.functional.adaptive_avg_pool2d; global: Szegedy et al. 2014, section 5.
     """
@@ -35,18 +40,26 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) 
         raise RuntimeError(
             f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(input.shape)}"
         )
-    sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    if len(sizes) != 2:
+        raise RuntimeError(f"output_size must be one number or (H_out, W_out), got {output_size}")
     height, width = (
-        length if size is None else size
+        length if size is None else whole(size, "output_size")
         for size, length in zip(sizes, input.shape[-2:], strict=True)
     )
-    if min(height, width) < 1:
-        raise RuntimeError(f"output_size must be at least 1 x 1, got {height} x {width}")
+    if min(height, width) < 0:
+        raise RuntimeError(f"output_size must be at least 0 x 0, got {height} x {width}")
     if height == width == 1:
         return input.mean((-2, -1), keepdim=True)
-    if input.shape[-2] % height == input.shape[-1] % width == 0:  # windows of one size, in a grid
+    require_float("adaptive_avg_pool2d", input)
+    if 0 in input.shape[-2:]:
+        raise RuntimeError(f"images must have pixels, got {tuple(input.shape)}")
+    if height == 0 or width == 0:  # no windows
+        return input.sum((-2, -1), keepdim=True).expand(*input.shape[:-2], height, width)
+    grid = input.shape[-2] % height == input.shape[-1] % width == 0  # windows of one size
+    if grid and input.shape[-3] > 0:
         return avg_pool2d(input, (input.shape[-2] // height, input.shape[-1] // width))
-    return _means(_means(input, -2, height), -1, width)
+    return _means(_means(wide(input), -2, height), -1, width).to(input.dtype)
 
 
 def _means(x: Tensor, axis: int, outputs: int) -> Tensor:
@@ -59,6 +72,7 @@ def _means(x: Tensor, axis: int, outputs: int) -> Tensor:
 class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
     """torch.nn.AdaptiveAvgPool2d computed by our `adaptive_avg_pool2d`."""
 
+    output_size: int | Sequence[int | None] | None  # type: ignore[assignment]
+
     def forward(self, input: Tensor) -> Tensor:
-        size = self.output_size
-        return adaptive_avg_pool2d(input, (None, None) if size is None else size)
+        return adaptive_avg_pool2d(input, self.output_size)

@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 from .autocast import autocast_float32
 from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
 from .function import Function
-from .operator import refuse_all_but_floats, wide, wide_dtype
+from .operator import require_float, wide, wide_dtype
 from .overrides import overridable
 
 
@@ -111,7 +111,7 @@ def batch_norm(
     Derivatives: all orders, forward mode, vmap.
     Source: Ioffe & Szegedy 2015, algorithms 1 and 2; torch's conventions for the running ones.
     """
-    refuse_all_but_floats("batch_norm", input, running_mean, running_var, weight, bias)
+    require_float("batch_norm", input, running_mean, running_var, weight, bias)
     input = autocast_float32("batch_norm", input)
     if eps < 0 or (training and eps == 0):
         least = "positive in training" if training else "at least 0"

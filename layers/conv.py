@@ -28,7 +28,7 @@ from .autocast import autocast
 from .conv_algorithm import algorithm_for as algorithm_for
 from .conv_algorithm import choose, winograd_convolution
 from .function import add_bias
-from .geometry import Geometry, Pair, pair, same_padding
+from .geometry import Geometry, Pair, pair, pixels, whole
 from .operator import image_size
 from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
@@ -77,7 +77,7 @@ def conv2d(
         y[n,co,p] = b[co] + sum over ci, k of  w[co,ci,k] * x[n,ci, S p + D k - P]
 
     Args:
-        input: images, (N, C_in, H, W) or (C_in, H, W), any float dtype, any strides.
+        input: images, (N, C_in, H, W) or (C_in, H, W), any float or complex dtype, any strides.
         weight: filters, (C_out, C_in/groups, K_h, K_w).
         bias: (C_out), or None.
         stride: pixels from one window to the next.
@@ -85,25 +85,31 @@ def conv2d(
         dilation: pixels from one tap to the next; 1 is an ordinary filter (the chapter's 0).
         groups: filters of a group see only their own C_in/groups channels.
         algorithm: "im2col", "winograd" (3x3 at stride 1; error about 1e-5 in float32), or "auto"
-            for the faster where that was measured; `algorithm_for` says which it takes.
+            for the faster where that was measured; `algorithm_for` says which it takes, and
+            `layers.backends.winograd.enabled = False` has it take im2col.
     Returns:
         (N, C_out, H_out, W_out); H_out = floor((H + 2P - D(K_h - 1) - 1)/S) + 1.
     Raises:
         RuntimeError: shapes that do not fit together, an image smaller than one window, padding
             "same" with a stride.
         ValueError: an algorithm that is unknown, or not for this convolution.
+        TypeError: pixels or groups that are not whole numbers.
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "Convolutional Layer"; torch.nn.functional.conv2d for the signature.
+        Differs: Winograd's algorithm adds and subtracts the 6x6 pixels that a tile of 4x4 outputs
+        sees before it multiplies.  So its error goes by the largest of them: a pixel of 1e10 in
+        an image of ones leaves outputs that do not see it off by 1e4, in float32; and one NaN or
+        infinity makes NaN of all outputs of up to four tiles, 64 pixels where im2col has 9.
     """
     if input.dim() == 3:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups, algorithm)[0]
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
     _check_dimensions(input, weight)
-    input, geometry = _geometry(input, weight, stride, padding, dilation, groups)
-    _check(input, weight, geometry)
+    input, geometry = padded(input, image_size(weight), stride, padding, dilation, groups)
+    _check(input, weight, bias, geometry)
     winograd = choose(algorithm, input, weight, geometry) == "winograd"
     y = (winograd_convolution if winograd else _convolution)(input, weight, *geometry)
-    return y if bias is None else add_bias(y, bias, (-1, 1, 1))
+    return y if bias is None else add_bias(y, bias.view(-1, 1, 1))
 
 
 @overridable
@@ -120,14 +126,16 @@ def conv2d_input(
 
         x[n,ci,q] = sum over co and all p, k with S p + D k - P = q of  w[co,ci,k] * g[n,co,p]
 
-    A transposed convolution, hence also the "filter" step of a deconvnet.  See `conv2d` for the
-    arguments; signature of torch.nn.grad.conv2d_input.
+    A transposed convolution, hence also the "filter" step of a deconvnet.  Complex filters enter
+    conjugated, as in any gradient.  See `conv2d` for the arguments; signature of
+    torch.nn.grad.conv2d_input.
     """
-    _, geometry = _geometry(grad_output, weight, stride, padding, dilation, groups)
+    _, geometry = padded(grad_output, image_size(weight), stride, padding, dilation, groups)
     channels = weight.shape[1] * groups
     _same_dtype(grad_output, weight)
     _check_gradient(grad_output, input_size, channels, len(weight), geometry)
-    return _convolution_input(weight, grad_output, tuple(input_size[-2:]), *geometry)
+    size = pair(tuple(input_size[-2:]), "input_size")
+    return _convolution_input(weight.conj(), grad_output, size, *geometry)
 
 
 @overridable
@@ -144,17 +152,15 @@ def conv2d_weight(
 
         w[co,ci,k] = sum over n, p of  g[n,co,p] * x[n,ci, S p + D k - P]
 
-    See `conv2d` for the arguments; signature of torch.nn.grad.conv2d_weight.
+    Complex images enter conjugated.  See `conv2d` for the arguments; signature of
+    torch.nn.grad.conv2d_weight.
     """
-    kernel_size = (weight_size[2], weight_size[3])
-    geometry = Geometry(
-        kernel_size, pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation"),
-        groups,
-    )  # fmt: skip
+    kernel_size = pair(tuple(weight_size[2:]), "weight_size")
+    _, geometry = padded(input, kernel_size, stride, padding, dilation, groups)
     channels = weight_size[1] * groups
     _same_dtype(grad_output, input)
     _check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)
-    return _convolution_weight(input, grad_output, *geometry)
+    return _convolution_weight(input.conj(), grad_output, *geometry)
 
 
 class Conv2d(torch.nn.Conv2d):
@@ -162,6 +168,8 @@ class Conv2d(torch.nn.Conv2d):
 
     One argument more, by keyword: `algorithm`, see `conv2d`.
     """
+
+    algorithm: str = "auto"  # of the class, for a torch.nn.Conv2d that was made one of ours
 
     def __init__(
         self,
@@ -213,30 +221,20 @@ def _convolution_weight(x: Tensor, g: Tensor, *geometry: Any) -> Tensor:
     return ConvolutionWeight.apply(x, g, Geometry(*geometry))
 
 
-def _geometry(
+def padded(
     x: Tensor,
-    weight: Tensor,
+    kernel_size: Pair,
     stride: int | Sequence[int],
     padding: str | int | Sequence[int],
     dilation: int | Sequence[int],
     groups: int,
 ) -> tuple[Tensor, Geometry]:
     """The window's geometry; an even "same" kernel pads the image by hand, one side more."""
-    kernel_size = image_size(weight)
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    if isinstance(padding, str):
-        if padding == "valid":
-            padding = 0
-        elif padding != "same":
-            raise RuntimeError(f"padding must be 'same', 'valid' or pixels, got {padding!r}")
-        elif stride != (1, 1):
-            raise RuntimeError("padding='same' keeps the size only at stride 1: give pixels")
-        else:
-            (top, bottom), (left, right) = same_padding(kernel_size, dilation)
-            if (top, left) != (bottom, right):
-                x = F.pad(x, (0, right - left, 0, bottom - top))
-            padding = (top, left)
-    return x, Geometry(kernel_size, stride, pair(padding, "padding"), dilation, groups)
+    inside, (below, right) = pixels(padding, kernel_size, stride, dilation)
+    if below or right:
+        x = F.pad(x, (0, right, 0, below))
+    return x, Geometry(kernel_size, stride, inside, dilation, whole(groups, "groups"))
 
 
 def _same_dtype(a: Tensor, b: Tensor) -> None:
@@ -248,6 +246,7 @@ def _check_gradient(
     g: Tensor, input_size: Sequence[int], channels: int, filters: int, geometry: Geometry
 ) -> None:
     """That g is shaped like the output of the convolution it is a gradient of."""
+    geometry.check()
     if len(input_size) == 4 and input_size[1] != channels:
         raise RuntimeError(
             f"filters that read {channels} channels do not fit images {tuple(input_size)}"
@@ -272,7 +271,8 @@ def _check_dimensions(x: Tensor, weight: Tensor) -> None:
         )
 
 
-def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> None:
+    geometry.check()
     out_channels, channels = weight.shape[:2]
     if not (out_channels and channels):
         raise RuntimeError(f"conv2d needs filters and channels, got filters {tuple(weight.shape)}")
@@ -287,4 +287,9 @@ def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
         )
     if x.dtype != weight.dtype:
         raise RuntimeError(f"images are {x.dtype} but filters {weight.dtype}: use one dtype")
-    geometry.check()
+    if 0 in x.shape[2:] and len(x):
+        raise RuntimeError(f"images must have pixels, got {tuple(x.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise RuntimeError(
+            f"{out_channels} filters need {out_channels} biases, got {tuple(bias.shape)}"
+        )

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import backends
 from . import winograd as kernels
-from .geometry import Geometry, Pair, pair
+from .geometry import Geometry, Pair, pair, whole
 from .operator import image_size
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 from .winograd_plan import TILE, tiling
@@ -68,11 +69,12 @@ def algorithm_for(
     """What `conv2d(..., algorithm="auto")` takes for these arguments: "im2col" or "winograd".
 
     Args: as `conv2d`; of the tensors only shape, dtype and device matter ("meta" will do).
+    `layers.backends.winograd.enabled` matters, too.
     """
     kernel_size = weight.shape[2], weight.shape[3]
     geometry = Geometry(
         kernel_size, pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation"),
-        groups,
+        whole(groups, "groups"),
     )  # fmt: skip
     return choose("auto", input, weight, geometry)
 
@@ -95,7 +97,8 @@ def choose(algorithm: str, x: Tensor, weight: Tensor, geometry: Geometry) -> str
     on_cpu = x.device.type in ("cpu", "meta")  # as `algorithm_for` promises of meta tensors
     measured = x.dtype == torch.float32 and on_cpu and geometry.groups == 1
     wide = min(weight.shape[:2]) >= WIDE
-    return "winograd" if measured and wide and _pays(x, geometry) else "im2col"
+    taken = backends.winograd.enabled and measured and wide and _pays(x, geometry)
+    return "winograd" if taken else "im2col"
 
 
 def _pays(x: Tensor, geometry: Geometry) -> bool:

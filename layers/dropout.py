@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .function import Function
-from .operator import refuse_all_but_floats
+from .operator import require_float
 from .overrides import overridable
 
 
@@ -65,7 +65,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     if p == 1:
         return _masked(input, torch.zeros_like(input))
-    refuse_all_but_floats("dropout", input)
+    require_float("dropout", input)
     return _masked(input, torch.empty_like(input).bernoulli_(1 - p).div_(1 - p))
 
 

@@ -152,23 +152,22 @@ def _batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def add_bias(y: Tensor, bias: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """y + bias.view(shape), in place: a second volume would be most of a layer's memory.
+def add_bias(y: Tensor, bias: Tensor) -> Tensor:
+    """y + bias, in place: a second volume would be most of a layer's memory.
 
     Not in place inside a forward derivative: `torch.func.linearize` keeps y, and runs what writes
     in place at every call.
 
+    Args:
+        bias: of a shape that broadcasts to y's; the caller sees to it.
     Raises:
-        RuntimeError: a bias of another size or dtype than y.
+        RuntimeError: a bias of another dtype than y.
     """
     if bias.dtype != y.dtype:
         raise RuntimeError(f"the output is {y.dtype} but the bias {bias.dtype}: use one dtype")
-    channels = y.shape[-len(shape)]
-    if len(bias) != channels:
-        raise RuntimeError(f"{channels} output channels need {channels} biases, got {len(bias)}")
     if forward_ad._current_level >= 0:
-        return y + bias.view(shape)
+        return y + bias
     try:
-        return y.add_(bias.view(shape))
+        return y.add_(bias)
     except RuntimeError:  # vmap over the bias alone: y has no room for the new dimension
-        return y + bias.view(shape)
+        return y + bias

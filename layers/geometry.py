@@ -5,10 +5,13 @@ Letters: K kernel size, S stride, P padding, D dilation, all per axis (height, w
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from types import EllipsisType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 Pair = tuple[int, int]
 
@@ -22,18 +25,36 @@ class Tap(NamedTuple):
     pixels: tuple[EllipsisType, slice, slice]  # x[tap.pixels]
 
 
+def whole(value: Any, name: str) -> int:
+    """A whole number of any integral type: Python's, numpy's, or a symbolic one of torch's.
+
+    Raises:
+        TypeError: anything else, truth values among it.
+    """
+    if type(value) is int or isinstance(value, torch.SymInt):
+        return value  # type: ignore[return-value]
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be a whole number, got {value!r}")
+
+
 def pair(value: int | Sequence[int], name: str) -> Pair:
-    """One number for both axes, or (height, width), as torch.nn accepts them."""
-    if isinstance(value, int):
-        return value, value
-    values = tuple(int(v) for v in value)
-    if len(values) == 1:
-        return values[0], values[0]
-    if len(values) != 2:
-        raise RuntimeError(
-            f"{name} must be one integer or a (height, width) pair, got {list(value)}"
-        )
-    return values[0], values[1]
+    """One number for both axes, or (height, width), as torch.nn accepts them.
+
+    Raises:
+        TypeError: numbers that are not whole.
+        RuntimeError: more than two of them, or none.
+    """
+    if not isinstance(value, (tuple, list)):
+        number = whole(value, name)
+        return number, number
+    if len(value) not in (1, 2):
+        numbers = [whole(number, name) for number in value]
+        raise RuntimeError(f"{name} must be one integer or a (height, width) pair, got {numbers}")
+    return whole(value[0], name), whole(value[-1], name)
 
 
 class Geometry(NamedTuple):
@@ -57,8 +78,11 @@ class Geometry(NamedTuple):
     def check(self) -> None:
         """
         Raises:
-            RuntimeError: a stride, dilation or kernel below 1, or a negative padding.
+            RuntimeError: a stride, dilation, kernel or number of groups below 1, or a negative
+                padding.
         """
+        if self.groups < 1:
+            raise RuntimeError(f"groups must be at least 1, got {self.groups}")
         if min(self.kernel_size + self.stride + self.dilation) < 1 or min(self.padding) < 0:
             raise RuntimeError(
                 f"kernel, stride and dilation must be at least 1 and padding at least 0, got {self}"
@@ -168,6 +192,31 @@ def _reads(
     stop = max(first, min(outputs, (length - 1 - offset) // stride + 1))  # pixel is < length
     begin = first * stride + offset
     return slice(first, stop), slice(begin, begin + (stop - first) * stride, stride)
+
+
+def pixels(
+    padding: str | int | Sequence[int],
+    kernel_size: Pair,
+    stride: Pair,
+    dilation: Pair,
+    error: type[Exception] = RuntimeError,
+) -> tuple[Pair, Pair]:
+    """A padding in pixels: zeros on each side of either axis, and how many more at its end.
+
+    Raises:
+        error: a word that is neither "same" nor "valid", or "same" with a stride.  torch.nn's
+            functions raise a RuntimeError then, its modules a ValueError.
+    """
+    if not isinstance(padding, str):
+        return pair(padding, "padding"), (0, 0)
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding != "same":
+        raise error(f"padding must be 'same', 'valid' or pixels, got {padding!r}")
+    if stride != (1, 1):
+        raise error("padding='same' keeps the size only at stride 1: give pixels")
+    (top, bottom), (left, right) = same_padding(kernel_size, dilation)
+    return (top, left), (bottom - top, right - left)
 
 
 def same_padding(kernel_size: Pair, dilation: Pair) -> tuple[Pair, Pair]:

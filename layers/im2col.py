@@ -81,7 +81,8 @@ class Im2col:
     def filled(self, x: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
         """All windows, a chunk at a time, with their X_col; pointwise, that is the image itself."""
         if self.geometry.is_pointwise:
-            yield Chunk(slice(0, len(x)), slice(0, self.output_size[0])), self.matrices(x)
+            if len(x) > 0:
+                yield Chunk(slice(0, len(x)), slice(0, self.output_size[0])), self.matrices(x)
             return
         for chunk, memory in self.chunks(x):
             if chunk.rows.start == 0:

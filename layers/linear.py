@@ -9,6 +9,7 @@ Without space the three operators are one product of matrices, transposed:
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
@@ -20,7 +21,10 @@ from .overrides import overridable
 
 
 class Linear_(Bilinear):
-    """y = x w^T:  dx = dy w = linear(dy, w^T),  dw = dy^T x = linear(dy^T, x^T)."""
+    """y = x w^T:  dx = dy w* = linear(dy, w^H),  dw = dy^T x* = linear(dy^T, x^H).
+
+    * is the conjugate and ^H the conjugate transpose: of real numbers, w itself and w^T.
+    """
 
     generate_vmap_rule = True
 
@@ -32,8 +36,8 @@ class Linear_(Bilinear):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad
-        dx = Linear_.apply(dy, weight.T) if needs_x else None
-        dw = Linear_.apply(dy.T, x.T) if needs_weight else None
+        dx = Linear_.apply(dy, weight.mH) if needs_x else None
+        dw = Linear_.apply(dy.T, x.mH) if needs_weight else None
         return dx, dw
 
 
@@ -48,9 +52,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Every output sees every input:  y[..., co] = b[co] + sum over ci of w[co,ci] * x[..., ci].
 
     Args:
-        input: (..., C_in), any float dtype.
-        weight: (C_out, C_in).
-        bias: (C_out), or None.
+        input: (..., C_in), any float or complex dtype.
+        weight: (C_out, C_in), or (C_in) for a single output without a dimension.
+        bias: (C_out), or whatever broadcasts to the output, or None.
     Returns:
         (..., C_out).
     Raises:
@@ -58,6 +62,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "Fully-connected layer".
     """
+    if weight.dim() == 1:
+        return linear(input, weight[None], bias)[..., 0]
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
     if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
         raise RuntimeError(
@@ -66,22 +72,40 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if input.dtype != weight.dtype:
         raise RuntimeError(f"inputs are {input.dtype} but weights {weight.dtype}: use one dtype")
-    rows = input if input.dim() == 2 else input.reshape(-1, input.shape[-1])
+    shape = *input.shape[:-1], weight.shape[0]
+    rows = input if input.dim() == 2 else input.reshape(prod(shape[:-1]), input.shape[-1])
     y = product(rows, weight)
-    y = y if bias is None else add_bias(y, bias, (-1,))
-    return y if rows is input else y.reshape(*input.shape[:-1], weight.shape[0])
+    y = y if bias is None else add_bias(y, _by_row(bias, shape))
+    return y if rows is input else y.reshape(shape)
+
+
+def _by_row(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Biases for outputs of a shape (..., C_out), as (C_out) or, where rows differ, (rows, C_out).
+
+    Raises:
+        RuntimeError: biases that do not broadcast to the shape.
+    """
+    if bias.shape == shape[-1:]:
+        return bias
+    try:
+        return bias.expand(shape).reshape(prod(shape[:-1]), shape[-1])
+    except RuntimeError:
+        raise RuntimeError(
+            f"{shape[-1]} output channels need {shape[-1]} biases, or some that broadcast to "
+            f"{tuple(shape)}, got {tuple(bias.shape)}"
+        ) from None
 
 
 @overridable
 def linear_input(weight: Tensor, grad_output: Tensor) -> Tensor:
-    """The gradient of `linear` by its input, g w: (N, C_in).  All orders."""
-    return linear(grad_output, weight.T)
+    """The gradient of `linear` by its input, g w (w conjugated): (N, C_in).  All orders."""
+    return linear(grad_output, weight.mH)
 
 
 @overridable
 def linear_weight(input: Tensor, grad_output: Tensor) -> Tensor:
-    """The gradient of `linear` by its weights, g^T x: (C_out, C_in).  All orders."""
-    return linear(grad_output.T, input.T)
+    """The gradient of `linear` by its weights, g^T x (x conjugated): (C_out, C_in).  All orders."""
+    return linear(grad_output.T, input.mH)
 
 
 class Linear(torch.nn.Linear):

@@ -12,7 +12,7 @@ the weights are stored so that those products read them once and in order.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,9 @@ from torch import Tensor
 
 from . import local_kernels as kernels
 from .autocast import autocast
+from .conv import padded
 from .function import add_bias
-from .geometry import Geometry, Pair, pair
+from .geometry import Geometry, Pair, pair, pixels, whole
 from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 
@@ -65,7 +66,7 @@ def locally_connected2d(
     bias: Tensor | None,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
+    padding: str | int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
     """A convolution with weights and biases of its own at every position.
@@ -73,7 +74,7 @@ def locally_connected2d(
         y[n,co,p] = b[co,p] + sum over ci, k of  w[p,ci,k,co] * x[n,ci, S p + D k - P]
 
     Args:
-        input: images, (N, C_in, H, W) or (C_in, H, W), any float dtype.
+        input: images, (N, C_in, H, W) or (C_in, H, W), any float or complex dtype.
         weight: (H_out, W_out, groups, K, C_out/groups), K = C_in/groups * K_h * K_w in the order
             (K_h, K_w, channel).
         bias: (C_out, H_out, W_out), or None.
@@ -82,6 +83,7 @@ def locally_connected2d(
         (N, C_out, H_out, W_out).
     Raises:
         RuntimeError: shapes that do not fit together.
+        TypeError: pixels that are not whole numbers.
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "Parameter Sharing"; Taigman et al. 2014, section 3.2, for a network.
     """
@@ -90,15 +92,14 @@ def locally_connected2d(
             input[None], weight, bias, kernel_size, stride, padding, dilation
         )[0]
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
-    geometry = Geometry(
-        pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding"),
-        pair(dilation, "dilation"), int(weight.shape[2]),
-    )  # fmt: skip
+    _check_dimensions(input, weight)
+    kernel_size, groups = pair(kernel_size, "kernel_size"), int(weight.shape[2])
+    input, geometry = padded(input, kernel_size, stride, padding, dilation, groups)
     _check(input, weight, geometry)
     if bias is not None and bias.shape != (weight.shape[2] * weight.shape[4], *weight.shape[:2]):
         raise RuntimeError(f"biases must be (C_out, H_out, W_out), got {tuple(bias.shape)}")
     y = _local(input, weight, *geometry)
-    return y if bias is None else add_bias(y, bias, y.shape[1:])
+    return y if bias is None else add_bias(y, bias)
 
 
 class LocallyConnected2d(torch.nn.Module):
@@ -107,10 +108,15 @@ class LocallyConnected2d(torch.nn.Module):
     Args:
         in_channels, out_channels: C_in and C_out.
         image_size: (H, W) of the input, on which the number of weights depends.
-        kernel_size, stride, padding, dilation, groups, bias: as in `Conv2d`.
+        kernel_size, stride, padding, dilation, groups, bias, device, dtype: as in `Conv2d`.
+    Raises:
+        ValueError: as torch.nn.Conv2d: groups that do not divide the channels, or a padding in
+            words that is neither "same", at stride 1, nor "valid".
 
     Initialised like torch.nn.Conv2d: uniform in +-1/sqrt(fan-in).
     """
+
+    padding: str | None = None  # in words, if it was given so; `geometry` has the pixels
 
     def __init__(
         self,
@@ -119,12 +125,17 @@ class LocallyConnected2d(torch.nn.Module):
         image_size: int | Sequence[int],
         kernel_size: int | Sequence[int],
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
+        padding: str | int | Sequence[int] = 0,
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        groups = whole(groups, "groups")
+        if groups < 1:
+            raise ValueError(f"groups must be at least 1, got {groups}")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{in_channels} and {out_channels} channels cannot be shared equally among "
@@ -132,25 +143,28 @@ class LocallyConnected2d(torch.nn.Module):
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.image_size = pair(image_size, "image_size")
-        self.geometry = Geometry(
-            pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding"),
-            pair(dilation, "dilation"), groups,
-        )  # fmt: skip
+        kernel_size = pair(kernel_size, "kernel_size")
+        stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+        if isinstance(padding, str):
+            self.padding = padding
+        padding, (below, right) = pixels(padding, kernel_size, stride, dilation, ValueError)
+        self.geometry = Geometry(kernel_size, stride, padding, dilation, groups)
         self.geometry.check()
-        height, width = self.geometry.output_size(self.image_size)
-        fan_in = in_channels // groups * math.prod(self.geometry.kernel_size)
+        (height, width), placed = self.image_size, dict(device=device, dtype=dtype)
+        height, width = self.geometry.output_size((height + below, width + right))
+        fan_in = in_channels // groups * math.prod(kernel_size)
         self.weight = torch.nn.Parameter(
-            torch.empty(height, width, groups, fan_in, out_channels // groups)
+            torch.empty(height, width, groups, fan_in, out_channels // groups, **placed)
         )
         if bias:
-            self.bias = torch.nn.Parameter(torch.empty(out_channels, height, width))
+            self.bias = torch.nn.Parameter(torch.empty(out_channels, height, width, **placed))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         for parameter in self.parameters():
-            bound = 1 / math.sqrt(self.weight.shape[3])
+            bound = 1 / math.sqrt(max(1, self.weight.shape[3]))
             torch.nn.init.uniform_(parameter, -bound, bound)
 
     @classmethod
@@ -158,13 +172,13 @@ class LocallyConnected2d(torch.nn.Module):
         cls, conv: torch.nn.Conv2d, image_size: int | Sequence[int]
     ) -> LocallyConnected2d:
         """The layer that computes what `conv` does, its filters repeated at every position."""
-        if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
-            raise ValueError("from_conv needs a convolution with zero padding given in pixels")
+        if conv.padding_mode != "zeros":
+            raise ValueError(f"from_conv needs zero padding, got {conv.padding_mode}")
         layer = cls(
-            conv.in_channels, conv.out_channels, image_size, pair(conv.kernel_size, "kernel_size"),
-            pair(conv.stride, "stride"), pair(conv.padding, "padding"),
-            pair(conv.dilation, "dilation"), conv.groups, conv.bias is not None,
-        ).to(conv.weight)  # fmt: skip
+            conv.in_channels, conv.out_channels, image_size, conv.kernel_size, conv.stride,
+            conv.padding, conv.dilation, conv.groups, conv.bias is not None, conv.weight.device,
+            conv.weight.dtype,
+        )  # fmt: skip
         with torch.no_grad():
             filters = conv.weight.permute(0, 2, 3, 1).reshape(
                 conv.groups, -1, layer.weight.shape[3]
@@ -199,24 +213,43 @@ class LocallyConnected2d(torch.nn.Module):
         if self.geometry.groups != 1:
             raise ValueError("JAX's layout holds one group; this layer has more")
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LocallyConnected2d:
+        """Also what `to(memory_format=torch.channels_last)` goes through.
+
+        That is for volumes, but torch tries it on whatever has four dimensions or five.  The
+        weights are no volume, and are shown as matrices.
+        """
+
+        def apply(t: Tensor) -> Tensor:
+            return fn(t.flatten(0, 2)).unflatten(0, t.shape[:3]) if t.dim() == 5 else fn(t)
+
+        return super()._apply(apply, recurse)
+
     def forward(self, input: Tensor) -> Tensor:
-        return locally_connected2d(input, self.weight, self.bias, *self.geometry[:4])
+        kernel_size, stride, padding, dilation, _ = self.geometry
+        return locally_connected2d(
+            input, self.weight, self.bias, kernel_size, stride, self.padding or padding, dilation
+        )
 
     def extra_repr(self) -> str:
         kernel_size, stride, padding, dilation, groups = self.geometry
         return (
             f"{self.in_channels}, {self.out_channels}, image_size={self.image_size}, "
-            f"kernel_size={kernel_size}, stride={stride}, padding={padding}, "
+            f"kernel_size={kernel_size}, stride={stride}, "
+            f"padding={self.padding or padding}, "
             f"dilation={dilation}, groups={groups}, bias={self.bias is not None}"
         )
 
 
-def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
+def _check_dimensions(x: Tensor, weight: Tensor) -> None:
     if x.dim() != 4 or weight.dim() != 5:
         raise RuntimeError(
             "locally_connected2d needs images (N, C, H, W) or (C, H, W) and weights (H_out, W_out, "
             f"groups, K, C_out/groups), got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
+
+
+def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
     geometry.check()
     needed = x.shape[1] * math.prod(geometry.kernel_size)
     if x.shape[1] % geometry.groups or needed != weight.shape[3] * geometry.groups:

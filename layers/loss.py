@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .function import Function
-from .operator import operator, refuse_all_but_floats, refuse_complex
+from .operator import operator, refuse_complex, require_float
 from .overrides import overridable
 
 
@@ -175,7 +175,7 @@ def cross_entropy(
 
 def _check(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
     """Raise what `cross_entropy` raises for tensors that do not fit together."""
-    refuse_all_but_floats("cross_entropy", input)
+    require_float("cross_entropy", input)
     refuse_complex("cross_entropy", target, weight)
     logits, given = tuple(input.shape), tuple(target.shape)
     if given == logits:

@@ -24,7 +24,13 @@ from .geometry import Geometry, Pair
 from .loops import divide, has_loops
 from .operator import image_size, operator, refuse_complex, wide
 from .overrides import overridable
-from .pooling import WindowSpread, WindowSum, check, max_pool2d, max_pool2d_with_switches, pooling_geometry
+from .pooling import (
+    WindowSpread,
+    WindowSum,
+    check,
+    max_pool2d_with_switches,
+    pooling_geometry,
+)
 from .pooling_kernels import chunks, is_channels_last, like, rows
 from .window_sums import add_windows, spread_windows
 

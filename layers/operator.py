@@ -59,21 +59,19 @@ def refuse_complex(name: str, *tensors: Tensor | None) -> None:
     for tensor in tensors:
         if tensor is not None and tensor.is_complex():
             raise NotImplementedError(
-                f"{name} is not defined for complex numbers: got {tensor.dtype}"
+                f"{name} is not implemented for complex numbers, got {tensor.dtype}"
             )
 
 
-def refuse_all_but_floats(name: str, *tensors: Tensor | None) -> None:
-    """The same for an operator that has no meaning for whole numbers either.
+def require_float(name: str, *tensors: Tensor | None) -> None:
+    """The same for an operator that has no meaning for whole numbers or truth values either.
 
     Raises:
         NotImplementedError: which is torch's type, and a RuntimeError.
     """
     for tensor in tensors:
         if tensor is not None and not tensor.is_floating_point():
-            raise NotImplementedError(
-                f"{name} is defined for floating-point numbers alone: got {tensor.dtype}"
-            )
+            raise NotImplementedError(f"{name} needs floating-point numbers, got {tensor.dtype}")
 
 
 def wide(values: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from . import pooling_kernels as kernels
 from .function import Adjoint, PerImage
-from .geometry import Geometry, Pair, pair
-from .operator import image_size, wide
+from .geometry import Geometry, Pair, pair, whole
+from .operator import image_size, refuse_complex, require_float, wide
 from .overrides import overridable
 from .window_sums import window_spread, window_sum
 
@@ -113,7 +113,7 @@ def max_pool2d_with_switches(
         y[n,c,p] = max over the taps k of  x[n,c, S p + D k - P]
 
     Args:
-        input: images, (N, C, H, W) or (C, H, W), any float dtype.
+        input: images, (N, C, H, W) or (C, H, W), any float or integer dtype.
         kernel_size, stride, padding, dilation: pixels, one number or (height, width); stride
             defaults to kernel_size; padding is -inf and at most half the kernel.
         ceil_mode: round the number of windows up, so that the last may hang over the border.
@@ -123,6 +123,7 @@ def max_pool2d_with_switches(
         wins; NaN beats everything, as in torch.
     Raises:
         RuntimeError: an image smaller than one window, padding of more than half a window.
+        NotImplementedError: complex numbers or truth values, as in torch.
     Derivatives: all orders, forward mode, vmap; `switches` is not differentiable.
     Source: the chapter, "Pooling Layer"; Zeiler & Fergus 2013, section 2.1, for the switches.
     """
@@ -133,6 +134,9 @@ def max_pool2d_with_switches(
         return y[0], switches[0]
     geometry = pooling_geometry(kernel_size, stride, padding, dilation)
     check(input)
+    refuse_complex("max_pool2d", input)
+    if input.dtype == torch.bool:
+        raise NotImplementedError("max_pool2d compares numbers, got truth values")
     size = image_size(input)
     return _max_pool(input, geometry, size, geometry.output_size(size, ceil_mode))
 
@@ -178,7 +182,8 @@ def avg_pool2d(
     """The mean of every window:  y[n,c,p] = (sum over the taps k of x[n,c, S p + k - P]) / divisor.
 
     Args:
-        input: images, (N, C, H, W) or (C, H, W), any float dtype.
+        input: images, (N, C, H, W) or (C, H, W), any float dtype, or int64, whose means are
+            rounded towards zero.
         kernel_size, stride, padding: pixels, one number or (height, width); stride defaults to
             kernel_size; padding is zeros, at most half the kernel.
         ceil_mode: round the number of windows up, so that the last may hang over the border.
@@ -190,6 +195,7 @@ def avg_pool2d(
     Raises:
         RuntimeError: an image smaller than one window, padding of more than half a window, a
             zero divisor.
+        NotImplementedError: other dtypes, as in torch.
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "General pooling".
     """
@@ -198,23 +204,29 @@ def avg_pool2d(
             input[None], kernel_size, stride, padding, ceil_mode, count_include_pad,
             divisor_override,
         )[0]  # fmt: skip
-    if divisor_override == 0:
+    if divisor_override is not None and whole(divisor_override, "divisor_override") == 0:
         raise RuntimeError("divisor_override must not be zero")
     geometry = pooling_geometry(kernel_size, stride, padding, 1)
     check(input)
+    if input.dtype != torch.int64:
+        require_float("avg_pool2d", input)
     size = image_size(input)
     output_size = geometry.output_size(size, ceil_mode)
     total = _window_sum(wide(input), geometry, size, output_size)
     if divisor_override is not None:
-        return (total / divisor_override).to(input.dtype)
+        return _quotient(total, divisor_override).to(input.dtype)
     rows, columns = (
         geometry.pixels_per_window(axis, size[axis], output_size[axis], count_include_pad)
         for axis in (0, 1)
     )
     if len({*rows}) == len({*columns}) == 1:  # every window is whole
-        return (total / (rows[0] * columns[0])).to(input.dtype)
+        return _quotient(total, rows[0] * columns[0]).to(input.dtype)
     area = _on_device(rows, total)[:, None] * _on_device(columns, total)
-    return (total / area).to(input.dtype)
+    return _quotient(total, area).to(input.dtype)
+
+
+def _quotient(total: Tensor, divisor: Tensor | int) -> Tensor:
+    return torch.div(total, divisor, rounding_mode=None if total.is_floating_point() else "trunc")
 
 
 def _on_device(counts: Sequence[int], like: Tensor) -> Tensor:
@@ -249,6 +261,8 @@ class AvgPool2d(torch.nn.AvgPool2d):
 def check(x: Tensor) -> None:
     if x.dim() != 4:
         raise RuntimeError(f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(x.shape)}")
+    if 0 in x.shape[1:]:
+        raise RuntimeError(f"only the batch may be empty, got images {tuple(x.shape)}")
 
 
 def pooling_geometry(
@@ -258,8 +272,10 @@ def pooling_geometry(
     dilation: int | Sequence[int],
 ) -> Geometry:
     kernel = pair(kernel_size, "kernel_size")
+    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
+        stride = kernel
     geometry = Geometry(
-        kernel, pair(stride, "stride") if stride is not None and stride != () else kernel,
+        kernel, pair(stride, "stride"),
         pair(padding, "padding"), pair(dilation, "dilation"),
     )  # fmt: skip
     if min(geometry.kernel_size + geometry.stride + geometry.dilation) < 1:

@@ -103,7 +103,7 @@ def _max_last(x: Tensor, geometry: Sequence[int], y: Tensor, switches: Tensor) -
 
 def _max_by_taps(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:
     """From the last tap to the first, each taking what it is not less than; five passes a tap."""
-    y.fill_(-torch.inf)
+    y.fill_(-torch.inf if y.is_floating_point() else torch.iinfo(y.dtype).min)
     switches.zero_()
     taps = geometry.taps(x.shape[2:], y.shape[2:])
     for number in reversed(range(len(taps))):

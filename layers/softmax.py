@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .function import FromOutput
-from .operator import refuse_all_but_floats, wide
+from .operator import require_float, wide
 from .overrides import overridable
 
 
@@ -91,7 +91,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
         NotImplementedError: whole or complex numbers.
     Derivatives: all orders, forward mode, vmap.
     """
-    refuse_all_but_floats("softmax", input)
+    require_float("softmax", input)
     return _softmax(autocast_float32("softmax", input), dim)
 
 
@@ -104,7 +104,7 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
         NotImplementedError: whole or complex numbers.
     Derivatives: all orders, forward mode, vmap.
     """
-    refuse_all_but_floats("log_softmax", input)
+    require_float("log_softmax", input)
     return _log_softmax(autocast_float32("log_softmax", input), dim)
 
 

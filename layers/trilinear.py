@@ -11,7 +11,8 @@ with one of its three arguments left open:
     weight(x, g)   leaves w open     dx = input(dw, g)     dg = output(x, dw)
 
 The derivative of each by either argument is another of the three, so every order of derivative
-exists, and only x, w and g are ever saved.  A subclass of each states how it is computed, and
+exists, and only x, w and g are ever saved.  Of complex numbers, what is saved enters a gradient
+conjugated, which real numbers do not notice.  A subclass of each states how it is computed, and
 `connect` tells the three of each other.
 """
 
@@ -40,8 +41,8 @@ class OutputSlot(Slot):
     def backward(cls, ctx: Any, dy: Tensor) -> tuple:
         (x, weight), (geometry,) = ctx.saved_tensors, ctx.constants
         needs_x, needs_weight, _ = ctx.needs_input_grad
-        dx = cls.INPUT.apply(weight, dy, geometry, image_size(x)) if needs_x else None
-        dw = cls.WEIGHT.apply(x, dy, geometry) if needs_weight else None
+        dx = cls.INPUT.apply(weight.conj(), dy, geometry, image_size(x)) if needs_x else None
+        dw = cls.WEIGHT.apply(x.conj(), dy, geometry) if needs_weight else None
         return dx, dw, None
 
 
@@ -54,8 +55,8 @@ class InputSlot(Slot):
     def backward(cls, ctx: Any, dx: Tensor) -> tuple:
         (weight, g), (geometry, _) = ctx.saved_tensors, ctx.constants
         needs_weight, needs_g, *_ = ctx.needs_input_grad
-        dw = cls.WEIGHT.apply(dx, g, geometry) if needs_weight else None
-        dg = cls.OUTPUT.apply(dx, weight, geometry) if needs_g else None
+        dw = cls.WEIGHT.apply(dx, g.conj(), geometry) if needs_weight else None
+        dg = cls.OUTPUT.apply(dx, weight.conj(), geometry) if needs_g else None
         return dw, dg, None, None
 
 
@@ -68,8 +69,8 @@ class WeightSlot(Slot):
     def backward(cls, ctx: Any, dw: Tensor) -> tuple:
         (x, g), (geometry,) = ctx.saved_tensors, ctx.constants
         needs_x, needs_g, _ = ctx.needs_input_grad
-        dx = cls.INPUT.apply(dw, g, geometry, image_size(x)) if needs_x else None
-        dg = cls.OUTPUT.apply(x, dw, geometry) if needs_g else None
+        dx = cls.INPUT.apply(dw, g.conj(), geometry, image_size(x)) if needs_x else None
+        dg = cls.OUTPUT.apply(x.conj(), dw, geometry) if needs_g else None
         return dx, dg, None
 
 

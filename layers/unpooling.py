@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .geometry import Geometry, Pair, pair
-from .operator import image_size
+from .operator import image_size, require_float
 from .overrides import overridable
+from .pooling import check
 from .pooling_kernels import pixels_of, switch_dtype
 
 
@@ -36,20 +37,25 @@ def max_unpool2d(
         indices: of the same shape: the switches of `max_pool2d_with_switches` (bytes), or torch's
             int64 indices into the H * W pixels of an image.
         kernel_size, stride, padding: of the pooling, in pixels.
-        output_size: (H, W) of the image, or its whole shape; by default the smallest that
-            pooling maps to this input, (H_out - 1) S - 2P + K; by either, values whose switch
-            points outside are dropped.
+        output_size: (H, W) of the image, or (N, C, H, W); by default the smallest that
+            pooling maps to this input, (H_out - 1) S - 2P + K, and less than a stride away from
+            it; by either, values whose switch points outside are dropped.
     Returns:
         (N, C, H, W).
     Raises:
         RuntimeError: indices of another shape than the input, of another type, or (on a CPU)
-            int64 ones outside the image.
+            int64 ones outside the image; an input that is no image.
+        ValueError: an output_size of which pooling does not make this input.
+        NotImplementedError: dtypes other than float, as in torch.
     Derivatives: all orders, forward mode, vmap.
     Source: Zeiler & Fergus 2013, section 2.1.  Differs: torch's drops overlapping winners.
     """
     if input.dim() == 3:
-        size = None if output_size is None else output_size[-2:]
-        return max_unpool2d(input[None], indices[None], kernel_size, stride, padding, size)[0]
+        return max_unpool2d(input[None], indices[None], kernel_size, stride, padding, output_size)[
+            0
+        ]
+    check(input)
+    require_float("max_unpool2d", input)
     if input.shape != indices.shape:
         raise RuntimeError(
             f"indices {tuple(indices.shape)} must be shaped like the input {tuple(input.shape)}"
@@ -58,8 +64,8 @@ def max_unpool2d(
     geometry = Geometry(
         kernel, kernel if stride is None else pair(stride, "stride"), pair(padding, "padding")
     )
-    outputs = image_size(input)
-    size = _smallest(geometry, outputs) if output_size is None else pair(output_size[-2:], "size")
+    geometry.check()
+    size = _image_size(geometry, image_size(input), output_size)
     if indices.dtype == switch_dtype(geometry):
         rows, columns = pixels_of(indices, geometry)
         inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
@@ -74,9 +80,24 @@ def max_unpool2d(
     return flat.scatter_add(2, indices.flatten(2), input.flatten(2)).unflatten(2, size)
 
 
-def _smallest(geometry: Geometry, outputs: Sequence[int]) -> Pair:
+def _image_size(geometry: Geometry, outputs: Pair, given: Sequence[int] | None) -> Pair:
+    """The size of the image that was pooled, by default the smallest."""
     (kh, kw), (sh, sw), (ph, pw) = geometry[:3]
-    return (outputs[0] - 1) * sh - 2 * ph + kh, (outputs[1] - 1) * sw - 2 * pw + kw
+    smallest = (outputs[0] - 1) * sh - 2 * ph + kh, (outputs[1] - 1) * sw - 2 * pw + kw
+    if given is None:
+        given = smallest
+    if not isinstance(given, (tuple, list)):
+        raise TypeError(f"output_size must be (H, W) or (N, C, H, W), got {given!r}")
+    if len(given) not in (2, 4):
+        raise ValueError(f"output_size must be (H, W) or (N, C, H, W), got {tuple(given)}")
+    size = pair(given[-2:], "output_size")
+    far = any(abs(a - b) >= s for a, b, s in zip(size, smallest, geometry.stride, strict=True))
+    if far or min(size) < 0:
+        raise ValueError(
+            f"windows {geometry.kernel_size} at stride {geometry.stride} and padding "
+            f"{geometry.padding} make {outputs} of images near {smallest}, not of {size}"
+        )
+    return size
 
 
 class MaxUnpool2d(torch.nn.MaxUnpool2d):

@@ -172,10 +172,10 @@ def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable
     return lambda chunk: v[0]
 
 
-def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair) -> Tensor:
-    """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
+def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair, size: Sequence[int]) -> Tensor:
+    """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, *size)."""
     groups, filters = w.shape[:2]
-    height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], padding, strict=True))
+    height, width = size
     y = channels_last(x, len(x), groups * filters, height, width)
     a2 = _both_ways(A_T, g2)
 
@@ -226,7 +226,8 @@ def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C_in/G, 3, 3) -> y (N, C_out, H_out, W_out)."""
     shape = Geometry.unflatten(geometry)
     w = weight.unflatten(0, (shape.groups, -1))
-    return _convolve(x, w, _both_ways(G, wide(x[:0])), shape.padding)
+    size = shape.output_size(x.shape[2:])
+    return _convolve(x, w, _both_ways(G, wide(x[:0])), shape.padding, size)
 
 
 @operator(
@@ -246,7 +247,7 @@ def winograd_input(
     ph, pw = shape.padding
     w = weight.unflatten(0, (shape.groups, -1)).transpose(1, 2)
     turned = _both_ways(G, wide(g[:0])).flip(1)  # G2 for the taps in reverse order
-    return _convolve(g, w, turned, (2 - ph, 2 - pw))
+    return _convolve(g, w, turned, (2 - ph, 2 - pw), image_size)
 
 
 @operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1], convolves=True)
