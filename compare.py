@@ -3,14 +3,15 @@
 python compare.py layers                       # every operator, at the networks' sizes
 python compare.py layers conv2d alexnet        # some of them
 python compare.py models lenet resnet18        # whole networks
+python compare.py train lenet --data digits     # one network, trained with each layer set
 python compare.py check my_layers.py:MyConv2d --shape 8,3,32,32 --args "3, 16, 3, padding=1"
 """
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -18,21 +19,26 @@ from training import errors
 from training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
+    from analysis.report import Findings
     from analysis.setting import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Common:
+class _Machine:
     device: str = "cpu"
     """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's."""
+    threads: int = 0
+    """CPU threads; 0 for as many as torch takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Common(_Machine):
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     """Precision; whole networks take the half ones as torch.autocast."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     """How images and filters lie in memory. torch.nn is timed in both; its better one counts."""
     compile: bool = False
     """Run both through torch.compile."""
-    threads: int = 0
-    """CPU threads; 0 for as many as torch takes."""
     seconds: float = 2.0
     """Of timing, for each comparison; three rounds are run at least."""
 
@@ -72,6 +78,32 @@ class Models(_Saved):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Train(_Machine):
+    """One network trained from one seed with each layer set: curves, accuracies, times.
+
+    Everything that is no option here is the recipe's. Exit code 1 if the layer sets do not start
+    from the same weights, or, in float64, do not stay together to the end.
+    """
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """A network, or a layer pattern."""
+    data: str = "digits"
+    """Data set: digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder."""
+    data_root: Path = Path("data")
+    """Folder the data set lies in, or is downloaded to."""
+    epochs: int | None = None
+    """Passes over the training set; by default the recipe's."""
+    batch_size: int | None = None
+    """Images per step; by default the recipe's."""
+    seed: int = 0
+    """Of initialisation, split, shuffling and augmentation."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of weights and activations. In float64, roundings are too small to be seen."""
+    output: Path = Path("runs/compare/train")
+    """A folder NAME-DATA in it gets the tables, the curves as PNG, and TensorBoard's events."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check(_Common):
     """Judge a layer of your own: forward, gradients, second derivatives, options, speed.
 
@@ -90,34 +122,37 @@ class Check(_Common):
 
 
 def main() -> None:
-    options = tyro.cli(
-        Layers | Models | Check, args=sys.argv[1:], description=(__doc__ or "").split("\n")[0]
-    )
-    for name in ("batch_size", "image_size", "num_classes"):
+    about = (__doc__ or "").split("\n")[0]
+    options = tyro.cli(Layers | Models | Train | Check, args=sys.argv[1:], description=about)
+    for name in ("batch_size", "image_size", "num_classes", "epochs"):
         value = getattr(options, name, None)
         if value is not None and value < 1:
             raise errors.UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if options.threads < 0:
         raise errors.UserError(f"--threads must not be negative, got {options.threads}")
-    if not options.seconds >= 0:
+    if options.threads:
+        import torch  # not before --help has been answered
+
+        torch.set_num_threads(options.threads)
+    if isinstance(options, _Common) and not options.seconds >= 0:
         raise errors.UserError(f"--seconds must not be negative, got {options.seconds}")
     if isinstance(options, Layers):
         code = _layers(options)
     elif isinstance(options, Models):
         code = _models(options)
+    elif isinstance(options, Train):
+        code = _train(options)
     else:
         code = _check(options)
     raise SystemExit(code)
 
 
 def _setting(options: _Common) -> "Setting":
-    import torch  # not before --help has been answered
+    import torch
 
     from analysis.setting import Setting
     from training.device import choose_device
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     return Setting(
         choose_device(options.device, torch.float64),  # of the exact numbers
@@ -139,7 +174,7 @@ def _layers(options: Layers) -> int:
     found = Survey(setting)
     start = time.monotonic()
     found.run(rows, _progress)
-    return _finish("layers", options, found, time.monotonic() - start)
+    return _finish("layers", options.output, found, time.monotonic() - start)
 
 
 def _models(options: Models) -> int:
@@ -159,7 +194,30 @@ def _models(options: Models) -> int:
         found.run(options.names or default_models(), _progress, **sizes)
     except ValueError as error:  # the image is too small
         raise errors.UserError(str(error)) from None
-    return _finish("models", options, found, time.monotonic() - start)
+    return _finish("models", options.output, found, time.monotonic() - start)
+
+
+def _train(options: Train) -> int:
+    from training.recipes import recipe
+
+    given = ("data_root", "epochs", "batch_size", "seed", "device", "dtype")
+    values = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
+    run = replace(recipe(options.name, options.data), logdir=options.output, **values)
+    run.check()
+    keep_freed_memory()
+    from training.layer_sets import UnequalStart, compare
+
+    start = time.monotonic()
+    try:
+        found, folder = compare(run)
+    except UnequalStart as error:
+        print(error, file=sys.stderr)
+        return 1
+    print()
+    code = _finish("train", folder, found, time.monotonic() - start)
+    if code:
+        print("roundings of float64 are smaller: a layer computes something else", file=sys.stderr)
+    return code
 
 
 def _check(options: Check) -> int:
@@ -179,18 +237,18 @@ def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _finish(name: str, options: _Saved, found: Any, seconds: float) -> int:
+def _finish(name: str, folder: Path, found: "Findings", seconds: float) -> int:
     """Print and write what was found; 1 if an error exceeds its tolerance."""
     from analysis import report
 
     tables = found.tables()
     print("\n".join(table.text() for table in tables))
-    about = ", ".join(f"{key} {value}" for key, value in found.setting.describe().items())
+    document = found.document()
+    about = ", ".join(f"{key} {value}" for key, value in document["setting"].items())
     print(f"{about}\ntook {seconds:.0f} s")
-    chart = report.bars(found.bars(), f"compare.py {name}")
-    for path in report.save(options.output, name, found.document(), tables, chart):
+    for path in report.save(folder, name, document, tables, found.chart()):
         print(f"  {path}")
-    print(f"  tensorboard --logdir {options.output}")
+    print(f"  tensorboard --logdir {folder}")
     if found.failed:
         many = ", ".join(found.failed)
         print(f"error beyond {found.tolerance:.0e}: {many}", file=sys.stderr)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from . import accuracy
 from .parity import STEPS, Parity, compare
-from .report import Bar, Table
+from .report import Bar, Table, bars
 from .setting import Setting
 from .survey import MIB
 
@@ -73,6 +75,9 @@ class Networks:
 
     def bars(self) -> list[Bar]:
         return [Bar(one.name, *one.ratio, "training step") for one in self.found]
+
+    def chart(self) -> Figure:
+        return bars(self.bars(), "compare.py models")
 
     def document(self) -> dict[str, Any]:
         return {"setting": self.setting.describe(), "rows": [_flat(one) for one in self.found]}

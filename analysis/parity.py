@@ -92,9 +92,9 @@ def compare(
     steps = {"ours": Step(ours, layers, batch), "torch.nn": Step(theirs, torch.nn, batch)}
 
     note, errors = "", _errors(steps)
-    if _dropouts(ours) and not max(errors[1].values()) <= accuracy.NETWORK[setting.dtype]:
+    if dropouts(ours) and not max(errors[1].values()) <= accuracy.NETWORK[setting.dtype]:
         # One seed, but two masks: drawn in another order of memory, on a GPU, by torch.compile.
-        for dropout in _dropouts(ours, theirs):
+        for dropout in dropouts(ours, theirs):
             dropout.p = 0.0
         note, errors = "without dropout, whose masks differ here", _errors(steps)
     losses = _losses(steps)
@@ -146,6 +146,7 @@ def _batch_that_fits(model: torch.nn.Module, image: tuple[int, ...]) -> int:
     return 1 << (fits.bit_length() - 1)
 
 
-def _dropouts(*networks: torch.nn.Module) -> list[torch.nn.Dropout]:
+def dropouts(*networks: torch.nn.Module) -> list[torch.nn.Dropout]:
+    """Those that drop anything."""
     modules = (module for network in networks for module in network.modules())
     return [module for module in modules if isinstance(module, torch.nn.Dropout) and module.p]

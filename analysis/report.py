@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -49,6 +49,24 @@ class Table:
         ]
         body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
         return f"### {self.title}\n\n{body}\n"
+
+
+class Findings(Protocol):
+    """What a comparison leaves behind."""
+
+    def tables(self) -> list[Table]: ...
+
+    def document(self) -> dict[str, Any]:
+        """Plain values: the "setting", flat "rows", and what else there is."""
+
+    def chart(self) -> Figure: ...
+
+    @property
+    def tolerance(self) -> float: ...
+
+    @property
+    def failed(self) -> list[str]:
+        """What has an error beyond the tolerance."""
 
 
 class Bar(NamedTuple):
@@ -128,5 +146,5 @@ def save(
         if chart is not None:
             paths.append(folder / f"{name}.png")
             chart.savefig(paths[2], dpi=120)
-            board.add_figure(f"{name}/ratios", chart, step)
+            board.add_figure(f"{name}/chart", chart, step)
     return paths

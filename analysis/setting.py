@@ -52,10 +52,7 @@ class Setting:
     def describe(self) -> dict[str, object]:
         """The machine and the setting, in plain values."""
         return {
-            "device": _name(self.device),
-            "threads": torch.get_num_threads(),
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "torch": torch.__version__,
+            **machine(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "memory_format": str(self.memory_format).removeprefix("torch."),
             "compile": self.compile,
@@ -66,6 +63,16 @@ class Setting:
 def laid_out(values: Tensor, layout: torch.memory_format) -> Tensor:
     """A volume (N, C, H, W) in a memory format; anything else as it is."""
     return values.contiguous(memory_format=layout) if values.dim() == 4 else values
+
+
+def machine(device: torch.device) -> dict[str, object]:
+    """What computes, in plain values."""
+    return {
+        "device": _name(device),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
 
 
 def _name(device: torch.device) -> str:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from . import accuracy
 from .benchmark import OURS, THEIRS, Measured, grow, measure
-from .report import Bar, Table
+from .report import Bar, Table, bars
 from .setting import Setting
 from .shapes import GROWTHS, ROWS, Row
 from .targets import Target, summary
@@ -147,6 +149,9 @@ class Survey:
         return [
             Bar(one.row.id, *ratio, one.row.group or one.row.layer) for one, ratio in pairs if ratio
         ]
+
+    def chart(self) -> Figure:
+        return bars(self.bars(), "compare.py layers")
 
     def document(self) -> dict[str, Any]:
         return {

@@ -13,9 +13,8 @@ import models
 from .fine_tuning import train_mode
 from .learner import Learner
 from .meter import Meter
-from .metrics import Evaluation, Figures
+from .metrics import Evaluation, Figures, Recorder
 from .progress import Progress
-from .tensorboard import Board
 
 
 class Diverged(Exception):
@@ -27,7 +26,7 @@ class Diverged(Exception):
 
 
 def train_one_epoch(
-    learner: Learner, batches: DataLoader, board: Board, label: str, log_every: int
+    learner: Learner, batches: DataLoader, board: Recorder, label: str, log_every: int
 ) -> Figures:
     """One pass over the training images, in the loader's order.
 

@@ -1,9 +1,11 @@
-"""What a pass over some images comes to."""
+"""What a pass over some images comes to, and who is told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -37,3 +39,20 @@ class Evaluation(Figures):
         k = min(k, self.logits.shape[1])
         hits = self.logits.topk(k, 1).indices == self.targets[:, None]
         return hits.any(1).double().mean().item()
+
+
+class Recorder(Protocol):
+    """Who is told of training steps as they happen: TensorBoard's `Board`, for one."""
+
+    def training_step(
+        self,
+        step: int,
+        loss: float,
+        acc1: float,
+        rates: dict[str, float],
+        model: torch.nn.Module,
+        figures: Figures,
+        /,
+    ) -> None:
+        """One step's own loss and accuracy, its learning rates by the curve's name, and the
+        figures of the epoch so far."""

@@ -70,7 +70,7 @@ def test_the_whole_table(surveyed, tmp_path):
     assert float(lines[0]["torch.nn.forward+backward.middle"]) > 0
     assert paths[2].read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(tmp_path / "new")).Reload()
-    assert "layers/ratios" in events.Tags()["images"]
+    assert "layers/chart" in events.Tags()["images"]
     assert "layers/text_summary" in events.Tags()["tensors"]
 
 

@@ -1,0 +1,206 @@
+"""`compare.py train`: one training's curves from each layer set, and where they part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf, nan
+from statistics import median
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from .report import Table
+from .timing import Ratio
+
+YARDSTICK = "torch"  # the layer set that the others are compared with
+PARTED = 1e-3  # relative difference of a step's losses from which paths are said to have parted
+# How far float64 may stray.  Its roundings of 1e-16 grow with every step, in a training that is
+# stable by some thousand times; what float32 does with its own of 1e-7 is no mistake.
+TOLERANCE = 1e-6
+
+
+@dataclass
+class Curves:
+    """Of one layer set; losses in nats."""
+
+    images: int  # in an epoch
+    step_losses: list[float] = field(default_factory=list)  # each step's, before its update
+    losses: list[float] = field(default_factory=list)  # each epoch's mean, while training
+    val_losses: list[float] = field(default_factory=list)  # after each epoch
+    val_accuracies: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # each epoch's training
+    test_accuracy: float = nan  # of the last weights
+    weights: float = nan  # their largest difference from the yardstick's, over its largest weight
+
+
+@dataclass
+class Apart:
+    """How far a layer set's training is from the yardstick's."""
+
+    differences: list[float]  # of each step's losses, over the yardstick's
+    weights: float  # see `Curves`
+
+    @classmethod
+    def of(cls, found: Curves, expected: Curves) -> Apart:
+        pairs = zip(found.step_losses, expected.step_losses, strict=True)
+        return cls([_relative(a, b) for a, b in pairs], found.weights)
+
+    def first_beyond(self, bound: float) -> int | None:
+        """The first step, from 1, whose losses differ by more; None if there is none."""
+        beyond = (step for step, d in enumerate(self.differences, 1) if not d <= bound)
+        return next(beyond, None)
+
+    @property
+    def largest(self) -> float:
+        return max(self.differences, default=0.0)
+
+    def within(self, tolerance: float) -> bool:
+        """Whether losses and weights are; NaN is not."""
+        return self.first_beyond(tolerance) is None and self.weights <= tolerance
+
+
+@dataclass
+class Trainings:
+    """What `compare.py train` found: the curves of each layer set, the yardstick's among them."""
+
+    setting: dict[str, object]  # plain values
+    curves: dict[str, Curves]
+
+    @property
+    def apart(self) -> dict[str, Apart]:
+        theirs = self.curves[YARDSTICK]
+        return {
+            name: Apart.of(ours, theirs) for name, ours in self.curves.items() if name != YARDSTICK
+        }
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE
+
+    @property
+    def failed(self) -> list[str]:
+        """Layer sets that strayed from the yardstick's path in float64; float32 may."""
+        if self.setting["dtype"] != "float64":
+            return []
+        return [name for name, apart in self.apart.items() if not apart.within(TOLERANCE)]
+
+    def ratio(self, name: str) -> Ratio:
+        """A layer set's time over the yardstick's, within each epoch."""
+        return Ratio.of(self.curves[name].seconds, self.curves[YARDSTICK].seconds)
+
+    def tables(self) -> list[Table]:
+        results = [
+            [
+                name, f"{c.losses[-1]:.4f}", f"{c.val_losses[-1]:.4f}",
+                f"{c.val_accuracies[-1]:.2%}", f"{c.test_accuracy:.2%}", f"{sum(c.seconds):.1f}",
+                f"{c.images / median(c.seconds):.0f}",
+                "" if name == YARDSTICK else str(self.ratio(name)),
+            ]
+            for name, c in self.curves.items()
+        ]  # fmt: skip
+        parting = [
+            [
+                name, _step(apart.first_beyond(0)), _step(apart.first_beyond(PARTED)),
+                f"{apart.largest:.0e}", f"{apart.weights:.0e}",
+            ]
+            for name, apart in self.apart.items()
+        ]  # fmt: skip
+        steps = len(self.curves[YARDSTICK].step_losses)
+        return [
+            Table(
+                f"After {self.setting['epochs']} epochs: losses, accuracies; seconds of training, "
+                f"images/s (median epoch), time over {YARDSTICK}'s (spread over the epochs)",
+                ["", "train loss", "val loss", "val acc", "test acc", "s", "images/s", "ratio"],
+                results,
+            ),
+            Table(
+                f"Apart from {YARDSTICK}'s path in {self.setting['dtype']}: training losses of "
+                f"{steps} steps, difference over {YARDSTICK}'s loss; weights at the end, over the "
+                "largest weight",
+                ["", "first step not bit-equal", f"beyond {PARTED:g}", "largest", "weights"],
+                parting,
+            ),
+        ]
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "setting": self.setting,
+            "rows": [self._flat(name) for name in self.curves],
+            "curves": {
+                name: {
+                    "step_losses": c.step_losses,
+                    "losses": c.losses,
+                    "val_losses": c.val_losses,
+                    "val_accuracies": c.val_accuracies,
+                    "seconds": c.seconds,
+                }
+                for name, c in self.curves.items()
+            },
+        }
+
+    def _flat(self, name: str) -> dict[str, Any]:
+        c = self.curves[name]
+        flat = {
+            "layers": name,
+            "loss": c.losses[-1],
+            "val_loss": c.val_losses[-1],
+            "val_accuracy": c.val_accuracies[-1],
+            "test_accuracy": c.test_accuracy,
+            "seconds": sum(c.seconds),
+            "images_per_second": c.images / median(c.seconds),
+        }
+        if name in self.apart:
+            apart = self.apart[name]
+            flat |= {f"ratio.{key}": value for key, value in self.ratio(name)._asdict().items()}
+            flat |= {
+                "first_step_not_equal": apart.first_beyond(0),
+                f"first_step_beyond_{PARTED:g}": apart.first_beyond(PARTED),
+                "largest_difference": apart.largest,
+                "weights_difference": apart.weights,
+            }
+        return flat
+
+    def chart(self) -> Figure:
+        """Every curve over the steps; the yardstick broad and pale, so that the others are seen."""
+        figure = Figure(figsize=(10, 7), layout="constrained")  # inches
+        (training, differing), (validation, accuracy) = figure.subplots(2, 2, sharex=True)
+        palette = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+        names = sorted(self.curves, key=lambda name: name != YARDSTICK)
+        for name, colour in zip(names, palette, strict=False):
+            c = self.curves[name]
+            broad = {"linewidth": 4, "alpha": 0.4} if name == YARDSTICK else {"linewidth": 1}
+            style = {"color": colour, "label": name, **broad}
+            steps = range(1, len(c.step_losses) + 1)
+            per_epoch = len(steps) // len(c.losses)
+            epochs = range(per_epoch, len(steps) + 1, per_epoch)
+            training.plot(steps, c.step_losses, **style)
+            validation.plot(epochs, c.val_losses, marker=".", **style)
+            accuracy.plot(epochs, c.val_accuracies, marker=".", **style)
+            if name in self.apart:
+                differing.plot(steps, self.apart[name].differences, **style)
+        differing.axhline(PARTED, color="black", linewidth=0.8, linestyle=":")
+        differing.set_yscale("log", nonpositive="mask")
+        for axes, what in (
+            (training, "training loss of each step"),
+            (differing, f"its difference from {YARDSTICK}, relative"),
+            (validation, "validation loss"),
+            (accuracy, "validation accuracy"),
+        ):
+            axes.set_title(what)
+            axes.grid(linewidth=0.3)
+        for axes in (validation, accuracy):
+            axes.set_xlabel("step")
+        training.legend()
+        figure.suptitle(" ".join(str(self.setting[key]) for key in ("model", "data", "dtype")))
+        return figure
+
+
+def _relative(found: float, expected: float) -> float:
+    if found == expected:
+        return 0.0
+    return abs(found - expected) / abs(expected) if expected else inf
+
+
+def _step(step: int | None) -> str:
+    return "never" if step is None else str(step)

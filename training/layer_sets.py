@@ -1,0 +1,157 @@
+"""One network trained from one seed with each layer set: `compare.py train`.
+
+The layer sets take turns epoch by epoch, so that a machine that slows down slows all.  Each finds
+the generators of random numbers where it left them, and so trains as it would alone: `train.py`
+with the same options draws the same curves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn.utils import parameters_to_vector
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+import models
+from analysis import accuracy
+from analysis.curves import YARDSTICK, Curves, Trainings
+from analysis.parity import dropouts
+from analysis.setting import machine
+
+from . import checkpoint, data
+from .device import choose_device
+from .errors import UserError
+from .learner import new_learner, seed_everything
+from .loop import Diverged, evaluate, train_one_epoch
+from .options import Options
+from .progress import described, say
+from .run_folder import new_folder
+
+
+class UnequalStart(Exception):
+    """Two layer sets drew different parameters from one seed: what follows would say nothing."""
+
+
+class Turn:
+    """A layer set's training, which stands still while another's goes on."""
+
+    def __init__(
+        self, options: Options, classes: int, train: DataLoader, val: DataLoader, images: int
+    ) -> None:
+        self.layers, self.train, self.val = options.layers, train, val
+        self.curves = Curves(images)
+        seed_everything(options.seed)
+        self.learner = new_learner(options, classes, len(train), torch.device(options.device))
+        self.random = checkpoint.random_state()
+
+    def training_step(self, step: int, loss: float, *_: object) -> None:
+        """What the loop tells of every step."""
+        self.curves.step_losses.append(loss)
+
+    def epoch(self, label: str) -> None:
+        """
+        Raises:
+            UserError: the loss is no longer finite.
+        """
+        checkpoint.restore_random_state(self.random)
+        try:
+            trained = train_one_epoch(self.learner, self.train, self, label, log_every=1)
+            seen = evaluate(self.learner, self.val, "validation")
+            if not math.isfinite(seen.loss):
+                raise Diverged(self.learner.step)
+        except Diverged as error:
+            raise UserError(f"{self.layers} layers: {error}; try another --batch-size") from None
+        self.random = checkpoint.random_state()
+        say(
+            f"{label}  train {described(trained.described())}  "
+            f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
+        )
+        self.curves.losses.append(trained.loss)
+        self.curves.val_losses.append(seen.loss)
+        self.curves.val_accuracies.append(seen.acc1)
+        self.curves.seconds.append(self.curves.images / trained.images_per_second)
+
+
+def compare(options: Options) -> tuple[Trainings, Path]:
+    """Train `options.model` with every layer set.
+
+    Args:
+        options: of a run of train.py; `layers` and `log_every` do not count.
+    Returns:
+        the curves, and the folder in which TensorBoard finds them, a run for each layer set.
+    Raises:
+        UserError: anything the user can mend.
+        UnequalStart: the layer sets do not start from the same parameters.
+    """
+    device = choose_device(options.device, getattr(torch, options.dtype))
+    (train_set, val_set), classes = data.load(options, "train", "val")
+    (test_set,), _ = data.load(options, "test")
+    size, workers = options.batch_size, options.workers
+    train = data.loader(train_set, size, shuffle=True, workers=workers)
+    val, test = (data.loader(part, size, workers=workers) for part in (val_set, test_set))
+    options = replace(options, device=str(device))
+    turns = {
+        layers: Turn(_with(layers, options), len(classes), train, val, len(train_set))
+        for layers in models.LAYER_SETS
+    }
+    _start_equal(turns.values())
+    if device.type != "cpu":
+        _without_dropout(turns.values())
+    folder = new_folder(options)
+    boards = {layers: SummaryWriter(str(folder / layers)) for layers in turns}
+    width = max(map(len, turns))
+    for epoch in range(1, options.epochs + 1):
+        for layers, turn in turns.items():
+            turn.epoch(f"epoch {epoch}/{options.epochs}  {layers:<{width}}")
+            _draw(boards[layers], turn.curves)
+    for layers, turn in turns.items():
+        boards[layers].close()
+        found, expected = (
+            parameters_to_vector(one.learner.model.parameters()) for one in (turn, turns[YARDSTICK])
+        )
+        turn.curves.weights = accuracy.error(found, expected)
+        turn.curves.test_accuracy = evaluate(turn.learner, test, "test").acc1
+    setting = {key: getattr(options, key) for key in ("model", "data", "epochs", "batch_size")}
+    setting |= {"seed": options.seed, "dtype": options.dtype, **machine(device)}
+    return Trainings(setting, {layers: turn.curves for layers, turn in turns.items()}), folder
+
+
+def _with(layers: str, options: Options) -> Options:
+    return replace(options, layers=layers)  # type: ignore[arg-type]  # a key of LAYER_SETS
+
+
+def _start_equal(turns: Iterable[Turn]) -> None:
+    """One seed must give every layer set the same parameters, under the same names."""
+    first, *others = ((turn.layers, turn.learner.model.state_dict()) for turn in turns)
+    for layers, state in others:
+        for name in [*first[1], *state]:
+            ours, theirs = first[1].get(name), state.get(name)
+            if ours is None or theirs is None or not torch.equal(ours, theirs):
+                raise UnequalStart(
+                    f"{first[0]} and {layers} layers do not draw the same {name} from one seed"
+                )
+
+
+def _without_dropout(turns: Iterable[Turn]) -> None:
+    """An accelerator draws other masks for one layer set than for the other from the same seed."""
+    found = dropouts(*(turn.learner.model for turn in turns))
+    for dropout in found:
+        dropout.p = 0.0
+    if found:
+        say("without dropout, whose masks differ here\n")
+
+
+def _draw(board: SummaryWriter, curves: Curves) -> None:
+    """The last epoch's points.  A curve has the same name for every layer set: one chart."""
+    step = len(curves.step_losses)
+    before = step - step // len(curves.losses)
+    for at, loss in enumerate(curves.step_losses[before:], before + 1):
+        board.add_scalar("loss/training", loss, at)
+    board.add_scalar("loss/validation", curves.val_losses[-1], step)
+    board.add_scalar("accuracy/validation", curves.val_accuracies[-1], step)
+    board.flush()
