@@ -33,6 +33,7 @@ def test_a_folder_imports_only_what_lies_below_it(folder, file):
 def test_layers_need_torch_and_numba_alone(file):
     standard = {
         "__future__",
+        "copy",
         "ctypes",
         "collections",
         "math",

@@ -204,7 +204,7 @@ def test_the_graph_does_not_grow_with_the_batch(case):
 
 @each_layer
 def test_export(case):
-    layer, x = case.build().requires_grad_(False), torch.randn(case.image)
+    layer, x = case.build(), torch.randn(case.image)
     batch = torch.export.Dim("batch", min=2, max=1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
