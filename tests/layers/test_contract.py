@@ -213,6 +213,16 @@ def test_export(case):
     assert_close(program.module()(larger), layer(larger))
 
 
+def test_an_exported_program_refuses_to_be_trained():
+    """It has the operators, but not the Functions with their derivatives; to_torch's has both."""
+    layer, x = layers.Conv2d(4, 6, 3), torch.randn(2, 4, 6, 6)
+    with pytest.raises(NotImplementedError, match=r"export layers.to_torch\(network\) to train it"):
+        torch.export.export(layer, (x,)).module()(x).sum().backward()
+    program = torch.export.export(layers.to_torch(layer), (x,)).module()
+    program(x).sum().backward()
+    assert program.weight.grad is not None
+
+
 @each_layer
 def test_vmap_gives_per_sample_gradients(case):
     def per_sample(layer, x):
