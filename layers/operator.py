@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import torch
@@ -14,6 +13,26 @@ from .precision import in_conv_precision
 
 KERNELS: dict[str, Callable[..., Any]] = {}  # by name, the function behind each operator
 
+LIBRARY = torch.library.Library("convnets", "FRAGMENT")
+
+
+class Alone(torch.autograd.Function):
+    """An operator that no Function of ours calls, as in an exported program, which has none."""
+
+    @staticmethod
+    def forward(operator: Callable[..., Any], *inputs: Any) -> Any:
+        return operator(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> None:
+        raise NotImplementedError(
+            "an exported network has no derivatives: export layers.to_torch(network) to train it"
+        )
+
 
 def operator(
     *, fake: Callable[..., Any], convolves: bool = False
@@ -21,8 +40,8 @@ def operator(
     """Register a kernel as torch.ops.convnets.<its name>, for every device.
 
     The decorated name is then the operator.  It has no derivative of its own: an autograd
-    Function calls it.  (`torch.library.custom_op` does the same with two more layers of Python,
-    which a small network can feel.)
+    Function calls it.  (`torch.library.custom_op` does the same with more layers of Python, which
+    a small network can feel.)
 
     Args:
         fake: the kernel without the computation: outputs of the right shape, dtype and layout.
@@ -31,21 +50,22 @@ def operator(
 
     def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
         name = f"convnets::{kernel.__name__}"
-
-        @wraps(kernel)
-        def without_gradients(*inputs: Any) -> Any:
-            if torch.is_grad_enabled():  # as in an exported program, which has no Functions
-                with torch.no_grad():
-                    return kernel(*inputs)
-            return kernel(*inputs)
-
         torch.library.define(name, torch.library.infer_schema(kernel, mutates_args=()))
-        torch.library.impl(name, "default", without_gradients)
+        torch.library.impl(name, "default", kernel)
         if convolves:
-            torch.library.impl(name, "CUDA", in_conv_precision(without_gradients))
+            torch.library.impl(name, "CUDA", in_conv_precision(kernel))
         torch.library.register_fake(name, fake)
         KERNELS[kernel.__name__] = kernel
-        return getattr(torch.ops.convnets, kernel.__name__).default
+        registered = getattr(torch.ops.convnets, kernel.__name__).default
+
+        def without_gradients(*inputs: Any) -> Any:
+            if torch.is_grad_enabled() and torch._C._any_requires_grad(*inputs):
+                return Alone.apply(registered, *inputs)
+            with torch._C._AutoDispatchBelowAutograd():
+                return registered._op(*inputs)
+
+        LIBRARY.impl(kernel.__name__, without_gradients, "Autograd")
+        return registered
 
     return register
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.nn.utils.parametrize import is_parametrized
 
 M = TypeVar("M", bound=torch.nn.Module)
@@ -26,7 +27,9 @@ def to_torch(model: M) -> M:
 
     Differs: where windows overlap, torch's `MaxUnpool2d` keeps one value, and ours adds them up.
     """
-    shared = (*model.parameters(), *model.buffers())
+    held = (value for module in model.modules() for value in vars(module).values())
+    others = (value for value in held if isinstance(value, Tensor))  # as of a pruned layer
+    shared = (*model.parameters(), *model.buffers(), *others)
     model = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
     for module in model.modules():
         kind = type(module)

@@ -217,13 +217,23 @@ def test_the_graph_does_not_grow_with_the_batch(case):
 
 @each_layer
 def test_export(case):
-    layer, x = case.build().requires_grad_(False), torch.randn(case.image)
+    layer, x = case.build(), torch.randn(case.image)
     batch = torch.export.Dim("batch", min=2, max=1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(layer, (x,), dynamic_shapes=({0: batch},))
     larger = torch.randn(7, *case.image[1:])
     assert_close(program.module()(larger), layer(larger))
+
+
+def test_an_exported_program_refuses_to_be_trained():
+    """It has the operators, but not the Functions with their derivatives; to_torch's has both."""
+    layer, x = layers.Conv2d(4, 6, 3), torch.randn(2, 4, 6, 6)
+    with pytest.raises(NotImplementedError, match=r"export layers.to_torch\(network\) to train it"):
+        torch.export.export(layer, (x,)).module()(x).sum().backward()
+    program = torch.export.export(layers.to_torch(layer), (x,)).module()
+    program(x).sum().backward()
+    assert program.weight.grad is not None
 
 
 @each_layer

@@ -169,6 +169,25 @@ def test_batch_norm_module_through_training_and_evaluation(options):
     assert_close(ours(x), theirs(x))
 
 
+@pytest.mark.parametrize("momentum", [0.1, None, 0.0])
+@pytest.mark.parametrize("statistics", [True, False])
+def test_batch_norm_counts_and_averages_as_torch_whatever_is_set_later(momentum, statistics):
+    modules = [
+        nn.BatchNorm2d(4, momentum=momentum, track_running_stats=statistics)
+        for nn in (layers, torch.nn)
+    ]
+
+    def same():
+        x = torch.randn(2, 4, 6, 6)
+        assert_close(*(module(x) for module in modules))
+        assert_close(*(dict(module.named_buffers()) for module in modules))
+
+    for training, track in [(True, True), (False, True), (True, False), (False, False)] * 2:
+        for module in modules:
+            module.train(training).track_running_stats = track
+        same()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_batch_norm_of_half_precision_keeps_its_statistics_in_float32(dtype):
     ours, theirs = layers.BatchNorm2d(4), torch.nn.BatchNorm2d(4)
