@@ -118,8 +118,7 @@ def _learning(found: dict[str, Found]) -> Table:
 def _details(found: dict[str, Found]) -> list[Table]:
     steps = [
         [row["network"], row["precision"], name, f"{ms:.2f}",
-         f"{row['peak'][name] / GIB:.2f}" if name in row["peak"] else "-",
-         f"{row['losses'][name]:.6f}"]
+         f"{row['peak'][name] / GIB:.2f}", f"{row['losses'][name]:.6f}"]
         for row in _rows(found, "steps").values() for name, ms in row["ms"].items()
     ]  # fmt: skip
     layers = [
@@ -161,7 +160,7 @@ def _best(ms: dict[str, float]) -> tuple[float | None, float | None]:
 
 
 def _peak_ratio(row: dict[str, Any], best: dict[str, str]) -> str:
-    peaks = [row["peak"].get(best[side]) for side in (OURS, THEIRS)]
+    peaks = [row["peak"][best[side]] for side in (OURS, THEIRS)]
     return _ratio(peaks[0] / peaks[1]) if all(peaks) else "-"
 
 

@@ -65,49 +65,66 @@ def measure(network: Network, precision: str, device: str) -> dict[str, Any]:
     torch.manual_seed(0)
     x = torch.randn(network.batch, *network.shape, device=device)
     targets = torch.randint(network.classes, (network.batch,), device=device)
-    losses: dict[str, float] = {}
-    times: dict[str, float] = {}
-    peaks: dict[str, int] = {}
-    steps: dict[str, TrainingStep] = {}
+    tried: dict[str, Tried] = {}
     with float32_products(precision):
         for side, nn in ((OURS, layers), (THEIRS, torch.nn)):
             for name, layout in LAYOUTS.items():
                 step = TrainingStep(network, nn, x, targets, precision, layout)
-                if device == "cuda":
-                    others = torch.cuda.memory_allocated() - step.bytes
-                losses[f"{side} {name}"] = step.second_loss()
-                if device == "cuda":  # not before: cuDNN tries algorithms that it then rejects
-                    torch.cuda.reset_peak_memory_stats()
-                times[f"{side} {name}"] = min(milliseconds(step, device) for _ in range(2))
-                if device == "cuda":
-                    peaks[f"{side} {name}"] = torch.cuda.max_memory_allocated() - others
-                steps[f"{side} {name}"] = step
-                step.optimizer.zero_grad()
-        best = {side: min((n for n in times if n.startswith(side)), key=times.__getitem__)
-                for side in (OURS, THEIRS)}  # fmt: skip
-        readings: dict[str, list[float]] = {name: [] for name in best.values()}
-        start = time.monotonic()
-        seconds = SECONDS if device == "cuda" else 0.0
-        while len(readings[best[OURS]]) < ROUNDS or time.monotonic() - start < seconds:
-            for name, found in readings.items():
-                found.append(milliseconds(steps[name], device))
-    times |= {name: median(found) for name, found in readings.items()}
-    pairs = zip(*(readings[best[side]] for side in (OURS, THEIRS)), strict=True)
-    ours, theirs = losses[best[OURS]], losses[best[THEIRS]]
-    first, last = (losses[f"{THEIRS} {name}"] for name in LAYOUTS)
+                tried[f"{side} {name}"] = Tried.of(step, device)
+        best = {side: _fastest(tried, side) for side in (OURS, THEIRS)}
+        readings = _in_turn([tried[name].step for name in best.values()], device)
+    ours, theirs = (tried[name].loss for name in best.values())
+    first, last = (tried[f"{THEIRS} {name}"].loss for name in LAYOUTS)
+    times = {side: median(found) for side, found in zip(best, readings, strict=True)}
     return {
         "network": network.name,
         "precision": precision,
         "images": network.batch,
-        "ms": times,
         "best": best,
-        "ratio": median(a / b for a, b in pairs),
-        "images/s": {side: 1e3 * network.batch / times[name] for side, name in best.items()},
-        "peak": peaks,
-        "losses": losses,
+        "ratio": median(a / b for a, b in zip(*readings, strict=True)),
+        "images/s": {side: 1e3 * network.batch / ms for side, ms in times.items()},
+        "ms": {name: one.ms for name, one in tried.items()}
+        | {best[side]: ms for side, ms in times.items()},
+        "peak": {name: one.peak for name, one in tried.items()},
+        "losses": {name: one.loss for name, one in tried.items()},
         "loss difference": abs(ours - theirs) / abs(theirs),
         "torch.nn's own": abs(first - last) / abs(first),  # from one layout to the other
     }
+
+
+class Tried(NamedTuple):
+    """A step that has run a few times."""
+
+    step: TrainingStep
+    loss: float  # of the second step
+    ms: float
+    peak: int  # bytes, with its images and weights; 0 where nobody counts
+
+    @classmethod
+    def of(cls, step: TrainingStep, device: str) -> Tried:
+        on_gpu = device == "cuda"
+        others = torch.cuda.memory_allocated() - step.bytes if on_gpu else 0
+        loss = step.second_loss()
+        if on_gpu:  # not before: cuDNN tries algorithms that it then rejects
+            torch.cuda.reset_peak_memory_stats()
+        ms = min(milliseconds(step, device) for _ in range(2))
+        peak = torch.cuda.max_memory_allocated() - others if on_gpu else 0
+        step.optimizer.zero_grad()
+        return cls(step, loss, ms, peak)
+
+
+def _fastest(tried: dict[str, Tried], side: str) -> str:
+    return min((name for name in tried if name.startswith(side)), key=lambda n: tried[n].ms)
+
+
+def _in_turn(steps: list[TrainingStep], device: str) -> list[list[float]]:
+    """Milliseconds of each, one for each round."""
+    seconds = SECONDS if device == "cuda" else 0.0
+    rounds: list[list[float]] = []
+    start = time.monotonic()
+    while len(rounds) < ROUNDS or time.monotonic() - start < seconds:
+        rounds.append([milliseconds(step, device) for step in steps])
+    return [list(found) for found in zip(*rounds, strict=True)]
 
 
 class TrainingStep:
