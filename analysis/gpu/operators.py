@@ -21,24 +21,25 @@ from ..timing import Side
 from . import rows as protocol
 from .clock import typical
 from .operator_rows import NO_PRODUCT, ROWS
-from .precision import PRECISIONS, autocast, float32_products
+from .precision import FIRST_TO_LAST, autocast, float32_products, search
 
 SECONDS = 0.06  # of timing, each side on a GPU
 
 
 def rows(device: str, tiny: bool) -> list[protocol.Row]:
-    torch.backends.cudnn.benchmark = True
     shrunk = [row.small() if tiny else row for row in ROWS]
     return [
         (f"{row.id}/{p}", partial(measure, row, p, device))
+        for precisions in ((("bf16",),) if tiny else (FIRST_TO_LAST[:2], FIRST_TO_LAST[2:]))
         for row in shrunk
-        for p in (PRECISIONS[2:] if tiny else PRECISIONS)
+        for p in precisions
         if p != "tf32" or row.layer not in NO_PRODUCT
     ]
 
 
 def measure(row: Row, precision: str, device: str) -> dict[str, Any]:
     """Both sides, in both layouts, and the row's peers."""
+    search(precision)
     ours, theirs = build_on(device, row)
     found = described(row, precision)
     for name, layout in LAYOUTS.items() if len(row.shape) == 4 else [("", None)]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 PRECISIONS = ("ieee", "tf32", "bf16")
+FIRST_TO_LAST = ("tf32", "bf16", "ieee")  # what people train in first; the slowest last
 
 
 @contextmanager
@@ -32,6 +33,14 @@ def float32_products(precision: str) -> Iterator[None]:
     finally:
         for flag, value in zip(flags, before, strict=True):
             flag.fp32_precision = value
+
+
+def search(precision: str) -> None:
+    """Let cuDNN try its algorithms, as who trains for long does; but of ieee's, which take long.
+
+    Among those of float32 some take seconds a call, and a network has a hundred of them to choose.
+    """
+    torch.backends.cudnn.benchmark = precision != "ieee"
 
 
 def autocast(precision: str, device: str) -> torch.autocast:

@@ -20,7 +20,7 @@ import models
 from ..benchmark import LAYOUTS, OURS, THEIRS
 from ..setting import laid_out
 from .clock import milliseconds
-from .precision import PRECISIONS, autocast, float32_products
+from .precision import FIRST_TO_LAST, autocast, float32_products, search
 from .rows import Row
 
 SECONDS = 1.0  # of timing, each row of a GPU
@@ -46,13 +46,12 @@ NETWORKS = [
 
 
 def rows(device: str, tiny: bool) -> list[Row]:
-    torch.backends.cudnn.benchmark = True
     networks = [_small(n) for n in NETWORKS if n.tiny] if tiny else NETWORKS
-    chosen = PRECISIONS[2:] if tiny else PRECISIONS
+    chosen = ("bf16",) if tiny else FIRST_TO_LAST
     return [
         (f"{network.name}/{p}", partial(measure, network, p, device))
-        for network in networks
         for p in chosen
+        for network in networks
     ]
 
 
@@ -62,6 +61,7 @@ def _small(network: Network) -> Network:
 
 def measure(network: Network, precision: str, device: str) -> dict[str, Any]:
     """Of one network: losses, milliseconds and bytes by side, and the ratio of the times."""
+    search(precision)
     torch.manual_seed(0)
     x = torch.randn(network.batch, *network.shape, device=device)
     targets = torch.randint(network.classes, (network.batch,), device=device)

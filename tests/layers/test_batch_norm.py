@@ -50,7 +50,11 @@ ONES, ZEROS = torch.ones(3), torch.zeros(3)
         (ValueError, "positive in training", dict(training=True, eps=0.0)),
         (ValueError, "positive in training", dict(training=True, eps=-1.0)),
         (ValueError, "at least 0", dict(running_mean=ZEROS, running_var=ONES, eps=-1e-5)),
-        (RuntimeError, "floating-point", dict(training=True, weight=torch.ones(3, dtype=torch.complex64))),
+        (
+            RuntimeError,
+            "floating-point",
+            dict(training=True, weight=COMPLEX),
+        ),
     ],
 )
 def test_batch_norm_refuses_what_torch_refuses(error, words, options):
