@@ -38,6 +38,7 @@ def test_batch_norm_of_nothing_is_nothing(shape, training, way):
 
 
 ONES, ZEROS = torch.ones(3), torch.zeros(3)
+COMPLEX = torch.ones(3, dtype=torch.complex64)
 
 
 @pytest.mark.parametrize(
