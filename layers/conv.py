@@ -156,7 +156,7 @@ def conv2d_weight(
     torch.nn.grad.conv2d_weight.
     """
     kernel_size = pair(tuple(weight_size[2:]), "weight_size")
-    _, geometry = padded(input, kernel_size, stride, padding, dilation, groups)
+    input, geometry = padded(input, kernel_size, stride, padding, dilation, groups)
     channels = weight_size[1] * groups
     _same_dtype(grad_output, input)
     _check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)

@@ -51,9 +51,8 @@ def max_unpool2d(
     Source: Zeiler & Fergus 2013, section 2.1.  Differs: torch's drops overlapping winners.
     """
     if input.dim() == 3:
-        return max_unpool2d(input[None], indices[None], kernel_size, stride, padding, output_size)[
-            0
-        ]
+        options = kernel_size, stride, padding, output_size
+        return max_unpool2d(input[None], indices[None], *options)[0]
     check(input)
     require_float("max_unpool2d", input)
     if input.shape != indices.shape:

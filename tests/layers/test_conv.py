@@ -1,5 +1,6 @@
 """The convolution trio: against loops and torch, against each other, and all their derivatives."""
 
+import pickle
 import time
 
 import pytest
@@ -257,3 +258,17 @@ def test_vmap_over_the_bias_alone():
     x, weight, biases = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3), torch.randn(5, 4)
     together = torch.vmap(lambda b: L.conv2d(x, weight, b))(biases)
     assert_close(together, torch.stack([L.conv2d(x, weight, b) for b in biases]))
+
+
+def test_a_layer_that_has_no_algorithm_takes_auto():
+    """A torch.nn.Conv2d that was made ours, and a layer pickled before there was a choice."""
+    x = torch.randn(1, 64, 8, 8)
+    swapped = torch.nn.Conv2d(64, 64, 3, padding=1)
+    swapped.__class__ = layers.Conv2d
+    old = layers.Conv2d(64, 64, 3, padding=1)
+    del old.__dict__["algorithm"]
+    old = pickle.loads(pickle.dumps(old))
+    for layer in (swapped, old):
+        assert layer.algorithm == "auto"
+        expected = L.conv2d(x, layer.weight, layer.bias, padding=1, algorithm="winograd")
+        assert torch.equal(layer(x), expected)

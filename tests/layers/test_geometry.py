@@ -1,5 +1,6 @@
 """Window arithmetic, over every geometry hypothesis can think of."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -101,6 +102,10 @@ def test_pair():
     assert pair(3, "stride") == (3, 3)
     assert pair([2], "stride") == (2, 2)
     assert pair((1, 2), "stride") == (1, 2)
+    assert pair(torch.Size([1, 2]), "stride") == (1, 2)
+    assert [type(n) for n in pair((np.int64(1), torch.tensor(2)), "stride")] == [int, int]
+    with pytest.raises(TypeError, match=r"stride must be a whole number, got 1\.5"):
+        pair((1, 1.5, 2), "stride")
     with pytest.raises(RuntimeError, match="stride must be"):
         pair((1, 2, 3), "stride")
 

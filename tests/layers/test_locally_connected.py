@@ -1,6 +1,7 @@
 """The locally connected layer: a convolution with untied weights."""
 
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -133,6 +134,53 @@ def test_per_sample_gradients():
         assert_close({k: v[i] for k, v in together.items()}, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [3, 4, (2, 3), (5, 2)], ids=str)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_padding_in_words(padding, kernel):
+    conv = torch.nn.Conv2d(3, 4, kernel, padding=padding, dilation=2)
+    layer = layers.LocallyConnected2d.from_conv(conv, (12, 13))
+    x = torch.randn(2, 3, 12, 13)
+    assert_close(layer(x), conv(x), rtol=1e-4, atol=1e-5)
+    assert layer.weight.shape[:2] == conv(x).shape[2:]
+    assert f"padding={padding}" in repr(layer)
+    assert_close(pickle.loads(pickle.dumps(layer))(x), layer(x))
+    function = L.locally_connected2d(
+        x, layer.weight, layer.bias, kernel, padding=padding, dilation=2
+    )
+    assert torch.equal(function, layer(x))
+
+
+def test_device_and_dtype():
+    options = dict(in_channels=3, out_channels=4, image_size=6, kernel_size=3)
+    layer = layers.LocallyConnected2d(**options, device="meta", dtype=torch.float64)
+    for parameter in layer.parameters():
+        assert parameter.is_meta
+        assert parameter.dtype == torch.float64
+    layer = torch.nn.utils.skip_init(layers.LocallyConnected2d, **options, dtype=torch.float64)
+    layer.reset_parameters()
+    assert layer(torch.randn(2, 3, 6, 6).double()).shape == (2, 4, 4, 4)
+
+
+def test_memory_format_is_of_volumes_and_weights_are_none():
+    """`to(memory_format=torch.channels_last)` changes what has four dimensions, nothing else."""
+    layer, x = layers.LocallyConnected2d(3, 4, 6, 3), torch.randn(2, 3, 6, 6)
+    network = torch.nn.Sequential(layers.Conv2d(3, 3, 3, padding=1), layer).requires_grad_()
+    expected, names = network(x), list(network.state_dict())
+    network(x).sum().backward()  # gradients move with their parameters
+    shapes = [p.shape for p in network.parameters()]
+    network.to(memory_format=torch.channels_last)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert layer.weight.is_contiguous()
+    assert layer.weight.grad.shape == layer.weight.shape
+    assert list(network.state_dict()) == names
+    assert [p.shape for p in network.parameters()] == shapes
+    assert_close(network(x), expected)
+    weight = layer.weight
+    assert network.double().to(torch.float32)[1].weight is weight  # optimisers know it by identity
+    layer.share_memory()
+    assert layer.weight.is_shared()
+
+
 def test_errors():
     layer = layers.LocallyConnected2d(3, 4, 6, 3)
     with pytest.raises(RuntimeError, match="another image size"):
@@ -150,6 +198,8 @@ def test_errors():
     with pytest.raises(ValueError, match="2 groups"):
         layers.LocallyConnected2d(3, 4, 6, 3, groups=2)
     with pytest.raises(ValueError, match="zero padding"):
-        layers.LocallyConnected2d.from_conv(torch.nn.Conv2d(1, 1, 3, padding="same"), 5)
+        layers.LocallyConnected2d.from_conv(
+            torch.nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), 5
+        )
     assert layer(torch.randn(3, 6, 6)).shape == (4, 4, 4)
     assert "image_size=(6, 6)" in repr(layer)

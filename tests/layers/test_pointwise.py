@@ -27,6 +27,65 @@ def test_linear_equals_torch_and_the_definition(shape):
     assert_same_step(ours, theirs, (x, weight, bias), torch.randn_like(theirs))
 
 
+@pytest.mark.parametrize(
+    ("shape", "bias"),
+    [
+        ((2, 3), (2, 1)),
+        ((2, 3), (2, 2)),
+        ((2, 3), (1, 2)),
+        ((2, 3), (1,)),
+        ((2, 3), ()),
+        ((3,), (1,)),
+        ((3,), ()),
+        ((4, 2, 3), (2, 2)),
+        ((4, 2, 3), (4, 2, 1)),
+        ((4, 2, 3), (4, 2, 2)),
+        ((4, 2, 3), ()),
+        ((5, 4, 2, 3), (2, 2)),
+    ],
+    ids=str,
+)
+def test_linear_biases_broadcast_as_torch_s(shape, bias):
+    inputs = doubles(shape, (2, 3), bias)
+    ours, theirs = L.linear(*inputs), F.linear(*inputs)
+    assert_same_step(ours, theirs, inputs, torch.randn_like(theirs))
+
+
+@pytest.mark.parametrize("bias", [(3,), (0,), (3, 1), (3, 2), (1, 4, 2)], ids=str)
+def test_linear_biases_that_do_not_broadcast(bias):
+    for nn in (L, F):
+        with pytest.raises(RuntimeError):
+            nn.linear(torch.ones(4, 3), torch.ones(2, 3), torch.ones(bias))
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight"),
+    [
+        ((0, 4), (5, 4)),
+        ((3, 0), (5, 0)),
+        ((3, 4, 0), (5, 0)),
+        ((0,), (5, 0)),
+        ((3, 4), (0, 4)),
+        ((2, 0, 4), (5, 4)),
+        ((0, 0), (0, 0)),
+        ((0,), (0, 0)),
+        ((2, 3, 0), (0, 0)),
+    ],
+    ids=str,
+)
+def test_linear_of_nothing(shape, weight):
+    inputs = doubles(shape, weight, weight[:1])
+    ours, theirs = L.linear(*inputs), F.linear(*inputs)
+    assert_same_step(ours, theirs, inputs, torch.randn_like(theirs))
+
+
+def test_linear_with_a_single_output_without_a_dimension():
+    for shape in ((4,), (2, 4), (3, 2, 4)):
+        inputs = doubles(shape, (4,))
+        ours, theirs = L.linear(*inputs), F.linear(*inputs)
+        assert_same_step(ours, theirs, inputs, torch.randn_like(theirs))
+
+
 def test_linear_derivatives():
     x, weight, bias = doubles((4, 5), (3, 5), 3)
     all_derivatives(L.linear, x, weight, bias)

@@ -115,6 +115,66 @@ def test_auto_computes_what_it_says():
     assert not torch.equal(automatic, im2col)
 
 
+def test_auto_can_be_kept_from_winograd(monkeypatch):
+    x, weight = torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3)
+    winograd = layers.backends.winograd
+    im2col = L.conv2d(x, weight, padding=1, algorithm="im2col")
+    with winograd.flags(enabled=False):
+        assert algorithm_for(x, weight, padding=1) == "im2col"
+        assert torch.equal(L.conv2d(x, weight, padding=1), im2col)
+        assert not torch.equal(conv2d(x, weight, padding=1), im2col)  # asked for by name
+    assert winograd.enabled
+    with pytest.raises(KeyError), winograd.flags(enabled=False):  # turned back after a failure
+        raise KeyError
+    monkeypatch.setattr(winograd, "enabled", False)
+    assert torch.equal(L.conv2d(x, weight, padding=1), im2col)
+
+
+def test_a_compiled_network_notices_that_the_switch_was_turned(monkeypatch):
+    x, weight = torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3)
+    winograd, im2col = (
+        L.conv2d(x, weight, padding=1, algorithm=name) for name in ("winograd", "im2col")
+    )
+
+    def both(x):
+        with layers.backends.winograd.flags(enabled=False):
+            exact = L.conv2d(x, weight, padding=1)
+        return exact, L.conv2d(x, weight, padding=1)
+
+    compiled = torch.compile(both, fullgraph=True, backend="aot_eager")
+    for expected in (winograd, im2col):
+        assert_close(compiled(x), (im2col, expected), rtol=0, atol=0)
+        monkeypatch.setattr(layers.backends.winograd, "enabled", False)
+
+
+def test_what_conv2d_says_of_nan_and_of_large_pixels():
+    """Both come from pixels that an output does not see, added and subtracted again."""
+    weight = torch.randn(64, 64, 3, 3)
+    for place in range(3, 7):
+        x = torch.ones(1, 64, 32, 32)
+        x[0, 0, place, place] = torch.nan
+        winograd, im2col = (
+            L.conv2d(x, weight, padding=1, algorithm=name)[0, 0].isnan().sum()
+            for name in ("winograd", "im2col")
+        )
+        assert im2col == 9
+        assert 16 <= winograd <= 64
+    x = torch.zeros(1, 64, 32, 32)
+    x[0, 0, 5, 5] = 1e10
+    for algorithm, least, most in (("winograd", 1e2, 1e5), ("im2col", 0, 0)):
+        y = L.conv2d(x, weight, padding=1, algorithm=algorithm)
+        y[..., 4:7, 4:7] = 0  # what sees the pixel
+        assert least <= y.abs().max() <= most
+
+
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (0, 5), (2, 2)], ids=str)
+def test_an_image_too_small_is_refused_as_by_any_algorithm(size):
+    x, weight = torch.randn(1, 2, *size), torch.randn(2, 2, 3, 3)
+    for algorithm in ("winograd", "im2col", "auto"):
+        with pytest.raises(RuntimeError, match=r"does not fit an image|must have pixels"):
+            L.conv2d(x, weight, algorithm=algorithm)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -85,3 +85,14 @@ def test_deepface_initialisation(init, bias):
 def test_deepface_knows_two_initialisations():
     with pytest.raises(ValueError, match='init must be "kaiming" or "paper", got \'xavier\''):
         models.build("deepface", image_size=72, init="xavier")
+
+
+def test_deepface_takes_channels_last():
+    network = models.build("deepface", num_classes=10, image_size=72).eval()
+    x = torch.randn(1, 3, 72, 72)
+    expected = network(x)
+    network.to(memory_format=torch.channels_last)
+    assert network.c1[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network.l4[0].weight.is_contiguous()
+    x = x.contiguous(memory_format=torch.channels_last)
+    assert_close(network(x), expected, rtol=1e-4, atol=1e-4)
