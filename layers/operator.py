@@ -59,6 +59,7 @@ def operator(
         registered = getattr(torch.ops.convnets, kernel.__name__).default
 
         def without_gradients(*inputs: Any) -> Any:
+            """What autograd calls: of what a kernel does inside, nothing is recorded."""
             if torch.is_grad_enabled() and torch._C._any_requires_grad(*inputs):
                 return Alone.apply(registered, *inputs)
             with torch._C._AutoDispatchBelowAutograd():
