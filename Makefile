@@ -45,5 +45,5 @@ $(OLDEST)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv --clear $(OLDEST)
 	sed -n 's/>=/==/p' $^ > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check \
-		-r requirements-dev.txt --constraint $(OLDEST)/constraints.txt
+		$(addprefix -r ,$^) --constraint $(OLDEST)/constraints.txt
 	touch $@

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from tests.cases import UnfoldedLocallyConnected2d, channels_last
+from tests.cases import UnfoldedLocallyConnected2d, channels_last, fake_cuda
 
 
 class LayerCase(NamedTuple):
@@ -179,6 +179,7 @@ def test_meta_device_has_shapes_alone(case):
     assert ours(x).shape == twin(x).shape
 
 
+@fake_cuda
 @each_layer
 def test_fake_cuda_catches_device_mistakes_without_a_gpu(case):
     """Fake tensors compute no numbers but do refuse to mix devices (forward only: no driver)."""
