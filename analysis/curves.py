@@ -114,7 +114,7 @@ class Trainings:
         steps = len(self.curves[YARDSTICK].step_losses)
         return [
             Table(
-                f"After {self.setting['epochs']} epochs: losses, accuracies; seconds of training, "
+                f"After epoch {self.setting['epochs']}: losses, accuracies; seconds of training, "
                 f"images/s (median epoch), time over {YARDSTICK}'s (spread over the epochs)",
                 ["", "train loss", "val loss", "val acc", "test acc", "s", "images/s", "ratio"],
                 results,
