@@ -82,7 +82,7 @@ class Train(_Machine):
     """One network trained from one seed with each layer set: curves, accuracies, times.
 
     Everything that is no option here is the recipe's. Exit code 1 if the layer sets do not start
-    from the same weights, or, in float64, do not stay together to the end.
+    from the same weights, or, in float64, do not take the same first steps.
     """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
@@ -98,7 +98,7 @@ class Train(_Machine):
     seed: int = 0
     """Of initialisation, split, shuffling and augmentation."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Precision of weights and activations. In float64, roundings are too small to be seen."""
+    """Precision of weights and activations. In float64, paths stay together for longer."""
     output: Path = Path("runs/compare/train")
     """A folder NAME-DATA in it gets the tables, the curves as PNG, and TensorBoard's events."""
 
@@ -216,7 +216,7 @@ def _train(options: Train) -> int:
     print()
     code = _finish("train", folder, found, time.monotonic() - start)
     if code:
-        print("roundings of float64 are smaller: a layer computes something else", file=sys.stderr)
+        print("no rounding does that in so few steps: a layer is wrong", file=sys.stderr)
     return code
 
 

@@ -54,6 +54,19 @@ def test_compare_layers_and_models(tmp_path):
             assert (tmp_path / f"{name}.{kind}").stat().st_size
 
 
+def test_compare_train(tmp_path):
+    quick = ["--epochs", "1", "--threads", "1", "--output", str(tmp_path)]
+    done = run("compare.py", "train", "lenet", "--data", "digits", *quick)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/1  custom  train loss" in done.stdout
+    assert "first step not bit-equal" in done.stdout
+    folder = tmp_path / "lenet-digits"
+    rows = json.loads((folder / "train.json").read_text())["rows"]
+    assert [row["layers"] for row in rows] == ["custom", "torch"]
+    for name in ("train.csv", "train.png", "custom", "torch"):
+        assert (folder / name).exists()
+
+
 @pytest.mark.parametrize(
     ("layer", "code", "verdict"),
     [
@@ -76,6 +89,8 @@ def test_compare_check(layer, code, verdict):
         (["compare.py", "models", "lenet", "--image-size", "9"], "smallest that fits is 16 x 16"),
         (["compare.py", "models", "--batch-size", "0"], "--batch-size must be at least 1"),
         (["compare.py", "models", "lenet", "--device", "xpuu"], "this machine has cpu"),
+        (["compare.py", "train", "lenet", "--epochs", "0"], "--epochs must be at least 1"),
+        (["compare.py", "train", "lenot"], "did you mean lenet"),
         (["compare.py", "layers", "conv3d"], "unknown operator, network or row 'conv3d'"),
         (["compare.py", "check", "layers:Conv", "--shape", "2,3,8,8"], "no layer 'Conv'"),
         (["train.py", "--model", "lenot"], "did you mean lenet"),
@@ -90,7 +105,7 @@ def test_compare_check(layer, code, verdict):
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, words, tmp_path):
-    if arguments[1] in ("models", "layers"):
+    if arguments[1] in ("models", "layers", "train"):
         arguments = [*arguments, "--output", str(tmp_path)]
     if arguments[0] == "train.py":
         arguments = [*arguments, "--logdir", str(tmp_path)]

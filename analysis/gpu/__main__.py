@@ -53,7 +53,7 @@ def answer(part: Part, found: Found, log: Path, dry: bool) -> None:
     """Run a part to its end or to its deadline.
 
     Where a process dies at a row, that row has failed, and another process takes up what follows,
-    if there is time.
+    if there is time.  A row at which the time is over was not reached.
     """
     start = time.monotonic()
     seconds = DRY_SECONDS if dry else part.seconds
@@ -66,9 +66,10 @@ def answer(part: Part, found: Found, log: Path, dry: bool) -> None:
         while left > 2 * FINISH:
             done = [*found.rows]
             failure = run(rows_command(part, left, dry, done), left, log, found.row_line)
-            if failure is None or not found.blame(failure, len(done)):
-                break
             left = seconds - (time.monotonic() - start)
+            in_time = left > 0 or not found.rows
+            if failure is None or not in_time or not found.blame(failure, len(done)):
+                break
     found.seconds = time.monotonic() - start
 
 

@@ -17,12 +17,12 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("facts", 30, "versions, bandwidth, products"),
-    Part("tests", 75, "the tests marked gpu"),
-    Part("steps", 75, "training steps of whole networks"),
+    Part("facts", 25, "versions, bandwidth, products"),
+    Part("tests", 70, "the tests marked gpu"),
+    Part("steps", 95, "training steps of whole networks"),
     Part("operators", 50, "layers, one at a time"),
-    Part("compiled", 25, "some of them in plain torch, compiled"),
-    Part("learning", 45, "digits learned by both layer sets"),
+    Part("compiled", 20, "some of them in plain torch, compiled"),
+    Part("learning", 40, "digits learned by both layer sets"),
 )
 DRY_SECONDS = 120  # of each part, on a CPU that others use too
 

@@ -41,6 +41,7 @@ def search(precision: str) -> None:
     Among those of float32 some take seconds a call, and a network has a hundred of them to choose.
     """
     torch.backends.cudnn.benchmark = precision != "ieee"
+    torch.backends.cudnn.benchmark_limit = 4  # of the ten it would try by default: less time
 
 
 def autocast(precision: str, device: str) -> torch.autocast:

@@ -36,12 +36,12 @@ class Network(NamedTuple):
 
 
 NETWORKS = [
-    Network("resnet50", 128, (3, 224, 224), 1000, 0),
     Network("lenet", 512, (1, 32, 32), 10, 32),
     Network("alexnet", 256, (3, 224, 224), 1000, 0),
-    Network("googlenet", 128, (3, 224, 224), 1000, 47),
-    Network("allcnn_c", 256, (3, 32, 32), 10, 32),
     Network("vgg16", 64, (3, 224, 224), 1000, 0),
+    Network("allcnn_c", 256, (3, 32, 32), 10, 32),
+    Network("googlenet", 128, (3, 224, 224), 1000, 47),
+    Network("resnet50", 128, (3, 224, 224), 1000, 0),
 ]
 
 
