@@ -39,11 +39,11 @@ $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
 
-# Every ">=" is read as "==".  What these need is new, and warns of what they do; so no warning is
-# an error there.
+# Every ">=" of requirements.txt is read as "==".  What these packages need is new, and warns of what
+# they do; so no warning is an error there.
 $(OLDEST)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv --clear $(OLDEST)
-	sed -n 's/>=/==/p' $^ > $(OLDEST)/constraints.txt
+	sed -n 's/>=/==/p' $< > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check \
 		$(addprefix -r ,$^) --constraint $(OLDEST)/constraints.txt
 	touch $@

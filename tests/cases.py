@@ -93,9 +93,14 @@ POOL = [
 UNDILATED = [case for case in POOL if case.dilation == (1, 1)]
 
 
-# Without a driver, random numbers for them fail, and batch norm ends the process.
+def since(version, what):
+    """A test that needs what torch does from a version on."""
+    return pytest.mark.skipif(torch.__version__ < version, reason=f"before {version}, {what}")
+
+
+# Before, most of what is done to them fails without a driver, and batch norm ends the process.
 fake_cuda = pytest.mark.skipif(
-    torch.__version__ < (2, 11) and not torch.cuda.is_available(),
+    torch.__version__ < "2.11" and not torch.cuda.is_available(),
     reason="before torch 2.11, fake CUDA tensors ask for a driver",
 )
 

@@ -66,4 +66,5 @@ def test_batch_norm_refuses_what_torch_refuses(error, words, options):
 
 def test_batch_norm_in_evaluation_may_have_no_eps():
     x, mean, var = torch.randn(4, 3, 2, 2), torch.randn(3), torch.rand(3) + 0.5
-    assert_close(L.batch_norm(x, mean, var, eps=0.0), F.batch_norm(x, mean, var, eps=0.0))
+    expected = (x - mean.view(3, 1, 1)) / var.sqrt().view(3, 1, 1)  # torch 2.11 refuses it
+    assert_close(L.batch_norm(x, mean, var, eps=0.0), expected)

@@ -19,6 +19,7 @@ import layers.functional as L
 from layers.operator import KERNELS
 from layers.winograd import _kronecker_square
 from layers.workspace import DEVICE_WORKSPACE, workspace_bytes
+from tests.cases import fake_cuda, since
 
 CONV = [3, 3, 1, 1, 1, 1, 1, 1, 1]
 STRIDED = [5, 5, 2, 2, 2, 2, 1, 1, 1]
@@ -137,6 +138,7 @@ def test_every_kernel_has_a_case():
     assert {name for name, *_ in CASES} == set(KERNELS) - others
 
 
+@fake_cuda
 @each_kernel
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
@@ -146,9 +148,9 @@ def test_nothing_is_on_the_cpu(name, arguments, launches, dtype, layout):
     run(name, arguments, dtype=dtype, layout=layout)
 
 
+@since("2.11", "a test cannot make up a device")
 def test_nor_on_a_device_that_is_neither_cpu_nor_cuda():
     """In a process of its own, because torch takes such a device up for good."""
-    pytest.importorskip("torch.utils.backend_registration")
     program = """
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend as set_up
 set_up("other")
@@ -163,6 +165,7 @@ for name in FUNCTIONS:
     assert done.returncode == 0, done.stderr
 
 
+@fake_cuda
 @each_kernel
 @pytest.mark.parametrize(
     "layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"]
@@ -185,6 +188,7 @@ def call(name, device):
     assert result.device.type == device
 
 
+@fake_cuda
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_stay_on_the_device(name):
     call(name, "cuda")

@@ -35,7 +35,8 @@ def test_torchinfo():
 
 
 def test_profiler():
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, acc_events=True) as profile:
         small_network()(X)
     assert {"Convolution", "convnets::conv2d"} <= {event.key for event in profile.key_averages()}
 

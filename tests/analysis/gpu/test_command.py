@@ -24,15 +24,16 @@ def gpu(*arguments):
 
 
 def test_a_dry_run(tmp_path):
-    done = gpu("--dry-run", "--out", str(tmp_path))
+    """Of some parts; .ci/run has all of them."""
+    done = gpu("--dry-run", "--only", "facts", "compiled", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
-    assert list(parts) == ["facts", "tests", "steps", "operators", "compiled", "learning"]
+    assert list(parts) == ["facts", "compiled"]
     for part in parts.values():
+        assert part["rows"]
         assert not part["not reached"]
-    assert parts["tests"]["tests"]["passed"]
     assert "## Layers in full" in (tmp_path / "gpu.md").read_text()
-    for words in ("googlenet", "alexnet.norm1", "Test accuracy on digits"):
+    for words in ("torch", "TFLOP/s", "alexnet.norm1"):
         assert words in done.stdout
 
 
