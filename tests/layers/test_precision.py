@@ -1,0 +1,50 @@
+"""Float32 convolutions on a GPU follow torch's flag for convolutions, not that for products."""
+
+import pytest
+import torch
+
+from layers.operator import KERNELS
+from layers.precision import conv_precision, in_conv_precision
+
+CONV, MATMUL = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+
+
+@pytest.fixture(autouse=True)
+def _flags_as_before():
+    before = CONV.fp32_precision, MATMUL.fp32_precision
+    yield
+    CONV.fp32_precision, MATMUL.fp32_precision = before
+
+
+@pytest.mark.parametrize("matmul", ["ieee", "tf32"])
+@pytest.mark.parametrize("conv", ["ieee", "tf32"])
+def test_products_of_a_kernel_have_the_precision_of_convolutions(conv, matmul):
+    CONV.fp32_precision, MATMUL.fp32_precision = conv, matmul
+    assert in_conv_precision(lambda x: (x, MATMUL.fp32_precision))(3) == (3, conv)
+    assert MATMUL.fp32_precision == matmul
+    assert conv_precision() == conv
+
+
+def test_the_flag_goes_back_after_an_error():
+    CONV.fp32_precision, MATMUL.fp32_precision = "tf32", "ieee"
+    with pytest.raises(ZeroDivisionError):
+        in_conv_precision(lambda: 1 / 0)()
+    assert MATMUL.fp32_precision == "ieee"
+
+
+def test_torch_s_older_flag_is_followed_too():
+    """And never read: torch raises if somebody has set the newer one."""
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        for allowed, expected in ((False, "ieee"), (True, "tf32")):
+            torch.backends.cudnn.allow_tf32 = allowed
+            assert conv_precision() == expected
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_what_convolves_is_registered_so_on_a_gpu(name):
+    convolves = name.startswith(("conv2d", "winograd", "local"))
+    found = torch._C._dispatch_has_kernel_for_dispatch_key(f"convnets::{name}", "CUDA")
+    assert found == convolves
