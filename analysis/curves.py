@@ -17,7 +17,7 @@ from .timing import Ratio
 
 YARDSTICK = "torch"  # the layer set that the others are compared with
 PARTED = 1e-3  # relative difference of a step's losses from which paths are said to have parted
-# Training magnifies a rounding, LeNet's tenfold every 40 steps, ResNet-20's every 3, made of
+# Training magnifies a rounding, LeNet's tenfold in 40 steps, ResNet-20's in two or three, made of
 # torch.nn's layers or of ours, so that even float64 parts in time.  In its first steps only a layer
 # that computes something else can be the cause.
 STEPS = 5
@@ -114,7 +114,7 @@ class Trainings:
         steps = len(self.curves[YARDSTICK].step_losses)
         return [
             Table(
-                f"After {self.setting['epochs']} epochs: losses, accuracies; seconds of training, "
+                f"After epoch {self.setting['epochs']}: losses, accuracies; seconds of training, "
                 f"images/s (median epoch), time over {YARDSTICK}'s (spread over the epochs)",
                 ["", "train loss", "val loss", "val acc", "test acc", "s", "images/s", "ratio"],
                 results,

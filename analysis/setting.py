@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from layers.precision import conv_precision
+
 CPU = torch.device("cpu")
 
 
@@ -72,6 +74,7 @@ def machine(device: torch.device) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
+        "float32 convolutions": conv_precision() if device.type == "cuda" else "ieee",
     }
 
 

@@ -1,4 +1,4 @@
-"""The command: part after part, and after each what has been found so far."""
+"""The command: stage after stage, and after each what has been found so far."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import report
-from .parts import DRY_SECONDS, FINISH, PARTS, Part, rows_command, tests_command
+from .parts import DRY_SECONDS, FINISH, PARTS, STAGES, Part, rows_command, tests_command
 from .process import run
 from .results import Found, document
 
@@ -55,6 +56,7 @@ def answer(part: Part, found: Found, log: Path, dry: bool) -> None:
     Where a process dies at a row, that row has failed, and another process takes up what follows,
     if there is time.  A row at which the time is over was not reached.
     """
+    log.unlink(missing_ok=True)
     start = time.monotonic()
     seconds = DRY_SECONDS if dry else part.seconds
     if part.name == "tests":
@@ -77,21 +79,27 @@ def main() -> int:
     options = parse()
     command = shlex.join([".ci/gpu", *sys.argv[1:]])
     options.out.mkdir(parents=True, exist_ok=True)
-    chosen = [part for part in PARTS if not options.only or part.name in options.only]
     if options.dry_run:
         os.environ["OMP_NUM_THREADS"] = "1"  # tiny layers do not pay for more
     found: dict[str, Found] = {}
     with tempfile.TemporaryDirectory() as site:
         if options.wheels is not None:
             install(options.wheels, site)
-        for part in chosen:
-            log = options.out / f"{part.name}.txt"
-            log.unlink(missing_ok=True)
-            found[part.name] = Found()
-            answer(part, found[part.name], log, options.dry_run)
+        for stage in STAGES:
+            parts = [part for part in stage if not options.only or part.name in options.only]
+            found |= {part.name: Found() for part in parts}
+            with ThreadPoolExecutor() as threads:
+                logs = [options.out / f"{part.name}.txt" for part in parts]
+                answers = [
+                    threads.submit(answer, part, found[part.name], log, options.dry_run)
+                    for part, log in zip(parts, logs, strict=True)
+                ]
+            for done in answers:
+                done.result()  # or the exception
             (options.out / "gpu.json").write_text(document(found, command))
             (options.out / "gpu.md").write_text(report.markdown(found, command))
-            print(f"{part.name}: {found[part.name].seconds:.0f} s", file=sys.stderr, flush=True)
+            for part in parts:
+                print(f"{part.name}: {found[part.name].seconds:.0f} s", file=sys.stderr, flush=True)
     print(report.text(found))
     wrong = [line for one in found.values() for line in one.wrong]
     return 1 if wrong else 0

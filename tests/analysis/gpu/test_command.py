@@ -41,7 +41,7 @@ def test_a_dry_run(tmp_path):
 def test_a_machine_without_a_gpu_is_told(tmp_path):
     done = gpu("--only", "steps", "--out", str(tmp_path))
     assert done.returncode == 1
-    assert "steps: resnet50/" in done.stdout
+    assert "steps: lenet/" in done.stdout
     assert "RuntimeError: " in done.stdout
 
 
