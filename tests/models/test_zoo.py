@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import layers
 import models
-from tests.cases import table
+from tests.cases import fake_cuda, table
 from tests.models.cases import NETWORKS
 from tests.models.residual_cases import RESIDUAL
 
@@ -67,6 +67,7 @@ PATTERN = (
 )
 
 
+@fake_cuda
 @pytest.mark.parametrize("name", [*NAMES, PATTERN])
 def test_every_network_is_built_without_numbers(name):
     """On the meta device, and on a fake GPU, for more classes than LeNet-5 has pictures of."""
@@ -86,6 +87,7 @@ def test_parameters_and_multiply_adds(case):
     assert counter.get_total_flops() == 2 * case.macs
 
 
+@fake_cuda
 @table(NETWORKS)
 def test_output_shapes(case):
     """At the native size in both modes; from grey images that are not square, for 3 classes.
