@@ -10,7 +10,7 @@ what has nothing to compute come from torch.nn itself.
 from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequential
 
 from . import backends, functional
-from . import flops as flops
+from . import flops as flops  # registers the FLOP formulas
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_pooling import AdaptiveAvgPool2d
 from .batch_norm import BatchNorm2d

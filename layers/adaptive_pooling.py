@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .geometry import whole
+from .geometry import as_int
 from .operator import require_float, wide
 from .overrides import overridable
 from .pooling import avg_pool2d
@@ -44,7 +44,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     if len(sizes) != 2:
         raise RuntimeError(f"output_size must be one number or (H_out, W_out), got {output_size}")
     height, width = (
-        length if size is None else whole(size, "output_size")
+        length if size is None else as_int(size, "output_size")
         for size, length in zip(sizes, input.shape[-2:], strict=True)
     )
     if min(height, width) < 0:

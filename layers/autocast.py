@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# torch's own lists ("Autocast Op Reference"), by our names.  `lp_pool2d` and `local_response_norm`
-# are on CUDA's because torch makes them of `pow`; on a CPU's that is not, but `avg_pool3d` is.
+# torch's own lists ("Autocast Op Reference"), by our names.  torch computes `lp_pool2d` and
+# `local_response_norm` by `pow`, which is on CUDA's list; a CPU's has `avg_pool3d` in its place,
+# of which only the latter is made.
 CPU_FLOAT32 = {"cross_entropy", "local_response_norm", "max_unpool2d"}
 CUDA_FLOAT32 = {"cross_entropy", "local_response_norm", "log_softmax", "lp_pool2d", "softmax"}
 MPS_FLOAT32 = CUDA_FLOAT32 | {"batch_norm"}
@@ -22,17 +23,17 @@ def autocasting(operand: Tensor) -> bool:
 
     It never does float64, nor what is no floating-point number.
     """
-    device = operand.device.type
-    on = device != "meta" and torch.is_autocast_enabled(device)  # which has no autocast to ask for
+    device = operand.device.type  # "meta" has no autocast, and torch raises when asked
+    on = device != "meta" and torch.is_autocast_enabled(device)
     return on and operand.is_floating_point() and operand.dtype != torch.float64
 
 
 def autocast(*operands: Tensor | None) -> tuple[Tensor | None, ...]:
-    """A product's operands, in autocast's dtype where autocast is on for the first of them."""
+    """A product's operands, each in autocast's dtype where autocast touches it."""
     if operands[0] is None or not autocasting(operands[0]):
         return operands
     dtype = torch.get_autocast_dtype(operands[0].device.type)
-    return tuple(None if t is None else t.to(dtype) for t in operands)
+    return tuple(t.to(dtype) if t is not None and autocasting(t) else t for t in operands)
 
 
 def autocast_float32(name: str, input: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
     layers.backends.winograd.enabled = False              for the rest of the program
     with layers.backends.winograd.flags(enabled=False):   for a while
 
-A switch belongs to the process, as torch's do.  `torch.compile` looks at it whenever what it
-compiled is called, and compiles again once it was turned.
+A switch belongs to the process, as torch's do.  `torch.compile` guards on it: what was compiled
+before a change is compiled again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Backend:
 
     @contextmanager
     def flags(self, enabled: bool) -> Iterator[None]:
-        """Turned inside a `with`, and back after it."""
+        """Set inside a `with` block, and restored after it."""
         before, self.enabled = self.enabled, enabled
         try:
             yield

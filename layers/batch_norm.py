@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from .autocast import autocast_float32
 from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
-from .function import Function
+from .function import Function, may_be_differentiated
 from .operator import require_float, wide, wide_dtype
 from .overrides import overridable
 
@@ -45,8 +44,7 @@ class BatchNorm(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple:
         x, gamma, m, v = ctx.saved_tensors
-        if torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None:
-            # Somebody differentiates this derivative: m and v depend on x.
+        if may_be_differentiated():  # then m and v must be functions of x
             dy, wide_x = wide(dy), wide(x)
             v, m = torch.var_mean(wide_x, rest(x), correction=0)
             dx, dgamma, dbeta = gradient(dy, wide_x, gamma, m, v, ctx.eps)

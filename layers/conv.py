@@ -28,7 +28,7 @@ from .autocast import autocast
 from .conv_algorithm import algorithm_for as algorithm_for
 from .conv_algorithm import choose, winograd_convolution
 from .function import add_bias
-from .geometry import Geometry, Pair, pair, pixels, whole
+from .geometry import Geometry, Pair, as_int, pair, pixels
 from .operator import image_size
 from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
@@ -234,7 +234,7 @@ def padded(
     inside, (below, right) = pixels(padding, kernel_size, stride, dilation)
     if below or right:
         x = F.pad(x, (0, right, 0, below))
-    return x, Geometry(kernel_size, stride, inside, dilation, whole(groups, "groups"))
+    return x, Geometry(kernel_size, stride, inside, dilation, as_int(groups, "groups"))
 
 
 def _same_dtype(a: Tensor, b: Tensor) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import backends
 from . import winograd as kernels
-from .geometry import Geometry, Pair, pair, whole
+from .geometry import Geometry, Pair, as_int, pair
 from .operator import image_size
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 from .winograd_plan import TILE, tiling
@@ -74,7 +74,7 @@ def algorithm_for(
     kernel_size = weight.shape[2], weight.shape[3]
     geometry = Geometry(
         kernel_size, pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation"),
-        whole(groups, "groups"),
+        as_int(groups, "groups"),
     )  # fmt: skip
     return choose("auto", input, weight, geometry)
 

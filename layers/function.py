@@ -147,6 +147,15 @@ class Adjoint(PerImage):
         return cls.apply(tangent, *ctx.saved_tensors, *ctx.sizes)
 
 
+def may_be_differentiated() -> bool:
+    """Whether what is computed now is recorded for a derivative, backward or forward.
+
+    A backward pass has no need of it, unless somebody differentiates that in turn; then a fused
+    kernel, which has no derivative, will not do.
+    """
+    return torch.is_grad_enabled() or forward_ad._current_level >= 0
+
+
 def _batched(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     """The tensor with its vmapped dimension in front; one that has none is repeated (a view)."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)

@@ -25,11 +25,11 @@ class Tap(NamedTuple):
     pixels: tuple[EllipsisType, slice, slice]  # x[tap.pixels]
 
 
-def whole(value: Any, name: str) -> int:
+def as_int(value: Any, name: str) -> int:
     """A whole number of any integral type: Python's, numpy's, or a symbolic one of torch's.
 
     Raises:
-        TypeError: anything else, truth values among it.
+        TypeError: anything else, bool included.
     """
     if type(value) is int or isinstance(value, torch.SymInt):
         return value  # type: ignore[return-value]
@@ -49,12 +49,12 @@ def pair(value: int | Sequence[int], name: str) -> Pair:
         RuntimeError: more than two of them, or none.
     """
     if not isinstance(value, (tuple, list)):
-        number = whole(value, name)
+        number = as_int(value, name)
         return number, number
     if len(value) not in (1, 2):
-        numbers = [whole(number, name) for number in value]
+        numbers = [as_int(number, name) for number in value]
         raise RuntimeError(f"{name} must be one integer or a (height, width) pair, got {numbers}")
-    return whole(value[0], name), whole(value[-1], name)
+    return as_int(value[0], name), as_int(value[-1], name)
 
 
 class Geometry(NamedTuple):

@@ -53,7 +53,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Args:
         input: (..., C_in), any float or complex dtype.
-        weight: (C_out, C_in), or (C_in) for a single output without a dimension.
+        weight: (C_out, C_in), or (C_in) for a single output without a dimension, and no bias.
         bias: (C_out), or whatever broadcasts to the output, or None.
     Returns:
         (..., C_out).
@@ -63,7 +63,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Source: the chapter, "Fully-connected layer".
     """
     if weight.dim() == 1:
-        return linear(input, weight[None], bias)[..., 0]
+        if bias is not None:
+            raise RuntimeError("weights (C_in) of a single output take no bias: use (1, C_in)")
+        return linear(input, weight[None])[..., 0]
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
     if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
         raise RuntimeError(
@@ -87,8 +89,9 @@ def _by_row(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
     """
     if bias.shape == shape[-1:]:
         return bias
+    rows = shape if len(shape) > 1 else (1, *shape)
     try:
-        return bias.expand(shape).reshape(prod(shape[:-1]), shape[-1])
+        return bias.expand(rows).reshape(prod(rows[:-1]), rows[-1])
     except RuntimeError:
         raise RuntimeError(
             f"{shape[-1]} output channels need {shape[-1]} biases, or some that broadcast to "

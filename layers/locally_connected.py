@@ -22,7 +22,7 @@ from . import local_kernels as kernels
 from .autocast import autocast
 from .conv import padded
 from .function import add_bias
-from .geometry import Geometry, Pair, pair, pixels, whole
+from .geometry import Geometry, Pair, as_int, pair, pixels
 from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 
@@ -116,7 +116,7 @@ class LocallyConnected2d(torch.nn.Module):
     Initialised like torch.nn.Conv2d: uniform in +-1/sqrt(fan-in).
     """
 
-    padding: str | None = None  # in words, if it was given so; `geometry` has the pixels
+    _named_padding: str | None = None  # "same" or "valid"; `geometry` has the pixels
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class LocallyConnected2d(torch.nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        groups = whole(groups, "groups")
+        groups = as_int(groups, "groups")
         if groups < 1:
             raise ValueError(f"groups must be at least 1, got {groups}")
         if in_channels % groups or out_channels % groups:
@@ -146,7 +146,7 @@ class LocallyConnected2d(torch.nn.Module):
         kernel_size = pair(kernel_size, "kernel_size")
         stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
         if isinstance(padding, str):
-            self.padding = padding
+            self._named_padding = padding
         padding, (below, right) = pixels(padding, kernel_size, stride, dilation, ValueError)
         self.geometry = Geometry(kernel_size, stride, padding, dilation, groups)
         self.geometry.check()
@@ -225,18 +225,22 @@ class LocallyConnected2d(torch.nn.Module):
 
         return super()._apply(apply, recurse)
 
+    @property
+    def padding(self) -> str | Pair:
+        """As it was given: in words, or pixels."""
+        return self._named_padding or self.geometry.padding
+
     def forward(self, input: Tensor) -> Tensor:
-        kernel_size, stride, padding, dilation, _ = self.geometry
+        kernel_size, stride, _, dilation, _ = self.geometry
         return locally_connected2d(
-            input, self.weight, self.bias, kernel_size, stride, self.padding or padding, dilation
+            input, self.weight, self.bias, kernel_size, stride, self.padding, dilation
         )
 
     def extra_repr(self) -> str:
-        kernel_size, stride, padding, dilation, groups = self.geometry
+        kernel_size, stride, _, dilation, groups = self.geometry
         return (
             f"{self.in_channels}, {self.out_channels}, image_size={self.image_size}, "
-            f"kernel_size={kernel_size}, stride={stride}, "
-            f"padding={self.padding or padding}, "
+            f"kernel_size={kernel_size}, stride={stride}, padding={self.padding}, "
             f"dilation={dilation}, groups={groups}, bias={self.bias is not None}"
         )
 

@@ -196,8 +196,8 @@ def _check(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: i
                 f"logits {logits} need class indices {indices}, or probabilities shaped like "
                 f"the logits, got {given}"
             )
-        if target.is_floating_point():
-            raise RuntimeError(f"class indices must be whole numbers, got {target.dtype}")
+        if target.dtype not in (torch.int64, torch.uint8):
+            raise RuntimeError(f"class indices must be int64 (or uint8), got {target.dtype}")
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(f"{classes} classes need {classes} weights, got {tuple(weight.shape)}")
 

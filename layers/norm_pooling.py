@@ -19,7 +19,7 @@ from torch import Tensor
 
 from . import norm_loops as loops
 from .autocast import autocast_float32
-from .function import PerImage
+from .function import PerImage, may_be_differentiated
 from .geometry import Geometry, Pair
 from .loops import divide, has_loops
 from .operator import image_size, operator, refuse_complex, wide
@@ -53,7 +53,7 @@ class NormPool(PerImage):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x, y), p = ctx.saved_tensors, ctx.p
-        if torch.is_grad_enabled():  # somebody will differentiate this derivative in turn
+        if may_be_differentiated():
             dx = _slope(x, p) * WindowSpread.apply(dy * _root_slope(y, p), *ctx.sizes)
         else:
             dx = norm_pool_input(dy, x, y, p, ctx.sizes[0].flatten())

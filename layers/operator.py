@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .geometry import Pair
 from .precision import in_conv_precision
@@ -16,7 +17,12 @@ KERNELS: dict[str, Callable[..., Any]] = {}  # by name, the function behind each
 LIBRARY = torch.library.Library("convnets", "FRAGMENT")
 
 
-class Alone(torch.autograd.Function):
+NO_DERIVATIVES = (
+    "an exported network has no derivatives: export layers.to_torch(network) to differentiate it"
+)
+
+
+class NotDifferentiable(torch.autograd.Function):
     """An operator that no Function of ours calls, as in an exported program, which has none."""
 
     @staticmethod
@@ -29,9 +35,7 @@ class Alone(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> None:
-        raise NotImplementedError(
-            "an exported network has no derivatives: export layers.to_torch(network) to train it"
-        )
+        raise NotImplementedError(NO_DERIVATIVES)
 
 
 def operator(
@@ -61,7 +65,9 @@ def operator(
         def without_gradients(*inputs: Any) -> Any:
             """What autograd calls: of what a kernel does inside, nothing is recorded."""
             if torch.is_grad_enabled() and torch._C._any_requires_grad(*inputs):
-                return Alone.apply(registered, *inputs)
+                return NotDifferentiable.apply(registered, *inputs)
+            if forward_ad._current_level >= 0 and any(map(_has_tangent, inputs)):
+                raise NotImplementedError(NO_DERIVATIVES)
             with torch._C._AutoDispatchBelowAutograd():
                 return registered._op(*inputs)
 
@@ -69,6 +75,10 @@ def operator(
         return registered
 
     return register
+
+
+def _has_tangent(value: Any) -> bool:
+    return isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None
 
 
 def refuse_complex(name: str, *tensors: Tensor | None) -> None:
@@ -85,7 +95,7 @@ def refuse_complex(name: str, *tensors: Tensor | None) -> None:
 
 
 def require_float(name: str, *tensors: Tensor | None) -> None:
-    """The same for an operator that has no meaning for whole numbers or truth values either.
+    """The same for an operator that has no meaning for whole numbers or bool either.
 
     Raises:
         NotImplementedError: which is torch's type, and a RuntimeError.

@@ -9,7 +9,7 @@ during backpropagation".  At fixed switches max-pooling is linear: `Take` gather
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import pooling_kernels as kernels
 from .function import Adjoint, PerImage
-from .geometry import Geometry, Pair, pair, whole
+from .geometry import Geometry, Pair, as_int, pair
 from .operator import image_size, refuse_complex, require_float, wide
 from .overrides import overridable
 from .window_sums import window_spread, window_sum
@@ -123,7 +123,7 @@ def max_pool2d_with_switches(
         wins; NaN beats everything, as in torch.
     Raises:
         RuntimeError: an image smaller than one window, padding of more than half a window.
-        NotImplementedError: complex numbers or truth values, as in torch.
+        NotImplementedError: complex numbers or bool, as in torch.
     Derivatives: all orders, forward mode, vmap; `switches` is not differentiable.
     Source: the chapter, "Pooling Layer"; Zeiler & Fergus 2013, section 2.1, for the switches.
     """
@@ -136,7 +136,7 @@ def max_pool2d_with_switches(
     check(input)
     refuse_complex("max_pool2d", input)
     if input.dtype == torch.bool:
-        raise NotImplementedError("max_pool2d compares numbers, got truth values")
+        raise NotImplementedError("max_pool2d compares numbers, got torch.bool")
     size = image_size(input)
     return _max_pool(input, geometry, size, geometry.output_size(size, ceil_mode))
 
@@ -204,7 +204,7 @@ def avg_pool2d(
             input[None], kernel_size, stride, padding, ceil_mode, count_include_pad,
             divisor_override,
         )[0]  # fmt: skip
-    if divisor_override is not None and whole(divisor_override, "divisor_override") == 0:
+    if divisor_override is not None and as_int(divisor_override, "divisor_override") == 0:
         raise RuntimeError("divisor_override must not be zero")
     geometry = pooling_geometry(kernel_size, stride, padding, 1)
     check(input)
@@ -230,12 +230,12 @@ def _quotient(total: Tensor, divisor: Tensor | int) -> Tensor:
 
 
 def _on_device(counts: Sequence[int], like: Tensor) -> Tensor:
-    """A few different numbers as a vector, filled run by run: a transfer would stall a GPU."""
-    vector = like.new_empty(len(counts))
-    runs = [0, *(i for i in range(1, len(counts)) if counts[i] != counts[i - 1]), len(counts)]
-    for first, stop in pairwise(runs):
-        vector[first:stop] = counts[first]
-    return vector
+    """A few different numbers as a vector, run by run: a transfer would stall a GPU.
+
+    Nothing is written in place: `torch.func.linearize` would take the empty vector for a constant.
+    """
+    runs = [(number, len(list(run))) for number, run in groupby(counts)]
+    return torch.cat([like.new_full((length,), number) for number, length in runs])
 
 
 class MaxPool2d(torch.nn.MaxPool2d):

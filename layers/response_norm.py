@@ -20,7 +20,8 @@ from torch import Tensor
 
 from . import response_norm_loops as loops
 from .autocast import autocast_float32
-from .function import PerImage
+from .function import PerImage, may_be_differentiated
+from .geometry import as_int
 from .loops import divide, lay, lies_plainly
 from .operator import operator, refuse_complex, wide
 from .overrides import overridable
@@ -47,7 +48,7 @@ class ResponseNorm(PerImage):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody will differentiate this derivative in turn
+        if may_be_differentiated():
             dx = response_gradient(wide(dy), wide(x), *ctx.constants).to(x.dtype)
         else:
             dx = response_norm_input(dy, x, *ctx.constants)
@@ -186,7 +187,9 @@ def local_response_norm(
     Returns:
         (N, C, ...).
     Raises:
-        ValueError: fewer than three dimensions, or a size below 1.
+        ValueError: fewer than three dimensions.
+        RuntimeError: a size below 1.
+        TypeError: a size that is no whole number.
         NotImplementedError: complex numbers, or whole ones other than int64.
     Derivatives: all orders, forward mode, vmap.
     Source: Krizhevsky et al. 2012, section 3.3: size 5, alpha 1e-4, beta 0.75, k 2.
@@ -195,8 +198,9 @@ def local_response_norm(
     """
     if input.dim() < 3:
         raise ValueError(f"local_response_norm needs (N, C, ...) images, got {tuple(input.shape)}")
+    size = as_int(size, "size")
     if size < 1:
-        raise ValueError(f"size must be at least 1 channel, got {size}")
+        raise RuntimeError(f"size must be at least 1 channel, got {size}")
     refuse_complex("local_response_norm", input)
     if not input.is_floating_point():
         return _of_whole_numbers(input, size, alpha if divide_alpha else alpha * size, beta, k)

@@ -25,7 +25,7 @@ def gate(values: Tensor, y: Tensor) -> Tensor:
         runs = [array(t.as_strided((t.numel(),), (1,))) for t in (values, y, out)]
         divide(keep, len(runs[0]), 2 * len(runs[0]), *runs)
         return out
-    # `torch.where(y > 0, values, 0)` would be two kernels, and lose where y is NaN.
+    # `torch.where(y > 0, values, 0)` is two kernels, and loses the gradient where y is NaN.
     return torch.ops.aten.threshold_backward.grad_input(values, y, 0, grad_input=out)
 
 

@@ -25,7 +25,10 @@ def to_torch(model: M) -> M:
     twin (`LocallyConnected2d`, `ScaledTanh`) stays, and so does a subclass of your own.  A function
     of ours that a module holds as an attribute becomes torch's of that name, if there is one.
 
-    Differs: where windows overlap, torch's `MaxUnpool2d` keeps one value, and ours adds them up.
+    Functions inside a `functools.partial` or a container stay ours.
+
+    Differs: where windows overlap, torch's `MaxUnpool2d` keeps one value, and ours adds them up;
+    torch's `LPPool2d` is wrong for odd powers of negative numbers.
     """
     held = (value for module in model.modules() for value in vars(module).values())
     others = (value for value in held if isinstance(value, Tensor))  # as of a pruned layer

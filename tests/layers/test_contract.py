@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jvp, vmap
 from torch.testing import assert_close
 
@@ -227,11 +228,14 @@ def test_export(case):
     assert_close(program.module()(larger), layer(larger))
 
 
-def test_an_exported_program_refuses_to_be_trained():
+def test_an_exported_program_refuses_to_be_differentiated():
     """It has the operators, but not the Functions with their derivatives; to_torch's has both."""
     layer, x = layers.Conv2d(4, 6, 3), torch.randn(2, 4, 6, 6)
-    with pytest.raises(NotImplementedError, match=r"export layers.to_torch\(network\) to train it"):
-        torch.export.export(layer, (x,)).module()(x).sum().backward()
+    exported = torch.export.export(layer, (x,)).module()
+    with pytest.raises(NotImplementedError, match=r"export layers.to_torch\(network\) to"):
+        exported(x).sum().backward()
+    with pytest.raises(NotImplementedError, match=r"export layers.to_torch\(network\) to"):
+        jvp(exported, (x,), (x,))
     program = torch.export.export(layers.to_torch(layer), (x,)).module()
     program(x).sum().backward()
     assert program.weight.grad is not None
@@ -284,6 +288,39 @@ def test_forward_mode_derivative(case):
             for layer in (ours, twin)
         ]
         assert_close(*derivatives)
+
+
+@each_layer
+@pytest.mark.parametrize("which", ["image", "parameters", "upstream"])
+def test_forward_over_reverse(case, which):
+    """The tangent of a gradient that nobody records: forward mode through a backward pass."""
+    results = []
+    for nn in (layers, torch.nn):
+        layer = case.build(nn).double()
+        torch.manual_seed(1)
+        x, t = torch.randn(2, *case.image, dtype=torch.float64)
+        with forward_ad.dual_level():
+            image = x.clone().requires_grad_()
+            if which == "image":
+                image = forward_ad.make_dual(image, t)
+            parameters = {k: p.detach().requires_grad_() for k, p in layer.named_parameters()}
+            if which == "parameters":
+                parameters = {
+                    k: forward_ad.make_dual(p, torch.ones_like(p)) for k, p in parameters.items()
+                }
+            y = functional_call(layer, parameters, (image,))
+            dy = torch.ones_like(y) / 3
+            if which == "upstream":
+                dy = forward_ad.make_dual(dy, torch.ones_like(dy))
+            gradients = torch.autograd.grad(y, (image, *parameters.values()), dy)
+            tangents = [forward_ad.unpack_dual(g).tangent for g in gradients]
+        results.append(
+            [
+                torch.zeros_like(g) if t is None else t
+                for g, t in zip(gradients, tangents, strict=True)
+            ]
+        )
+    assert_close(*results)
 
 
 @each_layer

@@ -315,5 +315,14 @@ def test_scaled_tanh():
 def test_response_norm_errors():
     with pytest.raises(ValueError, match="needs"):
         L.local_response_norm(torch.randn(2, 3), 3)
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(RuntimeError, match="at least 1"):
         L.local_response_norm(torch.randn(2, 3, 4), 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "error"), [(0, RuntimeError), (2.5, TypeError), ("3", TypeError), (None, TypeError)]
+)
+def test_response_norm_s_size_is_a_whole_number(size, error):
+    for nn in (L, F):
+        with pytest.raises(error):
+            nn.local_response_norm(torch.randn(2, 3, 4, 4), size)

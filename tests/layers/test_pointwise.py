@@ -39,6 +39,7 @@ def test_linear_equals_torch_and_the_definition(shape):
         ((2, 3), ()),
         ((3,), (1,)),
         ((3,), ()),
+        ((3,), (1, 2)),
         pytest.param((4, 2, 3), (2, 2), marks=LARGER_BIAS),
         pytest.param((4, 2, 3), (4, 2, 1), marks=LARGER_BIAS),
         pytest.param((4, 2, 3), (4, 2, 2), marks=LARGER_BIAS),
@@ -58,6 +59,26 @@ def test_linear_biases_that_do_not_broadcast(bias):
     for nn in (L, F):
         with pytest.raises(RuntimeError):
             nn.linear(torch.ones(4, 3), torch.ones(2, 3), torch.ones(bias))
+
+
+def test_a_single_output_of_linear_takes_no_bias():
+    x, weight = torch.randn(4, 3), torch.randn(3)
+    assert_close(L.linear(x, weight), F.linear(x, weight))
+    for nn in (L, F):
+        with pytest.raises(RuntimeError):
+            nn.linear(x, weight, torch.ones(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.bool, torch.float32], ids=str)
+def test_class_indices_are_int64_or_uint8(dtype):
+    logits, classes = torch.randn(4, 3), torch.tensor([0, 1, 1, 0])
+    assert_close(
+        L.cross_entropy(logits, classes.to(torch.uint8)),
+        F.cross_entropy(logits, classes.to(torch.uint8)),
+    )
+    for nn in (L, F):
+        with pytest.raises(RuntimeError):
+            nn.cross_entropy(logits, classes.to(dtype))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Float32 convolutions on a GPU follow torch's flag for convolutions, not that for products."""
 
+import threading
+
 import pytest
 import torch
 
 from layers.operator import KERNELS
 from layers.precision import conv_precision, in_conv_precision
 
+X = torch.zeros(1)
 CONV, MATMUL = torch.backends.cudnn.conv, torch.backends.cuda.matmul
 
 
@@ -20,7 +23,7 @@ def _flags_as_before():
 @pytest.mark.parametrize("conv", ["ieee", "tf32"])
 def test_products_of_a_kernel_have_the_precision_of_convolutions(conv, matmul):
     CONV.fp32_precision, MATMUL.fp32_precision = conv, matmul
-    assert in_conv_precision(lambda x: (x, MATMUL.fp32_precision))(3) == (3, conv)
+    assert in_conv_precision(lambda x, y: (y, MATMUL.fp32_precision))(X, 3) == (3, conv)
     assert MATMUL.fp32_precision == matmul
     assert conv_precision() == conv
 
@@ -28,7 +31,40 @@ def test_products_of_a_kernel_have_the_precision_of_convolutions(conv, matmul):
 def test_the_flag_goes_back_after_an_error():
     CONV.fp32_precision, MATMUL.fp32_precision = "tf32", "ieee"
     with pytest.raises(ZeroDivisionError):
-        in_conv_precision(lambda: 1 / 0)()
+        in_conv_precision(lambda _: 1 / 0)(X)
+    assert MATMUL.fp32_precision == "ieee"
+
+
+def test_other_dtypes_leave_the_flag_alone():
+    CONV.fp32_precision, MATMUL.fp32_precision = "tf32", "ieee"
+    assert in_conv_precision(lambda _: MATMUL.fp32_precision)(X.bfloat16()) == "ieee"
+
+
+def test_kernels_of_two_threads_overlap():
+    """The first to begin is the first to end; the flag lasts as long as the other one."""
+    CONV.fp32_precision, MATMUL.fp32_precision = "tf32", "ieee"
+    both_began, first_ended = threading.Barrier(2), threading.Event()
+    seen = {}
+
+    def kernel(_, name):
+        both_began.wait(10)
+        if name == "second":
+            assert first_ended.wait(10)
+        seen[name] = MATMUL.fp32_precision
+
+    def first():
+        in_conv_precision(kernel)(X, "first")
+        first_ended.set()
+
+    threads = [
+        threading.Thread(target=first),
+        threading.Thread(target=in_conv_precision(kernel), args=(X, "second")),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {"first": "tf32", "second": "tf32"}
     assert MATMUL.fp32_precision == "ieee"
 
 
