@@ -11,13 +11,14 @@ from torch import Tensor
 import layers
 
 from . import accuracy, memory
+from .names import OURS, THEIRS
 from .peers import PEERS, LocalReference
 from .setting import Setting
 from .shapes import Growth, Row
 from .timing import Ratio, Runnable, Side, Times, interleave
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
-OURS, THEIRS, THEIRS_LAST = "ours", "torch.nn", "torch.nn channels_last"
+THEIRS_LAST = f"{THEIRS} channels_last"
 
 
 @dataclass

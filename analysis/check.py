@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from .accuracy import worst
-from .benchmark import OURS, THEIRS, price
+from .benchmark import price
 from .judge import DIFFERS, MISSING, PASS, Judge, Trial
-from .report import Table
+from .names import OURS, THEIRS
 from .setting import Setting
 from .shapes import Row
 from .subject import Arguments, Constructor, Impossible, load, parse_shape, told, twin_of
 from .survey import PARTS
+from .table import Table
 from .twins import OPTIONS
 
 OVERLAP = (

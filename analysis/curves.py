@@ -1,4 +1,4 @@
-"""`compare.py train`: one training's curves from each layer set, and where they part."""
+"""`compare.py train`: one training's curves from each layer set, and where they diverge."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from matplotlib.figure import Figure
 
 from .accuracy import NETWORK
-from .report import Table
+from .table import Table
 from .timing import Ratio
 
-YARDSTICK = "torch"  # the layer set that the others are compared with
-PARTED = 1e-3  # relative difference of a step's losses from which paths are said to have parted
+BASELINE = "torch"  # the layer set that the others are compared with
+DIVERGED = 1e-3  # relative difference of a step's losses beyond which two runs have diverged
 # Training magnifies a rounding, LeNet's tenfold in 40 steps, ResNet-20's in two or three, made of
-# torch.nn's layers or of ours, so that even float64 parts in time.  In its first steps only a layer
-# that computes something else can be the cause.
+# torch.nn's layers or of ours, so that even float64 diverges in time.  In its first steps only a
+# layer that computes something else can be the cause.
 STEPS = 5
 
 
@@ -34,18 +34,18 @@ class Curves:
     val_accuracies: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)  # each epoch's training
     test_accuracy: float = nan  # of the last weights
-    weights: float = nan  # their largest difference from the yardstick's, over its largest weight
+    weights: float = nan  # their largest difference from the baseline's, over its largest weight
 
 
 @dataclass
-class Apart:
-    """How far a layer set's training is from the yardstick's."""
+class Divergence:
+    """How far a layer set's training diverges from the baseline's."""
 
-    differences: list[float]  # of each step's losses, over the yardstick's
+    differences: list[float]  # of each step's losses, over the baseline's
     weights: float  # see `Curves`
 
     @classmethod
-    def of(cls, found: Curves, expected: Curves) -> Apart:
+    def of(cls, found: Curves, expected: Curves) -> Divergence:
         pairs = zip(found.step_losses, expected.step_losses, strict=True)
         return cls([_relative(a, b) for a, b in pairs], found.weights)
 
@@ -65,17 +65,19 @@ class Apart:
 
 
 @dataclass
-class Trainings:
-    """What `compare.py train` found: the curves of each layer set, the yardstick's among them."""
+class TrainingComparison:
+    """What `compare.py train` found: the curves of each layer set, the baseline's among them."""
 
     setting: dict[str, object]  # plain values
     curves: dict[str, Curves]
 
     @property
-    def apart(self) -> dict[str, Apart]:
-        theirs = self.curves[YARDSTICK]
+    def divergences(self) -> dict[str, Divergence]:
+        theirs = self.curves[BASELINE]
         return {
-            name: Apart.of(ours, theirs) for name, ours in self.curves.items() if name != YARDSTICK
+            name: Divergence.of(ours, theirs)
+            for name, ours in self.curves.items()
+            if name != BASELINE
         }
 
     @property
@@ -85,14 +87,14 @@ class Trainings:
 
     @property
     def failed(self) -> list[str]:
-        """Layer sets that leave the yardstick's path in the first steps of float64."""
+        """Layer sets that diverge from the baseline in the first steps of float64."""
         if self.setting["dtype"] != "float64":
             return []
-        return [name for name, apart in self.apart.items() if apart.early > self.tolerance]
+        return [name for name, d in self.divergences.items() if d.early > self.tolerance]
 
     def ratio(self, name: str) -> Ratio:
-        """A layer set's time over the yardstick's, within each epoch."""
-        return Ratio.of(self.curves[name].seconds, self.curves[YARDSTICK].seconds)
+        """A layer set's time over the baseline's, within each epoch."""
+        return Ratio.of(self.curves[name].seconds, self.curves[BASELINE].seconds)
 
     def tables(self) -> list[Table]:
         results = [
@@ -100,38 +102,38 @@ class Trainings:
                 name, f"{c.losses[-1]:.4f}", f"{c.val_losses[-1]:.4f}",
                 f"{c.val_accuracies[-1]:.2%}", f"{c.test_accuracy:.2%}", f"{sum(c.seconds):.1f}",
                 f"{c.images / median(c.seconds):.0f}",
-                "" if name == YARDSTICK else str(self.ratio(name)),
+                "" if name == BASELINE else str(self.ratio(name)),
             ]
             for name, c in self.curves.items()
         ]  # fmt: skip
-        parting = [
+        diverging = [
             [
-                name, f"{apart.early:.0e}", _step(apart.first_beyond(0)),
-                _step(apart.first_beyond(PARTED)), f"{apart.largest:.0e}", f"{apart.weights:.0e}",
+                name, f"{d.early:.0e}", _step(d.first_beyond(0)),
+                _step(d.first_beyond(DIVERGED)), f"{d.largest:.0e}", f"{d.weights:.0e}",
             ]
-            for name, apart in self.apart.items()
+            for name, d in self.divergences.items()
         ]  # fmt: skip
-        steps = len(self.curves[YARDSTICK].step_losses)
+        steps = len(self.curves[BASELINE].step_losses)
         return [
             Table(
                 f"After epoch {self.setting['epochs']}: losses, accuracies; seconds of training, "
-                f"images/s (median epoch), time over {YARDSTICK}'s (spread over the epochs)",
+                f"images/s (median epoch), time over {BASELINE}'s (spread over the epochs)",
                 ["", "train loss", "val loss", "val acc", "test acc", "s", "images/s", "ratio"],
                 results,
             ),
             Table(
-                f"Apart from {YARDSTICK}'s path in {self.setting['dtype']}: training losses of "
-                f"{steps} steps, difference over {YARDSTICK}'s loss; weights at the end, over the "
+                f"Divergence from {BASELINE} in {self.setting['dtype']}: training losses of "
+                f"{steps} steps, difference over {BASELINE}'s loss; weights at the end, over the "
                 "largest weight",
                 [
                     "",
                     f"first {STEPS} steps",
                     "first step not bit-equal",
-                    f"first beyond {PARTED:g}",
+                    f"first beyond {DIVERGED:g}",
                     "largest",
                     "weights",
                 ],
-                parting,
+                diverging,
             ),
         ]
 
@@ -162,27 +164,27 @@ class Trainings:
             "seconds": sum(c.seconds),
             "images_per_second": c.images / median(c.seconds),
         }
-        if name in self.apart:
-            apart = self.apart[name]
+        if name in self.divergences:
+            divergence = self.divergences[name]
             flat |= {f"ratio.{key}": value for key, value in self.ratio(name)._asdict().items()}
             flat |= {
-                f"largest_difference_of_{STEPS}_steps": apart.early,
-                "first_step_not_equal": apart.first_beyond(0),
-                f"first_step_beyond_{PARTED:g}": apart.first_beyond(PARTED),
-                "largest_difference": apart.largest,
-                "weights_difference": apart.weights,
+                f"largest_difference_of_{STEPS}_steps": divergence.early,
+                "first_step_not_equal": divergence.first_beyond(0),
+                f"first_step_beyond_{DIVERGED:g}": divergence.first_beyond(DIVERGED),
+                "largest_difference": divergence.largest,
+                "weights_difference": divergence.weights,
             }
         return flat
 
     def chart(self) -> Figure:
-        """Every curve over the steps; the yardstick broad and pale, so that the others are seen."""
+        """Every curve over the steps; the baseline broad and pale, so that the others are seen."""
         figure = Figure(figsize=(10, 7), layout="constrained")  # inches
         (training, differing), (validation, accuracy) = figure.subplots(2, 2, sharex=True)
         palette = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
-        names = sorted(self.curves, key=lambda name: name != YARDSTICK)
+        names = sorted(self.curves, key=lambda name: name != BASELINE)
         for name, colour in zip(names, palette, strict=False):
             c = self.curves[name]
-            broad = {"linewidth": 4, "alpha": 0.4} if name == YARDSTICK else {"linewidth": 1}
+            broad = {"linewidth": 4, "alpha": 0.4} if name == BASELINE else {"linewidth": 1}
             style = {"color": colour, "label": name, **broad}
             steps = range(1, len(c.step_losses) + 1)
             per_epoch = len(steps) // len(c.losses)
@@ -190,13 +192,13 @@ class Trainings:
             training.plot(steps, c.step_losses, **style)
             validation.plot(epochs, c.val_losses, marker=".", **style)
             accuracy.plot(epochs, c.val_accuracies, marker=".", **style)
-            if name in self.apart:
-                differing.plot(steps, self.apart[name].differences, **style)
-        differing.axhline(PARTED, color="black", linewidth=0.8, linestyle=":")
+            if name in self.divergences:
+                differing.plot(steps, self.divergences[name].differences, **style)
+        differing.axhline(DIVERGED, color="black", linewidth=0.8, linestyle=":")
         differing.set_yscale("log", nonpositive="mask")
         for axes, what in (
             (training, "training loss of each step"),
-            (differing, f"its difference from {YARDSTICK}, relative"),
+            (differing, f"its difference from {BASELINE}, relative"),
             (validation, "validation loss"),
             (accuracy, "validation accuracy"),
         ):

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from . import accuracy
 from .parity import STEPS, Parity, compare
-from .report import Bar, Table, bars
+from .report import Bar, bars
 from .setting import Setting
 from .survey import MIB
+from .table import Table
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -13,42 +12,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from .table import Table
+
 matplotlib.use("Agg")
 
 TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)  # of the chart's ratios
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns: words to the left, numbers to the right."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: Sequence[int] = (0,)  # which columns
-
-    def text(self) -> str:
-        columns = list(zip(self.head, *self.rows, strict=True))
-        widths = [max(map(len, column)) for column in columns]
-
-        def line(cells: Sequence[str]) -> str:
-            return "  ".join(
-                f"{cell:<{width}}" if at in self.words else f"{cell:>{width}}"
-                for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            ).rstrip()
-
-        lines = [self.title, *([line(self.head)] if any(self.head) else []), *map(line, self.rows)]
-        return "\n".join((*lines, ""))
-
-    def markdown(self) -> str:
-        """As TensorBoard's text page draws it."""
-        lines = [
-            self.head,
-            [":--" if at in self.words else "--:" for at in range(len(self.head))],
-            *self.rows,
-        ]
-        body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-        return f"### {self.title}\n\n{body}\n"
 
 
 class Findings(Protocol):

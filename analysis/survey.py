@@ -10,10 +10,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from . import accuracy
-from .benchmark import OURS, THEIRS, Measured, grow, measure
-from .report import Bar, Table, bars
+from .benchmark import Measured, grow, measure
+from .names import OURS, THEIRS
+from .report import Bar, bars
 from .setting import Setting
 from .shapes import GROWTHS, ROWS, Row
+from .table import Table
 from .targets import Target, summary
 from .timing import Ratio
 

@@ -70,7 +70,7 @@ def random_state() -> dict[str, Any]:
 
 
 def _accelerator_state() -> dict[str, list[torch.Tensor]]:
-    """Of every GPU that is here, under the name of its kind: {"cuda": [...]}; empty for none."""
+    """The random state of every GPU by device type, as {"cuda": [...]}; empty without one."""
     device = torch.accelerator.current_accelerator(check_available=True)
     if device is None:
         return {}
@@ -81,14 +81,15 @@ def _accelerator_state() -> dict[str, list[torch.Tensor]]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put every generator back; those of devices that are not here have nothing to go on with."""
+    """Restore every generator; the states of devices that this machine lacks are ignored."""
     torch.set_rng_state(state["torch"])
-    for kind in _accelerator_state():
-        module = torch.get_device_module(kind)
-        saved = state.get(kind, [])[: module.device_count()]  # it may have been more
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is not None and state.get(device.type):
+        module = torch.get_device_module(device)
+        saved = state[device.type][: module.device_count()]  # of a machine that may have had more
         if hasattr(module, "set_rng_state_all"):
             module.set_rng_state_all(saved)
-        elif saved:
+        else:
             module.set_rng_state(saved[0])
     keys = state["numpy"]["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": keys}})

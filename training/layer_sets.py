@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import models
 from analysis import accuracy
-from analysis.curves import YARDSTICK, Curves, Trainings
+from analysis.curves import BASELINE, Curves, TrainingComparison
 from analysis.parity import dropouts
 from analysis.setting import machine
 
@@ -37,8 +37,8 @@ class UnequalStart(Exception):
     """Two layer sets drew different parameters from one seed: what follows would say nothing."""
 
 
-class Turn:
-    """A layer set's training, which stands still while another's goes on."""
+class LayerSetTraining:
+    """The training of one layer set, which pauses while the others train an epoch."""
 
     def __init__(
         self, options: Options, classes: int, train: DataLoader, val: DataLoader, images: int
@@ -50,7 +50,7 @@ class Turn:
         self.random = checkpoint.random_state()
 
     def training_step(self, step: int, loss: float, *_: object) -> None:
-        """What the loop tells of every step."""
+        """`train_one_epoch` calls this after every step."""
         self.curves.step_losses.append(loss)
 
     def epoch(self, label: str) -> None:
@@ -77,7 +77,7 @@ class Turn:
         self.curves.seconds.append(self.curves.images / trained.images_per_second)
 
 
-def compare(options: Options) -> tuple[Trainings, Path]:
+def compare(options: Options) -> tuple[TrainingComparison, Path]:
     """Train `options.model` with every layer set.
 
     Args:
@@ -95,39 +95,41 @@ def compare(options: Options) -> tuple[Trainings, Path]:
     train = data.loader(train_set, size, shuffle=True, workers=workers)
     val, test = (data.loader(part, size, workers=workers) for part in (val_set, test_set))
     options = replace(options, device=str(device))
-    turns = {
-        layers: Turn(_with(layers, options), len(classes), train, val, len(train_set))
+    trainings = {
+        layers: LayerSetTraining(_with(layers, options), len(classes), train, val, len(train_set))
         for layers in models.LAYER_SETS
     }
-    _start_equal(turns.values())
+    _start_equal(trainings.values())
     if device.type != "cpu":
-        _without_dropout(turns.values())
+        _without_dropout(trainings.values())
     folder = new_folder(options)
-    boards = {layers: SummaryWriter(str(folder / layers)) for layers in turns}
-    width = max(map(len, turns))
+    boards = {layers: SummaryWriter(str(folder / layers)) for layers in trainings}
+    width = max(map(len, trainings))
     for epoch in range(1, options.epochs + 1):
-        for layers, turn in turns.items():
-            turn.epoch(f"epoch {epoch}/{options.epochs}  {layers:<{width}}")
-            _draw(boards[layers], turn.curves)
-    for layers, turn in turns.items():
+        for layers, training in trainings.items():
+            training.epoch(f"epoch {epoch}/{options.epochs}  {layers:<{width}}")
+            _draw(boards[layers], training.curves)
+    for layers, training in trainings.items():
         boards[layers].close()
         found, expected = (
-            parameters_to_vector(one.learner.model.parameters()) for one in (turn, turns[YARDSTICK])
+            parameters_to_vector(one.learner.model.parameters())
+            for one in (training, trainings[BASELINE])
         )
-        turn.curves.weights = accuracy.error(found, expected)
-        turn.curves.test_accuracy = evaluate(turn.learner, test, "test").acc1
+        training.curves.weights = accuracy.error(found, expected)
+        training.curves.test_accuracy = evaluate(training.learner, test, "test").acc1
     setting = {key: getattr(options, key) for key in ("model", "data", "epochs", "batch_size")}
     setting |= {"seed": options.seed, "dtype": options.dtype, **machine(device)}
-    return Trainings(setting, {layers: turn.curves for layers, turn in turns.items()}), folder
+    curves = {layers: training.curves for layers, training in trainings.items()}
+    return TrainingComparison(setting, curves), folder
 
 
 def _with(layers: str, options: Options) -> Options:
     return replace(options, layers=layers)  # type: ignore[arg-type]  # a key of LAYER_SETS
 
 
-def _start_equal(turns: Iterable[Turn]) -> None:
+def _start_equal(trainings: Iterable[LayerSetTraining]) -> None:
     """One seed must give every layer set the same parameters, under the same names."""
-    first, *others = ((turn.layers, turn.learner.model.state_dict()) for turn in turns)
+    first, *others = ((one.layers, one.learner.model.state_dict()) for one in trainings)
     for layers, state in others:
         for name in [*first[1], *state]:
             ours, theirs = first[1].get(name), state.get(name)
@@ -137,9 +139,9 @@ def _start_equal(turns: Iterable[Turn]) -> None:
                 )
 
 
-def _without_dropout(turns: Iterable[Turn]) -> None:
+def _without_dropout(trainings: Iterable[LayerSetTraining]) -> None:
     """An accelerator draws other masks for one layer set than for the other from the same seed."""
-    found = dropouts(*(turn.learner.model for turn in turns))
+    found = dropouts(*(training.learner.model for training in trainings))
     for dropout in found:
         dropout.p = 0.0
     if found:

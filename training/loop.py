@@ -35,7 +35,10 @@ def train_one_epoch(
 
     Raises:
         Diverged: the loss is no longer finite.
+        ValueError: the loader is empty.
     """
+    if not len(batches):
+        raise ValueError("there are no images to train on: the data loader is empty")
     train_mode(learner.model)
     learner.preprocess.train()
     meter, start = Meter(), time.perf_counter()
@@ -62,15 +65,19 @@ def train_one_epoch(
             if not math.isfinite(mean_loss):
                 raise Diverged(learner.step)
             figures = Figures(mean_loss, acc1, meter.seen / (time.perf_counter() - start))
-            hits = correct.sum().item() / len(correct)
-            board.training_step(learner.step, loss.item(), hits, rates, learner.model, figures)
+            accuracy = correct.sum().item() / len(correct)
+            board.training_step(learner.step, loss.item(), accuracy, rates, learner.model, figures)
             progress.show(batch, **figures.described())
     return figures
 
 
 @torch.no_grad()
 def evaluate(learner: Learner, batches: DataLoader, label: str) -> Evaluation:
-    """The network's answers to all images of a loader, without augmentation or dropout."""
+    """The network's logits for all images of a loader, without augmentation or dropout.
+
+    Raises:
+        ValueError: the loader is empty.
+    """
     learner.model.eval()
     learner.preprocess.eval()
     meter, all_logits, all_targets = Meter(), [], []

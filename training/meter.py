@@ -1,23 +1,23 @@
-"""Loss and hits of a pass over some images, summed where they were computed."""
+"""Mean loss and accuracy of a pass over some images, summed where they were computed."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-UNREAD = 1000  # batches, after which their numbers are read though nobody asked
+MAX_PENDING = 1000  # batches whose numbers stay on the device; beyond, they are read and added up
 
 
 class Meter:
     """Sums over batches.
 
-    A GPU works through what it was given while Python runs ahead; who asks it for a number waits
-    until all of that is done.  So every batch's numbers stay on the device, until `read`.
+    Kernels are launched asynchronously, and reading a number back waits for all of them.  So every
+    batch's numbers stay on the device until `read`.
     """
 
     def __init__(self) -> None:
-        self.loss_sum, self.hits, self.seen = 0.0, 0, 0  # of the batches that were read
-        self._unread: list[tuple[Tensor, Tensor, int]] = []
+        self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # of the batches that were read
+        self._pending: list[tuple[Tensor, Tensor, int]] = []
 
     def update(self, loss: Tensor, correct: Tensor) -> None:
         """
@@ -25,17 +25,23 @@ class Meter:
             loss: the mean over the batch, a scalar.
             correct: whether each image's largest logit is its class, (N).
         """
-        self._unread.append((loss.detach(), correct.sum(), len(correct)))
-        if len(self._unread) == UNREAD:
+        self._pending.append((loss.detach(), correct.sum(), len(correct)))
+        if len(self._pending) == MAX_PENDING:
             self.read()
 
     def read(self) -> tuple[float, float]:
-        """The mean loss and the part of hits over all images so far."""
-        if self._unread:
-            losses, hits, counts = zip(*self._unread, strict=True)
-            self._unread.clear()
+        """The mean loss and the accuracy over all images so far.
+
+        Raises:
+            ValueError: there was no image.
+        """
+        if self._pending:
+            losses, correct, counts = zip(*self._pending, strict=True)
+            self._pending.clear()
             means = torch.stack(losses).cpu().double()
             self.loss_sum += float(means @ torch.tensor(counts, dtype=means.dtype))
-            self.hits += int(torch.stack(hits).sum())
+            self.correct += int(torch.stack(correct).sum())
             self.seen += sum(counts)
-        return self.loss_sum / self.seen, self.hits / self.seen
+        if not self.seen:
+            raise ValueError("there are no images to average over: the data loader is empty")
+        return self.loss_sum / self.seen, self.correct / self.seen

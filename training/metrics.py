@@ -14,7 +14,7 @@ class Figures:
     """Of one pass over some images."""
 
     loss: float  # mean over the images, nats
-    acc1: float  # part of the images whose largest logit is the true class
+    acc1: float  # fraction of correct predictions
     images_per_second: float
 
     def described(self) -> dict[str, str]:
@@ -35,10 +35,10 @@ class Evaluation(Figures):
         return self.logits.argmax(1)
 
     def accuracy(self, k: int) -> float:
-        """Part of the images whose true class is among the k largest logits."""
+        """Fraction of the images whose true class is among the k largest logits."""
         k = min(k, self.logits.shape[1])
-        hits = self.logits.topk(k, 1).indices == self.targets[:, None]
-        return hits.any(1).double().mean().item()
+        correct = self.logits.topk(k, 1).indices == self.targets[:, None]
+        return correct.any(1).double().mean().item()
 
 
 class Recorder(Protocol):

@@ -10,5 +10,5 @@
     learning     accuracies after training
     precision    ieee, tf32, bf16                            clock       milliseconds
 
-Nothing that the command itself imports needs torch: what fails there fails in a part, and is told.
+The command itself does not import torch, so that a failure to do so is a failure of one part.
 """

@@ -15,7 +15,10 @@ from pathlib import Path
 from . import report
 from .parts import DRY_SECONDS, FINISH, PARTS, STAGES, Part, rows_command, tests_command
 from .process import run
-from .results import Found, document
+from .results import PartResult, document
+
+HANG_SECONDS = 45.0  # a row that is still running after this long at the deadline,
+HANG_FRACTION = 0.6  # or after this fraction of a short part's time, hangs
 
 
 def parse() -> argparse.Namespace:
@@ -50,29 +53,41 @@ def install(wheels: Path, folder: str) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([before] if before else [])])
 
 
-def answer(part: Part, found: Found, log: Path, dry: bool) -> None:
+def run_part(part: Part, result: PartResult, log: Path, dry: bool) -> None:
     """Run a part to its end or to its deadline.
 
-    Where a process dies at a row, that row has failed, and another process takes up what follows,
-    if there is time.  A row at which the time is over was not reached.
+    If the process dies, the row under way has failed, and a new process measures the rows after it
+    if there is time.  A row that is cut off at the deadline has failed if it had run for so long
+    that it must hang, or if nothing was measured before it; else it was just not reached.
     """
     log.unlink(missing_ok=True)
     start = time.monotonic()
     seconds = DRY_SECONDS if dry else part.seconds
     if part.name == "tests":
-        found.failure = run(tests_command(dry), seconds, log, found.test_line) or ""
-        if found.failed_tests and found.failure == "exit code 1":
-            found.failure = ""  # they tell why themselves
+        result.failure = run(tests_command(dry), seconds, log, result.test_line) or ""
+        if result.failed_tests and result.failure == "exit code 1":
+            result.failure = ""  # the failed tests are reported themselves
     else:
         left: float = seconds
         while left > 2 * FINISH:
-            done = [*found.rows]
-            failure = run(rows_command(part, left, dry, done), left, log, found.row_line)
-            left = seconds - (time.monotonic() - start)
-            in_time = left > 0 or not found.rows
-            if failure is None or not in_time or not found.blame(failure, len(done)):
+            done = [*result.rows]
+            result.row_start = time.monotonic()
+            failure = run(rows_command(part, left, dry, done), left, log, result.row_line)
+            now = time.monotonic()
+            left = seconds - (now - start)
+            if failure is None:
                 break
-    found.seconds = time.monotonic() - start
+            if left <= 0:
+                hangs = now - result.row_start > min(HANG_SECONDS, HANG_FRACTION * seconds)
+                if hangs or not result.rows:
+                    result.fail_row(failure)
+                break
+            reported = list(result.rows.values())[len(done) :]
+            if reported and "error" in reported[-1]:
+                continue  # what this row raised has ended the process, too
+            if not result.fail_row(failure):
+                break
+    result.seconds = time.monotonic() - start
 
 
 def main() -> int:
@@ -81,27 +96,28 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.dry_run:
         os.environ["OMP_NUM_THREADS"] = "1"  # tiny layers do not pay for more
-    found: dict[str, Found] = {}
+    results: dict[str, PartResult] = {}
     with tempfile.TemporaryDirectory() as site:
         if options.wheels is not None:
             install(options.wheels, site)
         for stage in STAGES:
             parts = [part for part in stage if not options.only or part.name in options.only]
-            found |= {part.name: Found() for part in parts}
+            results |= {part.name: PartResult() for part in parts}
             with ThreadPoolExecutor() as threads:
                 logs = [options.out / f"{part.name}.txt" for part in parts]
-                answers = [
-                    threads.submit(answer, part, found[part.name], log, options.dry_run)
+                runs = [
+                    threads.submit(run_part, part, results[part.name], log, options.dry_run)
                     for part, log in zip(parts, logs, strict=True)
                 ]
-            for done in answers:
-                done.result()  # or the exception
-            (options.out / "gpu.json").write_text(document(found, command))
-            (options.out / "gpu.md").write_text(report.markdown(found, command))
+            for done in runs:
+                done.result()  # raises the thread's exception
+            (options.out / "gpu.json").write_text(document(results, command))
+            (options.out / "gpu.md").write_text(report.markdown(results, command))
             for part in parts:
-                print(f"{part.name}: {found[part.name].seconds:.0f} s", file=sys.stderr, flush=True)
-    print(report.text(found))
-    wrong = [line for one in found.values() for line in one.wrong]
+                seconds = results[part.name].seconds
+                print(f"{part.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+    print(report.text(results))
+    wrong = [line for result in results.values() for line in result.wrong]
     return 1 if wrong else 0
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from ..names import PRECISIONS
 from .clock import typical
-from .precision import PRECISIONS, autocast, float32_products
+from .precision import autocast, float32_products
 from .rows import Row
 
 SECONDS = 0.3  # of timing, each
@@ -37,7 +38,7 @@ def versions() -> dict[str, Any]:
             found[name] = None
     found["cuda"] = torch.version.cuda
     found["cudnn"] = torch.backends.cudnn.version()
-    found["commit"] = _answer("git", "rev-parse", "--short", "HEAD")
+    found["commit"] = _output("git", "rev-parse", "--short", "HEAD")
     return found
 
 
@@ -51,7 +52,7 @@ def machine(device: str) -> dict[str, Any]:
             "multiprocessors": about.multi_processor_count,
             "memory": about.total_memory,
             "capability": f"{about.major}.{about.minor}",
-            "driver": _answer("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+            "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         }
     return found
 
@@ -73,8 +74,8 @@ def product(device: str, precision: str, size: int) -> dict[str, Any]:
     return {"TFLOP/s": 2 * size**3 / ms / 1e9}
 
 
-def _answer(*command: str) -> str | None:
-    """What a program prints, where there is such a program and it can tell."""
+def _output(*command: str) -> str | None:
+    """What a program prints, or None where it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
     except (OSError, subprocess.SubprocessError):

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from .. import memory
-from ..benchmark import LAYOUTS, OURS, THEIRS, build
+from ..benchmark import LAYOUTS, build
+from ..names import OURS, THEIRS
 from ..peers import PEERS
 from ..setting import laid_out
 from ..shapes import Row

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-PRECISIONS = ("ieee", "tf32", "bf16")
 FIRST_TO_LAST = ("tf32", "bf16", "ieee")  # what people train in first; the slowest last
 
 
@@ -36,12 +35,12 @@ def float32_products(precision: str) -> Iterator[None]:
 
 
 def search(precision: str) -> None:
-    """Let cuDNN try its algorithms, as who trains for long does; but of ieee's, which take long.
+    """Let cuDNN benchmark its algorithms, as long training runs do, except in ieee.
 
-    Among those of float32 some take seconds a call, and a network has a hundred of them to choose.
+    Some float32 algorithms take seconds a call, and a network benchmarks a hundred layers.
     """
     torch.backends.cudnn.benchmark = precision != "ieee"
-    torch.backends.cudnn.benchmark_limit = 4  # of the ten it would try by default: less time
+    torch.backends.cudnn.benchmark_limit = 4  # instead of ten, to save time
 
 
 def autocast(precision: str, device: str) -> torch.autocast:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 def run(
-    command: Sequence[str], seconds: float, log: Path, tell: Callable[[str], None]
+    command: Sequence[str], seconds: float, log: Path, on_line: Callable[[str], None]
 ) -> str | None:
     """Run a command; when its time is over, end it and whatever it started.
 
     Args:
         log: a file that gets every line, added to what is there.
-        tell: gets every line, too, without its end.
+        on_line: called with every line, without its end.
     Returns:
         None, or in a few words why it failed.
     """
@@ -42,7 +42,7 @@ def run(
             for line in process.stdout:
                 file.write(line)
                 file.flush()
-                tell(line.rstrip("\n"))
+                on_line(line.rstrip("\n"))
             code = process.wait()
         finally:
             timer.cancel()

@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from .results import Found
+from ..names import OURS, PRECISIONS, THEIRS
+from ..table import Table
+from .results import PartResult
 
-PRECISIONS = "ieee", "tf32", "bf16"
 GIB = 1 << 30
 MOST = 8  # lines about one part that went wrong; gpu.json has all
-OURS, THEIRS = "ours", "torch.nn"
 Rows = dict[str, dict[str, Any]]
 
 
-class Table(NamedTuple):
-    title: str
-    header: Sequence[str]
-    rows: list[list[str]]
-
-    def text(self) -> str:
-        lines = [list(self.header), *self.rows]
-        widths = [max(len(line[at]) for line in lines) for at in range(len(self.header))]
-        aligned = (
-            "  ".join(
-                cell.rjust(width) if at else cell.ljust(width)
-                for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
-        return "\n".join([self.title, *aligned])
-
-    def markdown(self) -> str:
-        lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
-        return f"## {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def text(found: dict[str, Found]) -> str:
+def text(results: dict[str, PartResult]) -> str:
     """The short one: ratios, and everything that is wrong."""
-    parts = [_facts(found), *(table.text() for table in _tables(found)), *_tests(found)]
-    return "\n\n".join(part for part in (*parts, "\n".join(_wrong(found))) if part)
+    tables = [table.text().strip() for table in _tables(results)]
+    parts = [_facts(results), *tables, *_tests(results)]
+    return "\n\n".join(part for part in (*parts, "\n".join(_wrong(results))) if part)
 
 
-def markdown(found: dict[str, Found], command: str) -> str:
-    tables = [*_tables(found), *_details(found)]
+def markdown(results: dict[str, PartResult], command: str) -> str:
+    tables = [*_tables(results), *_details(results)]
     parts = [
-        "# On a GPU", f"`{command}`", _facts(found), "\n\n".join(_tests(found)),
-        *(table.markdown() for table in tables), "\n".join(f"- {w}" for w in _wrong(found)),
+        "# On a GPU", f"`{command}`", _facts(results), "\n\n".join(_tests(results)),
+        *(table.markdown().strip() for table in tables),
+        "\n".join(f"- {w}" for w in _wrong(results)),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _rows(found: dict[str, Found], part: str) -> Rows:
+def _rows(results: dict[str, PartResult], part: str) -> Rows:
     """Those that were measured."""
-    rows = found[part].rows if part in found else {}
+    rows = results[part].rows if part in results else {}
     return {name: row for name, row in rows.items() if "error" not in row}
 
 
-def _facts(found: dict[str, Found]) -> str:
-    rows = _rows(found, "facts")
+def _facts(results: dict[str, PartResult]) -> str:
+    rows = _rows(results, "facts")
     plain = {**rows.get("machine", {}), **rows.get("versions", {})}
     words = [f"{key} {value}" for key, value in plain.items() if key != "seconds"]
     words += [f"{name} {row[u]:.3g} {u}" for name, row in rows.items()
@@ -66,20 +45,20 @@ def _facts(found: dict[str, Found]) -> str:
     return ", ".join(words)
 
 
-def _tests(found: dict[str, Found]) -> list[str]:
-    if "tests" not in found:
+def _tests(results: dict[str, PartResult]) -> list[str]:
+    if "tests" not in results:
         return []
-    counts = ", ".join(f"{count} {word}" for word, count in found["tests"].tests.items())
-    return [f"tests: {counts or 'none ran'} in {found['tests'].seconds:.0f} s"]
+    counts = ", ".join(f"{count} {word}" for word, count in results["tests"].tests.items())
+    return [f"tests: {counts or 'none ran'} in {results['tests'].seconds:.0f} s"]
 
 
-def _tables(found: dict[str, Found]) -> list[Table]:
-    tables = [_steps(found), _operators(found), _learning(found)]
+def _tables(results: dict[str, PartResult]) -> list[Table]:
+    tables = [_steps(results), _operators(results), _learning(results)]
     return [table for table in tables if table.rows]
 
 
-def _steps(found: dict[str, Found]) -> Table:
-    by_network = _grouped(_rows(found, "steps"), "network")
+def _steps(results: dict[str, PartResult]) -> Table:
+    by_network = _grouped(_rows(results, "steps"), "network")
     lines = []
     for network, by in by_network.items():
         ratios = [_ratio(by[p]["ratio"]) if p in by else "-" for p in PRECISIONS]
@@ -92,9 +71,9 @@ def _steps(found: dict[str, Found]) -> Table:
                  header, lines)  # fmt: skip
 
 
-def _operators(found: dict[str, Found]) -> Table:
+def _operators(results: dict[str, PartResult]) -> Table:
     lines = []
-    for name, by in _operator_rows(found).items():
+    for name, by in _operator_rows(results).items():
         pairs = [_best(by.get(p, {}).get("ms", {})) for p in PRECISIONS]
         cells = [_ratio(a / b) if a and b else "-" for a, b in pairs]
         compiled = []
@@ -107,26 +86,26 @@ def _operators(found: dict[str, Found]) -> Table:
                  ["", *PRECISIONS, "compiled ieee", "compiled bf16"], lines)  # fmt: skip
 
 
-def _learning(found: dict[str, Found]) -> Table:
+def _learning(results: dict[str, PartResult]) -> Table:
     rows = [
         [row["network"], *(f"{row[side]['test_accuracy']:.2%}" for side in ("custom", "torch"))]
-        for row in _rows(found, "learning").values()
+        for row in _rows(results, "learning").values()
     ]
     return Table("Test accuracy on digits", ["", OURS, THEIRS], rows)
 
 
-def _details(found: dict[str, Found]) -> list[Table]:
+def _details(results: dict[str, PartResult]) -> list[Table]:
     steps = [
         [row["network"], row["precision"], name, f"{ms:.2f}",
          f"{row['peak'][name] / GIB:.2f}", f"{row['losses'][name]:.6f}"]
-        for row in _rows(found, "steps").values() for name, ms in row["ms"].items()
+        for row in _rows(results, "steps").values() for name, ms in row["ms"].items()
     ]  # fmt: skip
     layers = [
         [name, precision, side, f"{ms:.3f}", f"{row['peak'][side] / GIB:.3f}"]
-        for name, by in _operator_rows(found).items() for precision, row in by.items()
+        for name, by in _operator_rows(results).items() for precision, row in by.items()
         for side, ms in row["ms"].items()
     ]  # fmt: skip
-    kinds = [[name, by[next(iter(by))]["layer"]] for name, by in _operator_rows(found).items()]
+    kinds = [[name, by[next(iter(by))]["layer"]] for name, by in _operator_rows(results).items()]
     tables = [
         Table("Training steps in full", ["", "", "", "ms", "GiB", "second loss"], steps),
         Table("Layers in full", ["", "", "", "ms", "GiB"], layers),
@@ -135,10 +114,10 @@ def _details(found: dict[str, Found]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _operator_rows(found: dict[str, Found]) -> dict[str, dict[str, Any]]:
+def _operator_rows(results: dict[str, PartResult]) -> dict[str, dict[str, Any]]:
     """By layer, then by precision; the compiled one's figures beside the others."""
     merged: Rows = {}
-    for row in (*_rows(found, "operators").values(), *_rows(found, "compiled").values()):
+    for row in (*_rows(results, "operators").values(), *_rows(results, "compiled").values()):
         at = merged.setdefault(f"{row['id']}/{row['precision']}", {**row, "ms": {}, "peak": {}})
         at["ms"] |= row["ms"]
         at["peak"] |= row["peak"]
@@ -168,15 +147,15 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}"
 
 
-def _wrong(found: dict[str, Found]) -> list[str]:
+def _wrong(results: dict[str, PartResult]) -> list[str]:
     lines = []
-    for name, one in found.items():
-        lines += [f"{name}: {line}" for line in one.wrong[:MOST]]
-        if len(one.wrong) > MOST:
-            lines.append(f"{name}: and {len(one.wrong) - MOST} more")
-        if one.failure:
-            lines += [f"    {line}" for line in list(one.tail)[-5:]]
-        if one.not_reached:
-            count, first = len(one.not_reached), one.not_reached[0]
-            lines.append(f"{name}: {count} of {len(one.plan)} rows not reached, from {first} on")
+    for name, result in results.items():
+        lines += [f"{name}: {line}" for line in result.wrong[:MOST]]
+        if len(result.wrong) > MOST:
+            lines.append(f"{name}: and {len(result.wrong) - MOST} more")
+        if result.failure:
+            lines += [f"    {line}" for line in list(result.tail)[-5:]]
+        if result.not_reached:
+            count, first = len(result.not_reached), result.not_reached[0]
+            lines.append(f"{name}: {count} of {len(result.plan)} rows not reached, from {first} on")
     return lines

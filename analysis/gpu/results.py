@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,8 @@ _VERDICT = re.compile(r"(\d+) (passed|failed|skipped|deselected|errors?)\b")
 
 
 @dataclass
-class Found:
-    """Of one part."""
+class PartResult:
+    """What one part has measured or tested so far."""
 
     plan: list[str] = field(default_factory=list)  # names of its rows
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Found:
     failed_tests: list[str] = field(default_factory=list)
     failure: str = ""  # of the process, in a few words
     seconds: float = 0.0
+    row_start: float = 0.0  # of the row under way, by time.monotonic
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     def row_line(self, line: str) -> None:
@@ -35,7 +37,9 @@ class Found:
         message = rows.parse(line)
         if message is None:
             self.tail.append(line)
-        elif "plan" in message:
+            return
+        self.row_start = time.monotonic()
+        if "plan" in message:
             self.plan += [name for name in message["plan"] if name not in self.plan]
         else:
             self.rows[message.pop("row")] = message
@@ -46,23 +50,18 @@ class Found:
         if line.startswith(("FAILED ", "ERROR ")):
             self.failed_tests.append(line)
         elif result := re.search(r"::.* (PASSED|FAILED|ERROR)\b", line):
-            # counted, lest it never come to a verdict
+            # Counted as they come: pytest may be ended before it prints its summary.
             word = result[1].lower()
             self.tests[word] = self.tests.get(word, 0) + 1
         elif re.fullmatch(r"=+ .* in [\d.]+s.* =+", line) or re.match(r"\d+ \w+.* in ", line):
             self.tests = {word.rstrip("s"): int(n) for n, word in _VERDICT.findall(line)}
 
-    def blame(self, failure: str, before: int) -> bool:
-        """A process has died: of the row it was at, unless the last one had told an error.
+    def fail_row(self, failure: str) -> bool:
+        """Record the failure of a process: of the row under way, or of the part if there is none.
 
-        Args:
-            before: rows that were there when it began.
         Returns:
-            whether there was a row to blame; else the whole part has failed.
+            whether there was such a row.
         """
-        told = list(self.rows.values())[before:]
-        if told and "error" in told[-1]:
-            return True
         if not self.not_reached:
             self.failure = failure
             return False
@@ -75,7 +74,7 @@ class Found:
 
     @property
     def wrong(self) -> list[str]:
-        """Everything that is, each in a line."""
+        """Everything that failed or differs too much, a line each."""
         lines = [self.failure] if self.failure else []
         lines += [f"{name}: {row['error']}" for name, row in self.rows.items() if "error" in row]
         for name, row in self.rows.items():
@@ -95,7 +94,7 @@ class Found:
         }  # fmt: skip
 
 
-def document(found: dict[str, Found], command: str) -> str:
+def document(results: dict[str, PartResult], command: str) -> str:
     """gpu.json: milliseconds, bytes, relative differences."""
-    parts = {name: one.plain() for name, one in found.items()}
+    parts = {name: result.plain() for name, result in results.items()}
     return json.dumps({"command": command, "parts": parts}, indent=1) + "\n"

@@ -1,10 +1,10 @@
-"""Inside a part's process: its rows measured one after another, each told in a line of JSON.
+"""Inside a part's process: its rows measured one after another, each emitted as a line of JSON.
 
 A part is a module with
 
     rows(device, tiny) -> [(name, measure), ...]        measure() -> plain values
 
-The first line is the plan, so that whoever reads knows which row was under way when a process died.
+The first line is the plan, so that the reader knows which row was under way when a process died.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MARK = "@"  # begins a line that is meant for the reader of rows
 Row = tuple[str, Callable[[], dict[str, Any]]]
 
 
-def tell(message: dict[str, Any]) -> None:
+def emit(message: dict[str, Any]) -> None:
     print(f"\n{MARK}{json.dumps(message)}", flush=True)
 
 
 def parse(line: str) -> dict[str, Any] | None:
-    """The message in a line, or None where it is anybody's print."""
+    """The message in a line, or None for any other output."""
     try:
         message = json.loads(line[1:]) if line.startswith(MARK) else None
     except ValueError:
@@ -36,7 +36,7 @@ def parse(line: str) -> dict[str, Any] | None:
 
 
 def measure(name: str, row: Callable[[], dict[str, Any]]) -> None:
-    """Tell a row; an exception is told as its `error`.
+    """Measure a row and emit it; an exception becomes its `error`.
 
     Raises:
         RuntimeError: the device is lost, and with it this process.
@@ -46,8 +46,8 @@ def measure(name: str, row: Callable[[], dict[str, Any]]) -> None:
         found = row()
     except Exception as error:
         traceback.print_exc()
-        found = {"error": told(error)}
-    tell({"row": name, **found, "seconds": round(time.monotonic() - start, 2)})
+        found = {"error": error_line(error)}
+    emit({"row": name, **found, "seconds": round(time.monotonic() - start, 2)})
     gc.collect()
     import torch
 
@@ -56,8 +56,8 @@ def measure(name: str, row: Callable[[], dict[str, Any]]) -> None:
         torch.cuda.empty_cache()
 
 
-def told(error: Exception) -> str:
-    """In one line."""
+def error_line(error: Exception) -> str:
+    """An exception in one line."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words[:300]}"
 
@@ -72,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = importlib.import_module(f"{__package__}.{options.part}").rows
     plan = [row for row in rows(options.device, options.tiny) if row[0] not in options.skip]
-    tell({"plan": [name for name, _ in plan]})
+    emit({"plan": [name for name, _ in plan]})
     for name, row in plan:
         if time.time() > options.until:
             break

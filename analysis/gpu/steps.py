@@ -17,7 +17,9 @@ from torch import Tensor
 import layers
 import models
 
-from ..benchmark import LAYOUTS, OURS, THEIRS
+from ..benchmark import LAYOUTS
+from ..names import OURS, THEIRS
+from ..parity import dropouts
 from ..setting import laid_out
 from .clock import milliseconds
 from .precision import FIRST_TO_LAST, autocast, float32_products, search
@@ -164,13 +166,12 @@ class TrainingStep:
         self.optimizer.step()
 
     def second_loss(self) -> float:
-        """After one step, both without dropout: it tells of every gradient, too."""
-        dropouts = [m for m in self.model.modules() if isinstance(m, torch.nn.Dropout)]
-        chances = [dropout.p for dropout in dropouts]
-        for dropout in dropouts:
+        """The loss after one step, both without dropout: it depends on every gradient."""
+        disabled = [(dropout, dropout.p) for dropout in dropouts(self.model)]
+        for dropout, _ in disabled:
             dropout.p = 0.0
         self()
         loss = self.loss().item()
-        for dropout, p in zip(dropouts, chances, strict=True):
+        for dropout, p in disabled:
             dropout.p = p
         return loss

@@ -1,11 +1,11 @@
-"""Where paths part, and what is said of them."""
+"""Where training runs diverge, and how it is reported."""
 
 import json
 import math
 
 import pytest
 
-from analysis.curves import PARTED, STEPS, Apart, Curves, Trainings
+from analysis.curves import DIVERGED, STEPS, Curves, Divergence, TrainingComparison
 
 
 def curves(step_losses, weights=0.0):
@@ -22,18 +22,20 @@ def curves(step_losses, weights=0.0):
     )
 
 
-def trainings(dtype, **others):
+def comparison(dtype, **others):
     setting = {"model": "lenet", "data": "digits", "epochs": 2, "dtype": dtype}
-    return Trainings(setting, others)
+    return TrainingComparison(setting, others)
 
 
-def test_the_step_from_which_paths_part():
-    apart = Apart.of(curves([2.0, 1.0 + 1e-7, 0.502, 0.0], weights=1e-3), curves([2, 1, 0.5, 0]))
-    assert apart.first_beyond(0) == 2
-    assert apart.first_beyond(PARTED) == 3
-    assert apart.largest == pytest.approx(0.004)
-    assert apart.first_beyond(0.01) is None
-    assert Apart.of(curves([1.0, 1.0]), curves([1.0, 0.0])).first_beyond(1e9) == 2
+def test_the_step_from_which_losses_diverge():
+    divergence = Divergence.of(
+        curves([2.0, 1.0 + 1e-7, 0.502, 0.0], weights=1e-3), curves([2, 1, 0.5, 0])
+    )
+    assert divergence.first_beyond(0) == 2
+    assert divergence.first_beyond(DIVERGED) == 3
+    assert divergence.largest == pytest.approx(0.004)
+    assert divergence.first_beyond(0.01) is None
+    assert Divergence.of(curves([1.0, 1.0]), curves([1.0, 0.0])).first_beyond(1e9) == 2
 
 
 @pytest.mark.parametrize(
@@ -49,20 +51,20 @@ def test_the_step_from_which_paths_part():
 def test_the_first_steps_of_float64_are_the_same(dtype, loss, step, failed):
     ours, theirs = [1.0] * 30, [1.0] * 30
     ours[step - 1] = loss
-    found = trainings(dtype, torch=curves(theirs), custom=curves(ours), reference=curves(theirs))
+    found = comparison(dtype, torch=curves(theirs), custom=curves(ours), reference=curves(theirs))
     assert found.failed == failed
 
 
 def test_tables_and_chart_have_every_layer_set():
     ours = curves([2.0, 1.0, 0.5, 0.1], weights=0.1)
     theirs = curves([2.0, 1.0, 0.5, 0.0])
-    found = trainings("float32", custom=ours, reference=theirs, torch=theirs)
-    results, parting = found.tables()
+    found = comparison("float32", custom=ours, reference=theirs, torch=theirs)
+    results, diverging = found.tables()
     assert [row[0] for row in results.rows] == ["custom", "reference", "torch"]
     assert results.rows[0][5:] == ["3.0", "67", "1.00 (1.00 to 1.00)"]  # in 1.5 s
-    assert parting.rows[0] == ["custom", "inf", "4", "4", "inf", "1e-01"]
-    assert parting.rows[1] == ["reference", "0e+00", "never", "never", "0e+00", "0e+00"]
-    assert "4 steps" in parting.title
+    assert diverging.rows[0] == ["custom", "inf", "4", "4", "inf", "1e-01"]
+    assert diverging.rows[1] == ["reference", "0e+00", "never", "never", "0e+00", "0e+00"]
+    assert "4 steps" in diverging.title
     document = json.loads(json.dumps(found.document()))
     assert [row["layers"] for row in document["rows"]] == ["custom", "reference", "torch"]
     assert document["rows"][0]["first_step_not_equal"] == 4

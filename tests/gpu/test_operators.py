@@ -5,7 +5,8 @@ import torch
 
 import layers
 from analysis import accuracy
-from analysis.gpu.precision import PRECISIONS, autocast, float32_products
+from analysis.gpu.precision import autocast, float32_products
+from analysis.names import PRECISIONS
 from analysis.setting import Setting, laid_out
 from tests.layers.test_contract import LAYERS, LayerCase
 

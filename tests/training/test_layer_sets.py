@@ -28,12 +28,12 @@ def sets(monkeypatch):
     return use
 
 
-def test_in_float64_they_stay_together(quick):
+def test_in_float64_they_do_not_diverge(quick):
     found, folder = compare(dataclasses.replace(quick, dtype="float64"))
-    (apart,) = found.apart.values()
-    assert len(apart.differences) == 2 * 21  # 1293 images in batches of 64, twice
-    assert apart.first_beyond(1e-11) is None
-    assert 0 < apart.weights < 1e-11  # not torch's own layers twice
+    (divergence,) = found.divergences.values()
+    assert len(divergence.differences) == 2 * 21  # 1293 images in batches of 64, twice
+    assert divergence.first_beyond(1e-11) is None
+    assert 0 < divergence.weights < 1e-11  # not torch's own layers twice
     assert found.failed == []
     assert found.curves["custom"].test_accuracy == found.curves["torch"].test_accuracy > 0.2
     tags = {name: set(events(folder / name).Tags()["scalars"]) for name in found.curves}
@@ -54,8 +54,8 @@ def test_each_trains_as_it_would_alone(quick):
 def test_a_third_layer_set_is_compared_too(quick, sets):
     sets(custom=layers, reference=torch.nn)
     found, folder = compare(dataclasses.replace(quick, epochs=1))
-    assert list(found.apart) == ["custom", "reference"]
-    assert found.apart["reference"].largest == found.apart["reference"].weights == 0
+    assert list(found.divergences) == ["custom", "reference"]
+    assert found.divergences["reference"].largest == found.divergences["reference"].weights == 0
     assert (folder / "reference").is_dir()
 
 

@@ -3,9 +3,13 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.data import DataLoader
 
 from training import meter
+from training.learner import new_learner
+from training.loop import evaluate, train_one_epoch
 from training.meter import Meter
+from training.recipes import recipe
 
 
 def test_means_are_over_images_not_batches():
@@ -19,7 +23,7 @@ def test_means_are_over_images_not_batches():
 
 
 def test_a_long_pass_is_read_now_and_then(monkeypatch):
-    monkeypatch.setattr(meter, "UNREAD", 4)
+    monkeypatch.setattr(meter, "MAX_PENDING", 4)
     found = Meter()
     for _ in range(9):
         found.update(torch.tensor(1.5), torch.tensor([True]))
@@ -42,3 +46,13 @@ def test_a_loss_that_is_not_finite_stays_so():
     for loss in (1.0, float("nan"), 1.0):
         found.update(torch.tensor(loss), torch.tensor([True]))
     assert found.read()[0] != found.read()[0]
+
+
+def test_a_pass_over_no_images_is_an_error():
+    with pytest.raises(ValueError, match="there are no images to average over"):
+        Meter().read()
+    learner = new_learner(recipe("lenet", "digits"), 10, 1, torch.device("cpu"))
+    with pytest.raises(ValueError, match="there are no images to average over"):
+        evaluate(learner, DataLoader([]), "test")
+    with pytest.raises(ValueError, match="there are no images to train on"):
+        train_one_epoch(learner, DataLoader([]), None, "epoch 1/1", log_every=1)

@@ -11,7 +11,7 @@ import torch
 
 from analysis.gpu import __main__ as command
 from analysis.gpu.parts import Part
-from analysis.gpu.results import Found
+from analysis.gpu.results import PartResult
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -49,10 +49,10 @@ DIES = """
 import os, sys
 from analysis.gpu import rows
 plan = [name for name in "abc" if name not in sys.argv[2:]]
-rows.tell({"plan": plan})
+rows.emit({"plan": plan})
 for name in plan:
     if name == "b" and sys.argv[1] == "loudly":
-        rows.tell({"row": "b", "error": "lost"})
+        rows.emit({"row": "b", "error": "lost"})
     if name == "b":
         os.abort()
     rows.measure(name, dict)
@@ -66,17 +66,46 @@ def test_a_process_that_dies_costs_one_row(how, error, tmp_path, monkeypatch):
         command, "rows_command",
         lambda part, left, dry, done: [sys.executable, "-c", DIES, how, *done],
     )  # fmt: skip
-    found = Found()
-    command.answer(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
+    found = PartResult()
+    command.run_part(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
     assert {name: row.get("error") for name, row in found.rows.items()} == {
         "a": None, "b": error, "c": None,
     }  # fmt: skip
     assert found.wrong == [f"b: {error}"]
 
 
+HANGS = """
+import time
+from analysis.gpu import rows
+rows.emit({"plan": ["a", "b"]})
+rows.measure("a", dict)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fraction", "wrong"),
+    [
+        (0.5, 1.0, ["b: no end within 10 s"]),
+        (60.0, 0.1, ["b: no end within 10 s"]),
+        (60.0, 1.0, []),
+    ],
+)
+def test_a_row_that_hangs_has_failed(seconds, fraction, wrong, tmp_path, monkeypatch):
+    """One that has not run for long when the time is over was only not reached."""
+    monkeypatch.setattr(command, "rows_command", lambda *_: [sys.executable, "-c", HANGS])
+    monkeypatch.setattr(command, "FINISH", 1.0)
+    monkeypatch.setattr(command, "HANG_SECONDS", seconds)
+    monkeypatch.setattr(command, "HANG_FRACTION", fraction)
+    result = PartResult()
+    command.run_part(Part("steps", 10, ""), result, tmp_path / "log.txt", dry=False)
+    assert result.wrong == wrong
+    assert result.not_reached == ([] if wrong else ["b"])
+
+
 def test_a_process_that_never_begins_is_not_begun_again(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "rows_command", lambda *_: [sys.executable, "-c", "import absent"])
-    found = Found()
-    command.answer(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
+    found = PartResult()
+    command.run_part(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
     assert found.wrong == ["exit code 1"]
     assert "No module named 'absent'" in found.tail[-1]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from analysis.gpu import report, rows
-from analysis.gpu.results import Found, document
+from analysis.gpu.results import PartResult, document
 
 VERDICTS = {
     "== 3 passed, 2 skipped, 626 deselected in 9.03s ==": {
@@ -20,7 +20,7 @@ VERDICTS = {
 
 @pytest.mark.parametrize("line", VERDICTS)
 def test_pytest_s_verdict(line):
-    found = Found()
+    found = PartResult()
     found.test_line("tests/a.py::test_b PASSED   [ 50%]")
     assert found.tests == {"passed": 1}  # so far
     found.test_line(line)
@@ -28,20 +28,20 @@ def test_pytest_s_verdict(line):
 
 
 def test_a_failed_test_is_wrong():
-    found = Found()
+    found = PartResult()
     found.test_line("FAILED tests/a.py::test_b - assert 1 == 2")
     assert found.wrong == ["FAILED tests/a.py::test_b - assert 1 == 2"]
 
 
-def test_rows_are_told_and_read_back(capsys):
+def test_rows_are_emitted_and_parsed(capsys):
     def fails():
         raise ValueError("not\nthis")
 
-    rows.tell({"plan": ["a", "b", "c"]})
+    rows.emit({"plan": ["a", "b", "c"]})
     print("somebody's print without an end", end="")
     rows.measure("a", lambda: {"ms": {"ours": 1.5}})
     rows.measure("b", fails)
-    found = Found()
+    found = PartResult()
     for line in capsys.readouterr().out.splitlines():
         found.row_line(line)
     assert found.rows["a"]["ms"] == {"ours": 1.5}
@@ -56,7 +56,7 @@ def test_rows_are_told_and_read_back(capsys):
 )
 def test_losses_may_differ_as_much_as_torch_s_do(difference, own, right):
     row = {"precision": "ieee", "loss difference": difference, "torch.nn's own": own}
-    assert bool(Found(rows={"lenet/ieee": row}).wrong) != right
+    assert bool(PartResult(rows={"lenet/ieee": row}).wrong) != right
 
 
 def test_the_tables():
@@ -75,11 +75,13 @@ def test_the_tables():
     ]  # fmt: skip
     accuracies = {"custom": {"test_accuracy": 0.98}, "torch": {"test_accuracy": 0.97}}
     found = {
-        "facts": Found(rows={"versions": {"torch": "2.9"}, "copy": {"TB/s": 2.5}}),
-        "tests": Found(tests={"passed": 3}, seconds=4.0),
-        "steps": Found(["lenet/tf32", "vgg16/ieee"], {"lenet/tf32": step}, failure="exit code 3"),
-        "operators": Found(rows=dict(zip(["a", "b"], layers, strict=True))),
-        "learning": Found(rows={"lenet": {"network": "lenet", **accuracies}}),
+        "facts": PartResult(rows={"versions": {"torch": "2.9"}, "copy": {"TB/s": 2.5}}),
+        "tests": PartResult(tests={"passed": 3}, seconds=4.0),
+        "steps": PartResult(
+            ["lenet/tf32", "vgg16/ieee"], {"lenet/tf32": step}, failure="exit code 3"
+        ),
+        "operators": PartResult(rows=dict(zip(["a", "b"], layers, strict=True))),
+        "learning": PartResult(rows={"lenet": {"network": "lenet", **accuracies}}),
     }
     text = report.text(found)
     lines = [line.split() for line in text.splitlines()]

@@ -1,0 +1,39 @@
+"""A table, as plain text and as Markdown; importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns: words to the left, numbers to the right."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: Sequence[int] = (0,)  # which columns
+
+    def text(self) -> str:
+        columns = list(zip(self.head, *self.rows, strict=True))
+        widths = [max(map(len, column)) for column in columns]
+
+        def line(cells: Sequence[str]) -> str:
+            return "  ".join(
+                f"{cell:<{width}}" if at in self.words else f"{cell:>{width}}"
+                for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            ).rstrip()
+
+        lines = [self.title, *([line(self.head)] if any(self.head) else []), *map(line, self.rows)]
+        return "\n".join((*lines, ""))
+
+    def markdown(self) -> str:
+        """As TensorBoard's text page and gpu.md show it."""
+        lines = [
+            self.head,
+            [":--" if at in self.words else "--:" for at in range(len(self.head))],
+            *self.rows,
+        ]
+        body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        return f"### {self.title}\n\n{body}\n"
