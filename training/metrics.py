@@ -1,4 +1,4 @@
-"""What a pass over some images comes to, and who is told."""
+"""Metrics of a pass over some images, and the interface that records them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Evaluation(Figures):
 
 
 class Recorder(Protocol):
-    """Who is told of training steps as they happen: TensorBoard's `Board`, for one."""
+    """Receives training steps as they happen, as TensorBoard's `Board` does."""
 
     def training_step(
         self,

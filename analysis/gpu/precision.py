@@ -20,7 +20,7 @@ FIRST_TO_LAST = ("tf32", "bf16", "ieee")  # what people train in first; the slow
 def float32_products(precision: str) -> Iterator[None]:
     """How convolutions and matrix products of float32 numbers are computed, by both layer sets.
 
-    These are torch's flags since 2.9; whoever mixes them with the older `allow_tf32` gets an error.
+    These are torch's flags since 2.9; mixing them with the older `allow_tf32` raises an error.
     """
     cudnn: Any = torch.backends.cudnn
     flags = cudnn.conv, torch.backends.cuda.matmul

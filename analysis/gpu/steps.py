@@ -103,7 +103,7 @@ class Tried(NamedTuple):
     step: TrainingStep
     loss: float  # of the second step
     ms: float
-    peak: int  # bytes, with its images and weights; 0 where nobody counts
+    peak: int  # bytes, with its images and weights; 0 on a CPU, which does not count them
 
     @classmethod
     def of(cls, step: TrainingStep, device: str) -> Tried:
