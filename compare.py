@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class _Machine:
     device: str = "cpu"
-    """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's."""
+    """Where to compute: cpu, cuda, cuda:1, xpu, or any other device of torch's. For exact numbers
+    layers, models and check need one with float64, which mps lacks."""
     threads: int = 0
     """CPU threads; 0 for as many as torch takes."""
 
