@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class _Machine:
     device: str = "cpu"
-    """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's."""
+    """Where to compute: cpu, cuda, cuda:1, xpu, ...; mps in train alone: the rest need float64."""
     threads: int = 0
     """CPU threads; 0 for as many as torch takes."""
 

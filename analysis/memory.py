@@ -17,7 +17,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself
 def peak(run: Callable[[], object], device: torch.device) -> float:
     """Bytes allocated at once during a run that is not the first, beside what was there before.
 
-    On an accelerator they are what its allocator counts; NaN if it does not count them (mps).
+    On an accelerator they are what its allocator counts; NaN if it does not count them.
 
     On a CPU, torch's allocator reports every allocation to the profiler; the peak is the largest
     running sum.  What a library allocates behind torch's back is not seen; nor is what another

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.testing import assert_close
 
 import layers
 import layers.functional as L
@@ -162,87 +161,3 @@ def test_a_refusal_is_one_sentence_of_the_twin_s_type(name, options, words):
 def test_pooling_takes_images_alone(pool, shape):
     with pytest.raises(RuntimeError, match="needs images"):
         pool(torch.randn(shape))
-
-
-def outcome(function, *arguments, **options):
-    """A result, or the type of the exception."""
-    try:
-        return function(*arguments, **options)
-    except (RuntimeError, IndexError) as error:
-        return type(error)
-
-
-EMPTY = [(0, 4, 8, 8), (2, 0, 8, 8), (2, 4, 0, 8), (0, 8, 8), (4, 8, 0), (0, 4, 0, 8)]
-
-
-@pytest.mark.parametrize("shape", EMPTY, ids=str)
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("conv2d", (WEIGHT,)),
-        ("max_pool2d", (2,)),
-        ("avg_pool2d", (2,)),
-        ("avg_pool2d", (2, 2, 1)),
-        ("lp_pool2d", (2, 2)),
-        ("adaptive_avg_pool2d", (0,)),
-        ("adaptive_avg_pool2d", (1,)),
-        ("adaptive_avg_pool2d", (2,)),
-        ("adaptive_avg_pool2d", ((3, 0),)),
-        ("adaptive_avg_pool2d", ((3, 5),)),
-        ("relu", ()),
-        ("tanh", ()),
-    ],
-)
-def test_images_without_numbers_are_as_torch_s(name, arguments, shape):
-    ours, theirs = (outcome(getattr(nn, name), torch.ones(shape), *arguments) for nn in (L, F))
-    if isinstance(theirs, type):
-        assert ours is theirs
-    else:
-        assert_close(ours, theirs, equal_nan=True)
-
-
-def test_padding_makes_no_image_of_nothing():
-    for shape in ((2, 4, 0, 8), (0, 4, 0, 8), (4, 8, 0)):
-        x = torch.ones(shape)
-        ours, theirs = (outcome(nn.conv2d, x, WEIGHT, padding=2) for nn in (L, F))
-        assert ours is theirs if isinstance(theirs, type) else ours.shape == theirs.shape
-
-
-def test_adaptive_pooling_to_nothing_has_a_gradient():
-    x = torch.randn(2, 3, 4, 4, requires_grad=True)
-    y = L.adaptive_avg_pool2d(x, (0, 5))
-    assert y.shape == (2, 3, 0, 5)
-    (gradient,) = torch.autograd.grad(y.sum(), x)
-    assert torch.equal(gradient, torch.zeros_like(x))
-
-
-WHOLE = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
-
-
-@pytest.mark.parametrize("dtype", WHOLE, ids=str)
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_whole_numbers_are_pooled_as_by_torch(dtype, memory_format):
-    limits = torch.iinfo(dtype)
-    x = torch.randint(limits.min, limits.max, (2, 3, 7, 7), dtype=dtype)
-    x[0, :, :3, :3] = limits.min  # a window that holds nothing else
-    x = x.contiguous(memory_format=memory_format)
-    options = dict(kernel_size=3, stride=2, padding=1, return_indices=True)
-    assert_close(L.max_pool2d(x, **options), F.max_pool2d(x, **options))
-    for nn in (L, F):
-        if dtype == torch.int64:  # rounded towards zero, and not by way of floats
-            assert_close(L.avg_pool2d(x // 9, 3, 2, 1), F.avg_pool2d(x // 9, 3, 2, 1))
-            continue
-        with pytest.raises(NotImplementedError):
-            nn.avg_pool2d(x, 2)
-        with pytest.raises(NotImplementedError):
-            nn.adaptive_avg_pool2d(x, 2)
-
-
-@pytest.mark.parametrize("nn", [L, F], ids=["ours", "torch"])
-def test_truth_values_are_not_pooled(nn):
-    x = torch.ones(1, 1, 4, 4) > 0
-    for name in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"):
-        with pytest.raises(NotImplementedError):
-            getattr(nn, name)(x, 2)
-    with pytest.raises(NotImplementedError):
-        nn.max_unpool2d(x, torch.zeros(1, 1, 4, 4, dtype=torch.int64), 2)

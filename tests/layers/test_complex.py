@@ -1,4 +1,4 @@
-"""Complex numbers: gradients are conjugated as torch's are, and refused where torch has none."""
+"""Complex numbers: gradients are conjugated as torch's are; for refusals see test_dtypes.py."""
 
 import pytest
 import torch
@@ -75,22 +75,3 @@ def test_the_gradients_by_name_are_those_of_autograd():
     x, weight, g = numbers((3, 4), (5, 4), (3, 5))
     dx, dw = torch.autograd.grad(L.linear(x, weight), (x, weight), g)
     assert_close((L.linear_input(weight, g), L.linear_weight(x, g)), (dx, dw))
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("relu", ()),
-        ("max_pool2d", (2,)),
-        ("avg_pool2d", (2,)),
-        ("adaptive_avg_pool2d", (2,)),
-        ("max_unpool2d", (torch.zeros(1, 1, 4, 4, dtype=torch.int64), 2)),
-    ],
-)
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
-def test_what_torch_refuses_is_refused_with_a_sentence(name, arguments, dtype):
-    x = torch.randn(1, 1, 4, 4, dtype=dtype)
-    with pytest.raises(NotImplementedError):
-        getattr(F, name)(x, *arguments)
-    with pytest.raises(NotImplementedError, match=f"{name} .*complex"):
-        getattr(L, name)(x, *arguments)

@@ -44,6 +44,10 @@ def test_a_layer_answers_the_same_every_time(case):
 
 CLASSES, WEIGHT = torch.tensor([0, 3]), torch.tensor([1.0, 2.0, 0.5, 1.0])
 FUNCTIONS = {
+    "avg_pool2d-ceil": lambda M, x: M.avg_pool2d(x, 3, 2, ceil_mode=True),
+    "avg_pool2d-padding-not-counted": lambda M, x: M.avg_pool2d(
+        x, 3, 2, padding=1, count_include_pad=False
+    ),
     "batch_norm": lambda M, x: M.batch_norm(x, None, None, WEIGHT, WEIGHT, training=True),
     "cross_entropy": lambda M, x: M.cross_entropy(x[..., 0, 0], CLASSES, WEIGHT),
     "cross_entropy-smooth": lambda M, x: M.cross_entropy(

@@ -51,8 +51,12 @@ def test_captum_s_gradients():
 
 def test_captum_s_deep_lift_needs_to_torch():
     method = quietly(pytest.importorskip, "captum.attr").DeepLift
-    network = to_torch(small_network())
-    assert_close(*(quietly(attribution, method, n) for n in (network, small_network(torch.nn))))
+    ours = small_network()
+    direct, twin, expected = (
+        quietly(attribution, method, n) for n in (ours, to_torch(ours), small_network(torch.nn))
+    )
+    assert_close(twin, expected)
+    assert not torch.allclose(direct, expected, rtol=1e-2)
 
 
 def attribution(method, network):
@@ -68,12 +72,13 @@ def quietly(compute, *arguments):
 
 def test_thop_needs_to_torch():
     thop = quietly(pytest.importorskip, "thop")
-    ours, theirs = (
+    direct, twin, expected = (
         thop.profile(network, (X,), verbose=False)
-        for network in (to_torch(small_network()), small_network(torch.nn))
+        for network in (small_network(), to_torch(small_network()), small_network(torch.nn))
     )
-    assert ours == theirs
-    assert ours[0] > 0
+    assert twin == expected
+    assert twin[0] > 0
+    assert direct == (0, 0)
 
 
 def test_fvcore_needs_to_torch():
@@ -83,34 +88,48 @@ def test_fvcore_needs_to_torch():
     def total(network):
         return fvcore.FlopCountAnalysis(network, X).unsupported_ops_warnings(False).total()
 
-    network = to_torch(small_network())
-    ours, theirs = (quietly(total, n) for n in (network, small_network(torch.nn)))
-    assert ours == theirs > 0
+    ours = small_network()
+    direct, twin, expected = (
+        quietly(total, n) for n in (ours, to_torch(ours), small_network(torch.nn))
+    )
+    assert twin == expected > 0
+    assert direct == 0
 
 
 def test_quantisation_needs_to_torch():
     from torch.ao.nn.quantized.dynamic import Linear
     from torch.ao.quantization import quantize_dynamic
 
+    def quantise(network):
+        return quietly(quantize_dynamic, network, {torch.nn.Linear}, torch.qint8)
+
     network = small_network()
-    quantised = quietly(quantize_dynamic, to_torch(network), {torch.nn.Linear}, torch.qint8)
+    quantised = quantise(to_torch(network))
     assert [type(quantised[i]) for i in (5, 7)] == [Linear, Linear]
     assert_close(quantised(X), network(X), rtol=0.1, atol=0.02)
+    assert [type(quantise(network)[i]) for i in (5, 7)] == [layers.Linear, layers.Linear]
 
 
 def test_onnx_needs_to_torch():
     pytest.importorskip("onnxscript")
     from onnx.reference import ReferenceEvaluator
 
+    def export(network):
+        return quietly(lambda: torch.onnx.export(network, (X,), dynamo=True, verbose=False))
+
     network = small_network()
-    program = quietly(lambda: torch.onnx.export(to_torch(network), (X,), verbose=False))
+    program = export(to_torch(network))
     assert "Conv" in [node.op_type for node in program.model.graph]
     (image,) = program.model.graph.inputs
     (y,) = ReferenceEvaluator(program.model_proto).run(None, {image.name: X.numpy()})
     assert_close(torch.from_numpy(y), network(X))
+    with pytest.raises(torch.onnx.OnnxExporterError, match="convnets"):
+        export(network)
 
 
 def test_torch_script_needs_to_torch():
     network = small_network()
     scripted = quietly(torch.jit.script, to_torch(network))
     assert_close(scripted(X), network(X))
+    with pytest.raises((RuntimeError, ValueError)):  # of the first annotation it cannot read
+        quietly(torch.jit.script, network)
