@@ -114,7 +114,7 @@ def _root_slope(y: Tensor, p: float) -> Tensor:
 def _share(dy: Tensor, y: Tensor, p: float) -> Tensor:
     """dy y^(1-p), and any finite number where y = 0: its pixels, by which it is multiplied, are 0.
 
-    y plus one where it is zero, because `torch.where` is not vectorised (select.py).
+    y plus one where it is zero, because `torch.where` is not vectorised on a CPU.
     """
     y = torch.eq(y, 0, out=torch.empty_like(y)).add_(y)
     return dy / y if p == 2 else dy * y ** (1 - p)

@@ -20,8 +20,8 @@ from .workspace import workspace
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
 # Tiles that are transformed at a time are the rows of each product, and should stay in a core's
 # second-level cache: more of them where that has 2 MB.  (torch 2.9 does not tell its size.)
-CPU: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-CPU_TILES, DEVICE_TILES = 256 if CPU.get("l2_cache_size", 0) >= 2 << 20 else 128, 2048
+CAPABILITIES: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+CPU_TILES, DEVICE_TILES = 256 if CAPABILITIES.get("l2_cache_size", 0) >= 2 << 20 else 128, 2048
 FEW = 2  # times so many are all transformed at once, and threads divide the filters
 LARGE, FILTERS = 1 << 18, 10 << 16  # weights that are divided where tiles are few; at a time
 
