@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layers import LocallyConnected2d
-from layers.geometry import Geometry, pair
+from layers.ops.geometry import Geometry, pair
 
 from .timing import Runnable, Side
 

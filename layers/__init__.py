@@ -12,19 +12,19 @@ from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequentia
 from . import backends, functional
 from . import flops as flops  # registers the FLOP formulas
 from .activation import ReLU, ScaledTanh, Tanh
-from .adaptive_pooling import AdaptiveAvgPool2d
+from .adaptive_avg_pool import AdaptiveAvgPool2d
 from .batch_norm import BatchNorm2d
 from .conv import Conv2d
+from .cross_entropy import CrossEntropyLoss
 from .dropout import Dropout
 from .linear import Linear
+from .local_response_norm import LocalResponseNorm
 from .locally_connected import LocallyConnected2d
-from .loss import CrossEntropyLoss
-from .norm_pooling import LPPool2d
-from .pooling import AvgPool2d, MaxPool2d
-from .response_norm import LocalResponseNorm
+from .lp_pool import LPPool2d
+from .max_pool import AvgPool2d, MaxPool2d
+from .max_unpool import MaxUnpool2d
 from .softmax import LogSoftmax, Softmax
 from .twins import to_torch
-from .unpooling import MaxUnpool2d
 
 __all__ = [
     "AdaptiveAvgPool2d",

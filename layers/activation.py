@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .function import FromOutput, Function
-from .operator import refuse_complex
+from .autograd import FromOutput, Function
+from .kernels.relu import gate
+from .ops.registry import refuse_complex
 from .overrides import overridable
-from .select import gate
 
 
 class Relu(FromOutput):

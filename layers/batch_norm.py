@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from .autocast import autocast_float32
-from .batch_norm_kernels import along, gradient, normalise, normalise_input, rest
-from .function import Function, may_be_differentiated
-from .operator import require_float, wide, wide_dtype
+from .autograd import Function, may_be_differentiated
+from .kernels.batch_norm import along, gradient, normalise, normalise_input, rest
+from .ops.registry import require_float, wide, wide_dtype
 from .overrides import overridable
 
 

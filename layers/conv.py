@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import conv_kernels as kernels
 from .autocast import autocast
+from .autograd import add_bias
 from .conv_algorithm import algorithm_for as algorithm_for
 from .conv_algorithm import choose, winograd_convolution
-from .function import add_bias
-from .geometry import Geometry, Pair, as_int, pair, pixels
-from .operator import image_size
+from .kernels import conv_im2col as kernels
+from .ops.geometry import Geometry, Pair, as_int, pair, pixels
+from .ops.registry import image_size
 from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 

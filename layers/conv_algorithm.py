@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from . import backends
-from . import winograd as kernels
-from .geometry import Geometry, Pair, as_int, pair
-from .operator import image_size
+from .kernels import conv_winograd as kernels
+from .kernels.conv_winograd_plan import TILE, tiling
+from .ops.geometry import Geometry, Pair, as_int, pair
+from .ops.registry import image_size
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
-from .winograd_plan import TILE, tiling
 
 ALGORITHMS = ("auto", "im2col", "winograd")
 WIDE = 48  # channels on both sides from which fewer multiplications outweigh the transforms

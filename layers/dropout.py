@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .function import Function
-from .operator import require_float
+from .autograd import Function
+from .ops.registry import require_float
 from .overrides import overridable
 
 

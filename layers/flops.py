@@ -19,7 +19,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from . import conv_algorithm, locally_connected  # noqa: F401  which register the operators
+from . import (
+    conv_algorithm,  # noqa: F401  which register the operators
+    locally_connected,  # noqa: F401  which register the operators
+)
 
 Shape = Sequence[int]
 ours = torch.ops.convnets

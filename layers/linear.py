@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .autocast import autocast
-from .function import Bilinear, add_bias
+from .autograd import Bilinear, add_bias
 from .overrides import overridable
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import local_kernels as kernels
 from .autocast import autocast
+from .autograd import add_bias
 from .conv import padded
-from .function import add_bias
-from .geometry import Geometry, Pair, as_int, pair, pixels
+from .kernels import locally_connected as kernels
+from .ops.geometry import Geometry, Pair, as_int, pair, pixels
 from .overrides import overridable
 from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
 

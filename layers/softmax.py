@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .autocast import autocast_float32
-from .function import FromOutput
-from .operator import require_float, wide
+from .autograd import FromOutput
+from .ops.registry import require_float, wide
 from .overrides import overridable
 
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .function import GroupedBilinear
-from .operator import image_size
+from .autograd import GroupedBilinear
+from .ops.registry import image_size
 
 
 class Slot(GroupedBilinear):

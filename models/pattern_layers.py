@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 import layers
-from layers.geometry import Geometry
+from layers.ops.geometry import Geometry
 
 from .pattern import Layer, PatternError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from layers import loops
+from layers.kernels import jit as loops
 
 
 @pytest.fixture(params=["loops", "operations"])

@@ -6,11 +6,11 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers import conv_kernels
-from layers.flat_im2col import FlatIm2col
-from layers.geometry import Geometry
-from layers.im2col import Im2col
-from layers.workspace import workspace, workspace_bytes
+from layers.kernels import conv_im2col as conv_kernels
+from layers.kernels.im2col import Im2col
+from layers.kernels.im2col_nchw import FlatIm2col
+from layers.kernels.workspace import workspace, workspace_bytes
+from layers.ops.geometry import Geometry
 
 
 def test_numpy_example():
@@ -61,7 +61,7 @@ def test_alexnet_s_columns():
 @pytest.mark.parametrize("workspace", [1, 2000, 2 << 20], ids=lambda size: f"{size}-bytes")
 def test_im2col_and_col2im_are_adjoint(workspace, monkeypatch):
     """<columns, im2col(x)> = <col2im(columns), x>, a row, some rows or all images at a time."""
-    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", workspace)
+    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", workspace)
     layout = Im2col((7, 6), 4, Geometry((3, 2), (1, 1), (1, 1), (1, 2), groups=2))
     x = layout.new_volume(torch.empty(0, dtype=torch.float64), (3, 4, 7, 6)).normal_()
     back, product = torch.zeros_like(x), 0
@@ -77,8 +77,8 @@ def test_im2col_and_col2im_are_adjoint(workspace, monkeypatch):
 @pytest.mark.parametrize("thin", [False, True], ids=["channels-last", "flat"])
 def test_both_layouts_are_unfold_and_fold(thin, size, monkeypatch):
     """The windows, and their adjoint, whatever the workspace held before."""
-    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", size)
-    monkeypatch.setattr("layers.conv_kernels.LONG_RUN", 100 if thin else 0)
+    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", size)
+    monkeypatch.setattr("layers.kernels.conv_im2col.LONG_RUN", 100 if thin else 0)
     kernel, window = (3, 2), dict(padding=(1, 1), dilation=(1, 2))
     geometry = Geometry(kernel, (1, 1), **window, groups=2).flatten()
     x = torch.randn(3, 4, 7, 6, dtype=torch.float64)

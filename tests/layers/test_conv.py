@@ -89,7 +89,7 @@ def test_third_derivative_exists():
 @table(NUMBERED)
 def test_workspace_size_changes_nothing(case, chunk, monkeypatch):
     """One row of windows at a time, some rows or images, or all at once."""
-    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", chunk)
+    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", chunk)
     x, weight = doubles(case.image, case.weight)
     y, expected = (f(x, weight, **case.options) for f in (L.conv2d, F.conv2d))
     assert_same_step(y, expected, (x, weight), torch.randn_like(y))
@@ -195,7 +195,7 @@ def test_a_gradient_of_another_shape_is_refused():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_adds_up_in_float32(dtype, monkeypatch):
     """Many small pieces: the error of the sum is one rounding, not many."""
-    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", 1)
+    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", 1)
     x, weight = torch.rand(64, 4, 6, 6), torch.rand(8, 4, 5, 5)
     g = torch.rand(64, 8, 2, 2)
     exact = L.conv2d_weight(x, weight.shape, g), L.conv2d_input(x.shape, weight, g)
@@ -214,7 +214,7 @@ def test_no_filters_or_no_channels(shape, algorithm):
 
 def test_rows_of_padding_alone(monkeypatch):
     """A chunk of output rows may see nothing of the image."""
-    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", 1)
+    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", 1)
     x, weight = doubles((1, 2, 3, 4), (3, 2, 3, 3))
     ours, theirs = (f(x, weight, padding=(5, 5)) for f in (L.conv2d, F.conv2d))
     grad = torch.randn_like(theirs)

@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 import layers.functional as L
-from layers.operator import KERNELS
-from layers.winograd import _kronecker_square
-from layers.workspace import DEVICE_WORKSPACE, workspace, workspace_bytes
+from layers.kernels.conv_winograd import _kronecker_square
+from layers.kernels.workspace import DEVICE_WORKSPACE, workspace, workspace_bytes
+from layers.ops.registry import KERNELS
 from tests.cases import fake_cuda, since
 from tests.layers.test_contract import LAYERS
 

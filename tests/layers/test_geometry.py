@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layers.geometry import Geometry, pair, same_padding
+from layers.ops.geometry import Geometry, pair, same_padding
 
 small = st.integers(1, 4)
 

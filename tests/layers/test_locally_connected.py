@@ -50,7 +50,7 @@ def test_equals_the_definition(case):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @table(CASES)
 def test_from_conv_is_the_convolution(case, layout, workspace, monkeypatch):
-    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", workspace)
+    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", workspace)
     conv = torch.nn.Conv2d(case.image[1], case.filters, case.kernel, **case.options).double()
     layer = layers.LocallyConnected2d.from_conv(conv, case.image[2:])
     (x,) = doubles(case.image)

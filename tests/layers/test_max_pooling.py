@@ -8,8 +8,8 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers.geometry import Geometry
-from layers.pooling import Put, Take
+from layers.max_pool import Put, Take
+from layers.ops.geometry import Geometry
 from tests import reference
 from tests.cases import LAYOUTS, POOL, UNDILATED, channels_last, doubles, table
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from layers.operator import KERNELS
+from layers.ops.registry import KERNELS
 from layers.precision import conv_precision, in_conv_precision
 
 X = torch.zeros(1)

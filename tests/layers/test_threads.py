@@ -11,9 +11,9 @@ from torch.testing import assert_close
 import layers
 import layers.functional as L
 from analysis.peers import LocalReference
-from layers import threads
-from layers.loops import divide, loop, numba
-from layers.workspace import workspace
+from layers.kernels import openmp as threads
+from layers.kernels.jit import divide, loop, numba
+from layers.kernels.workspace import workspace
 from tests.cases import LAYOUTS, ConvCase, assert_same_step, doubles, table
 
 needs_openmp = pytest.mark.skipif(threads._openmp is None, reason="no OpenMP library is loaded")
@@ -26,7 +26,7 @@ CPU = torch.empty(0)
 def many(request, monkeypatch):
     """So many threads, for whatever size."""
     torch.set_num_threads(request.param)
-    for file in ("conv_kernels", "response_norm", "loops"):
+    for file in ("kernels.conv_im2col", "local_response_norm", "kernels.jit"):
         monkeypatch.setattr(f"layers.{file}.LEAST", 0)
     return request.param
 
@@ -61,7 +61,7 @@ def test_convolution(case, algorithm, many, library):
 
 def test_filters_side_by_side(many, library, monkeypatch):
     for name in ("LARGE", "FILTERS"):
-        monkeypatch.setattr(f"layers.winograd_plan.{name}", 1)
+        monkeypatch.setattr(f"layers.kernels.conv_winograd_plan.{name}", 1)
     x, weight = doubles((2, 4, 7, 9), (80, 2, 3, 3))
     options = {"padding": 1, "groups": 2}
     ours = L.conv2d(x, weight, algorithm="winograd", **options)
@@ -78,7 +78,7 @@ def test_other_layouts(size, many, library):
 
 
 def test_local_connection(many, library, monkeypatch):
-    monkeypatch.setattr("layers.workspace.CPU_WORKSPACE", 1)
+    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", 1)
     layer = layers.LocallyConnected2d(4, 6, (5, 7), 3, groups=2, padding=1).double()
     (x,) = doubles((3, 4, 5, 7))
     inputs = (x, layer.weight, layer.bias)
@@ -87,7 +87,7 @@ def test_local_connection(many, library, monkeypatch):
 
 
 def test_response_normalisation(many, library, monkeypatch):
-    monkeypatch.setattr("layers.response_norm.CPU_CHUNK", 1)
+    monkeypatch.setattr("layers.local_response_norm.CPU_CHUNK", 1)
     (x,) = doubles((6, 7, 4, 4))
     ours, theirs = (f(x, 5) for f in (L.local_response_norm, F.local_response_norm))
     assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))

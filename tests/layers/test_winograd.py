@@ -40,7 +40,7 @@ def test_equals_the_definition(case):
 @table(CASES)
 def test_equals_torch_forward_and_backward(case, tiles, layout, monkeypatch):
     """A row of tiles at a time, some of them, or all images at once."""
-    monkeypatch.setattr("layers.winograd_plan.CPU_TILES", tiles)
+    monkeypatch.setattr("layers.kernels.conv_winograd_plan.CPU_TILES", tiles)
     x, weight = doubles(case.image, case.weight)
     ours, theirs = (f(layout(x), weight, **case.options) for f in (conv2d, F.conv2d))
     assert_same_step(ours, theirs, (x, weight), layout(torch.randn_like(theirs)))
@@ -55,7 +55,7 @@ def test_equals_torch_forward_and_backward(case, tiles, layout, monkeypatch):
 def test_some_filters_at_a_time_change_nothing(case, monkeypatch):
     x, weight = doubles(case.image, case.weight)
     for name in ("LARGE", "FILTERS"):
-        monkeypatch.setattr(f"layers.winograd_plan.{name}", 1)
+        monkeypatch.setattr(f"layers.kernels.conv_winograd_plan.{name}", 1)
     ours, theirs = (f(x, weight, **case.options) for f in (conv2d, F.conv2d))
     assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
 

@@ -18,11 +18,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .flat_im2col import FlatCol2im, FlatIm2col, Pointwise
-from .geometry import Geometry
+from ..ops.geometry import Geometry
+from ..ops.registry import operator, wide
 from .im2col import Im2col
-from .operator import operator, wide
-from .threads import shares, side_by_side
+from .im2col_nchw import FlatCol2im, FlatIm2col, Pointwise
+from .openmp import shares, side_by_side
 
 LONG_RUN = 24  # numbers side by side from which copying them channels last is fast
 LEAST = 1 << 27  # multiplications, from which it pays to give each thread images of its own

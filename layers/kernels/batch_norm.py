@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ops.registry import operator, wide, wide_dtype
 from . import batch_norm_loops as loops
-from .loops import array, divide, lay, lies_plainly
-from .operator import operator, wide, wide_dtype
+from .jit import array, divide, lay, lies_plainly
 
 
 def _like(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .geometry import as_int
-from .operator import require_float, wide
+from .max_pool import avg_pool2d
+from .ops.geometry import as_int
+from .ops.registry import require_float, wide
 from .overrides import overridable
-from .pooling import avg_pool2d
 
 
 @overridable

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import loop
+from .jit import loop
 
 BLOCK = 128  # pixels added up at a time: long sums in float32 lose digits
 RUN = 1024  # numbers of a map, likewise

@@ -17,22 +17,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import norm_loops as loops
 from .autocast import autocast_float32
-from .function import PerImage, may_be_differentiated
-from .geometry import Geometry, Pair
-from .loops import divide, has_loops
-from .operator import image_size, operator, refuse_complex, wide
-from .overrides import overridable
-from .pooling import (
+from .autograd import PerImage, may_be_differentiated
+from .kernels import lp_pool_loops as loops
+from .kernels.jit import divide, has_loops
+from .kernels.max_pool import chunks, is_channels_last, like, rows
+from .kernels.window_sum import add_windows, spread_windows
+from .max_pool import (
     WindowSpread,
     WindowSum,
     check,
     max_pool2d_with_switches,
     pooling_geometry,
 )
-from .pooling_kernels import chunks, is_channels_last, like, rows
-from .window_sums import add_windows, spread_windows
+from .ops.geometry import Geometry, Pair
+from .ops.registry import image_size, operator, refuse_complex, wide
+from .overrides import overridable
 
 
 class NormPool(PerImage):

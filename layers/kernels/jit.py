@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .threads import has_team, threads
+from .openmp import has_team, threads
 
 try:
     import numba

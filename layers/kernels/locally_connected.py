@@ -17,9 +17,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .geometry import Geometry
+from ..ops.geometry import Geometry
+from ..ops.registry import channels_last, operator
 from .im2col import Im2col, col2im
-from .operator import channels_last, operator
 from .workspace import workspace, workspace_bytes
 
 

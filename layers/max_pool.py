@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import pooling_kernels as kernels
-from .function import Adjoint, PerImage
-from .geometry import Geometry, Pair, as_int, pair
-from .operator import image_size, refuse_complex, require_float, wide
+from .autograd import Adjoint, PerImage
+from .kernels import max_pool as kernels
+from .kernels.window_sum import window_spread, window_sum
+from .ops.geometry import Geometry, Pair, as_int, pair
+from .ops.registry import image_size, refuse_complex, require_float, wide
 from .overrides import overridable
-from .window_sums import window_spread, window_sum
 
 
 class MaxPool(PerImage):

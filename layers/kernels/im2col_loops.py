@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import inside, loop
+from .jit import inside, loop
 
 
 @loop

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from .autocast import autocast_float32
-from .geometry import Geometry, Pair, pair
-from .operator import image_size, require_float
+from .kernels.max_pool import pixels_of, switch_dtype
+from .max_pool import check
+from .ops.geometry import Geometry, Pair, pair
+from .ops.registry import image_size, require_float
 from .overrides import overridable
-from .pooling import check
-from .pooling_kernels import pixels_of, switch_dtype
 
 
 @overridable

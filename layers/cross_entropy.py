@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .autocast import autocast_float32
-from .function import Function
-from .operator import operator, refuse_complex, require_float
+from .autograd import Function
+from .ops.registry import operator, refuse_complex, require_float
 from .overrides import overridable
 
 

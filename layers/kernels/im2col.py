@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .geometry import Geometry, Pair
+from ..ops.geometry import Geometry, Pair
 from .im2col_loops import add_windows
-from .loops import array, divide, has_loops
+from .jit import array, divide, has_loops
 from .workspace import workspace, workspace_bytes
 
 

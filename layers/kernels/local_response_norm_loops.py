@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import loop
+from .jit import loop
 
 PIXELS = 128  # taken at a time, of images that lie channels first
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .conv_kernels import shares_of
-from .geometry import Pair
-from .threads import threads
+from ..ops.geometry import Pair
+from .conv_im2col import shares_of
+from .openmp import threads
 from .workspace import workspace
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees

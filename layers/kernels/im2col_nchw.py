@@ -24,7 +24,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .geometry import Geometry, Pair
+from ..ops.geometry import Geometry, Pair
 from .im2col import Chunk, Im2col
 from .workspace import workspace_bytes
 

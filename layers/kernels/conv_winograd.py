@@ -35,13 +35,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import winograd_loops as loops
-from .conv_kernels import plan_conv2d_weight
-from .geometry import Geometry, Pair
-from .loops import array, divide, has_loops
-from .operator import channels_last, operator, wide
-from .threads import side_by_side
-from .winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
+from ..ops.geometry import Geometry, Pair
+from ..ops.registry import channels_last, operator, wide
+from . import conv_winograd_loops as loops
+from .conv_im2col import plan_conv2d_weight
+from .conv_winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
+from .jit import array, divide, has_loops
+from .openmp import side_by_side
 
 Matrix = tuple[tuple[float, ...], ...]
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .loops import array, divide, has_loops, loop
-from .operator import operator
+from ..ops.registry import operator
+from .jit import array, divide, has_loops, loop
 
 
 @operator(fake=lambda values, y: torch.empty_like(values))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .threads import kept, threads
+from .openmp import kept, threads
 
 CPU_WORKSPACE = 4 << 20  # bytes per thread
 DEVICE_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .geometry import Geometry, Tap
-from .operator import operator
-from .pooling_kernels import chunks, like
+from ..ops.geometry import Geometry, Tap
+from ..ops.registry import operator
+from .max_pool import chunks, like
 
 
 @operator(fake=lambda x, geometry, output_size: like(x, output_size))

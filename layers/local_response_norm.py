@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import response_norm_loops as loops
 from .autocast import autocast_float32
-from .function import PerImage, may_be_differentiated
-from .geometry import as_int
-from .loops import divide, lay, lies_plainly
-from .operator import operator, refuse_complex, wide
+from .autograd import PerImage, may_be_differentiated
+from .kernels import local_response_norm_loops as loops
+from .kernels.jit import divide, lay, lies_plainly
+from .kernels.openmp import shares, side_by_side
+from .ops.geometry import as_int
+from .ops.registry import operator, refuse_complex, wide
 from .overrides import overridable
-from .threads import shares, side_by_side
 
 CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
 WORK = 8  # times as much for each number as copying it

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import loop
+from .jit import loop
 
 LANES = 64  # channels at a time
 SIZE = 36 * LANES

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ..precision import in_conv_precision
 from .geometry import Pair
-from .precision import in_conv_precision
 
 KERNELS: dict[str, Callable[..., Any]] = {}  # by name, the function behind each operator
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import inside, loop
+from .jit import inside, loop
 
 LANES = 64  # numbers that are compared side by side, or a multiple of it
 ROOM = 1 << 10  # of them for each row of taps, in a loop's own memory

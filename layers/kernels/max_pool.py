@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import pooling_loops as loops
-from .geometry import Geometry
-from .loops import array, divide, has_loops
-from .operator import channels_last, operator, wide
+from ..ops.geometry import Geometry
+from ..ops.registry import channels_last, operator, wide
+from . import max_pool_loops as loops
+from .jit import array, divide, has_loops
 
 WIDE, NEAR = 26, 3  # pixels along a row, and from window to window, for which `max_first` is fast
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time, so that they stay in the cache

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .loops import loop
+from .jit import loop
 
 ROOM = 1 << 11  # numbers in a volume of a loop's own: it stays in the first cache
 
