@@ -11,12 +11,14 @@ from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequentia
 
 from . import backends, functional
 from . import flops as flops  # registers the FLOP formulas
+from .backends import reference
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_avg_pool import AdaptiveAvgPool2d
 from .batch_norm import BatchNorm2d
 from .conv import Conv2d
 from .cross_entropy import CrossEntropyLoss
 from .dropout import Dropout
+from .explain import explain
 from .linear import Linear
 from .local_response_norm import LocalResponseNorm
 from .locally_connected import LocallyConnected2d
@@ -51,6 +53,8 @@ __all__ = [
     "Softmax",
     "Tanh",
     "backends",
+    "explain",
     "functional",
+    "reference",
     "to_torch",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .autograd import FromOutput, Function
 from .kernels.relu import gate
-from .ops.registry import refuse_complex
+from .ops.legacy import refuse_complex
 from .overrides import overridable
 
 

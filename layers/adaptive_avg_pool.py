@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .max_pool import avg_pool2d
 from .ops.geometry import as_int
-from .ops.registry import require_float, wide
+from .ops.legacy import require_float, wide
 from .overrides import overridable
 
 

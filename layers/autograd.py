@@ -9,6 +9,7 @@ inside a `jvp`) does not: torch takes the `jvp` of any autograd.Function for a c
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,8 @@ class Function(torch.autograd.Function):
     """torch.autograd.Function, without its search for default arguments at every call.
 
     torch inspects and binds `forward`'s signature whenever a Function is applied, which costs more
-    than a small activation.  Ours are always given every argument by position.
+    than a small activation.  Ours are always given every argument by position.  A `forward` may be
+    a registered operator itself.
     """
 
     def __init_subclass__(cls) -> None:
@@ -38,6 +40,18 @@ class _ByPosition(inspect.Signature):
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         return SimpleNamespace(args=args, kwargs=kwargs, apply_defaults=tuple)  # which does nothing
+
+
+def graph_node(function: type[Function]) -> Callable[..., Any]:
+    """`function.apply`, as one node of the graphs of `torch.compile`.
+
+    Dynamo cannot look into a Function that has a `jvp`.  It takes a node by its name and module,
+    which a method of C's such as `apply` has not: so the node is an object that is called by it.
+    """
+    node = type(function.__name__, (), {"__call__": staticmethod(function.apply)})()
+    node.__name__ = node.__qualname__ = function.__name__
+    node.__module__ = function.__module__
+    return torch.compiler.allow_in_graph(node)
 
 
 class FromOutput(Function):
@@ -88,7 +102,7 @@ class GroupedBilinear(Bilinear):
 
     @classmethod
     def vmap(
-        cls, info: Any, in_dims: tuple, a: Tensor, b: Tensor, geometry: Any, *constants: Any
+        cls, info: Any, in_dims: tuple, a: Tensor, b: Tensor, geometry: list, *constants: Any
     ) -> tuple[Tensor, int]:
         size, dims, tensors = info.batch_size, in_dims[:2], (a, b)
         if cls.FILTERS is not None and dims[cls.FILTERS] is None:
@@ -101,7 +115,7 @@ class GroupedBilinear(Bilinear):
             _batched(t, dim, size).movedim(0, at).flatten(at, at + 1)
             for t, dim, at in zip(tensors, dims, cls.CHANNELS[:2], strict=True)
         ]
-        geometry = geometry._replace(groups=size * geometry.groups)
+        geometry = [*geometry[:-1], size * geometry[-1]]  # the last is the number of groups
         at = cls.CHANNELS[2]
         return cls.apply(*blocks, geometry, *constants).unflatten(at, (size, -1)), at
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from .autocast import autocast_float32
 from .autograd import Function, may_be_differentiated
 from .kernels.batch_norm import along, gradient, normalise, normalise_input, rest
-from .ops.registry import require_float, wide, wide_dtype
+from .ops.legacy import require_float, wide, wide_dtype
 from .overrides import overridable
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .autograd import Function
-from .ops.registry import operator, refuse_complex, require_float
+from .ops.legacy import operator, refuse_complex, require_float
 from .overrides import overridable
 
 

@@ -24,7 +24,7 @@ from .kernels import local_response_norm_loops as loops
 from .kernels.jit import divide, lay, lies_plainly
 from .kernels.openmp import shares, side_by_side
 from .ops.geometry import as_int
-from .ops.registry import operator, refuse_complex, wide
+from .ops.legacy import operator, refuse_complex, wide
 from .overrides import overridable
 
 CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache

@@ -31,7 +31,7 @@ from .max_pool import (
     pooling_geometry,
 )
 from .ops.geometry import Geometry, Pair
-from .ops.registry import image_size, operator, refuse_complex, wide
+from .ops.legacy import image_size, operator, refuse_complex, wide
 from .overrides import overridable
 
 

@@ -19,7 +19,7 @@ from .autograd import Adjoint, PerImage
 from .kernels import max_pool as kernels
 from .kernels.window_sum import window_spread, window_sum
 from .ops.geometry import Geometry, Pair, as_int, pair
-from .ops.registry import image_size, refuse_complex, require_float, wide
+from .ops.legacy import image_size, refuse_complex, require_float, wide
 from .overrides import overridable
 
 

@@ -17,7 +17,7 @@ from .autocast import autocast_float32
 from .kernels.max_pool import pixels_of, switch_dtype
 from .max_pool import check
 from .ops.geometry import Geometry, Pair, pair
-from .ops.registry import image_size, require_float
+from .ops.legacy import image_size, require_float
 from .overrides import overridable
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .autograd import FromOutput
-from .ops.registry import require_float, wide
+from .ops.legacy import require_float, wide
 from .overrides import overridable
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ops.registry import operator, wide, wide_dtype
+from ..ops.legacy import operator, wide, wide_dtype
 from . import batch_norm_loops as loops
 from .jit import array, divide, lay, lies_plainly
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry
-from ..ops.registry import operator, wide
+from ..ops.legacy import operator, wide
 from .im2col import Im2col
 from .im2col_nchw import FlatCol2im, FlatIm2col, Pointwise
 from .openmp import shares, side_by_side

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry, Pair
-from ..ops.registry import channels_last, operator, wide
+from ..ops.legacy import channels_last, operator, wide
 from . import conv_winograd_loops as loops
 from .conv_im2col import plan_conv2d_weight
 from .conv_winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling

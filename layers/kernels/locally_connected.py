@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry
-from ..ops.registry import channels_last, operator
+from ..ops.legacy import channels_last, operator
 from .im2col import Im2col, col2im
 from .workspace import workspace, workspace_bytes
 

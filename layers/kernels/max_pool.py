@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry
-from ..ops.registry import channels_last, operator, wide
+from ..ops.legacy import channels_last, operator, wide
 from . import max_pool_loops as loops
 from .jit import array, divide, has_loops
 

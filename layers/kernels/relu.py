@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ops.registry import operator
+from ..ops.legacy import operator
 from .jit import array, divide, has_loops, loop
 
 

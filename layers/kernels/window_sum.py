@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry, Tap
-from ..ops.registry import operator
+from ..ops.legacy import operator
 from .max_pool import chunks, like
 
 
