@@ -11,9 +11,9 @@ from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequentia
 
 from . import backends, functional
 from . import flops as flops  # registers the FLOP formulas
-from .backends import reference
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_avg_pool import AdaptiveAvgPool2d
+from .backends import reference
 from .batch_norm import BatchNorm2d
 from .conv import Conv2d
 from .cross_entropy import CrossEntropyLoss
@@ -25,8 +25,17 @@ from .locally_connected import LocallyConnected2d
 from .lp_pool import LPPool2d
 from .max_pool import AvgPool2d, MaxPool2d
 from .max_unpool import MaxUnpool2d
+from .ops import registry
 from .softmax import LogSoftmax, Softmax
 from .twins import to_torch
+
+try:
+    from .kernels import TABLE
+except ModuleNotFoundError as error:  # without the folder the definitions compute
+    if error.name != f"{__name__}.kernels":
+        raise
+else:
+    registry.TABLE.update(TABLE)
 
 __all__ = [
     "AdaptiveAvgPool2d",

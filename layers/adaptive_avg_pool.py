@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .max_pool import avg_pool2d
 from .ops.geometry import as_int
-from .ops.legacy import require_float, wide
+from .ops.legacy import require_float, upcast
 from .overrides import overridable
 
 
@@ -59,7 +59,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     grid = input.shape[-2] % height == input.shape[-1] % width == 0  # windows of one size
     if grid and input.shape[-3] > 0:
         return avg_pool2d(input, (input.shape[-2] // height, input.shape[-1] // width))
-    return _means(_means(wide(input), -2, height), -1, width).to(input.dtype)
+    return _means(_means(upcast(input), -2, height), -1, width).to(input.dtype)
 
 
 def _means(x: Tensor, axis: int, outputs: int) -> Tensor:

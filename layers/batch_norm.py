@@ -17,7 +17,7 @@ from torch import Tensor
 from .autocast import autocast_float32
 from .autograd import Function, may_be_differentiated
 from .kernels.batch_norm import along, gradient, normalise, normalise_input, rest
-from .ops.legacy import require_float, wide, wide_dtype
+from .ops.legacy import require_float, upcast, upcast_dtype
 from .overrides import overridable
 
 
@@ -45,7 +45,7 @@ class BatchNorm(Function):
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple:
         x, gamma, m, v = ctx.saved_tensors
         if may_be_differentiated():  # then m and v must be functions of x
-            dy, wide_x = wide(dy), wide(x)
+            dy, wide_x = upcast(dy), upcast(x)
             v, m = torch.var_mean(wide_x, rest(x), correction=0)
             dx, dgamma, dbeta = gradient(dy, wide_x, gamma, m, v, ctx.eps)
             return dx.to(x.dtype), dgamma, dbeta, None
@@ -56,13 +56,13 @@ class BatchNorm(Function):
         ctx: Any, x_t: Tensor | None, gamma_t: Tensor | None, beta_t: Tensor | None, _: None
     ) -> tuple:
         x, gamma, *_ = ctx.saved_tensors
-        dtype, x = x.dtype, wide(x)
+        dtype, x = x.dtype, upcast(x)
         v, m = torch.var_mean(x, rest(x), correction=0)  # again, as functions of x
         root = (v + ctx.eps).rsqrt()
         h = (x - along(m, x)) * along(root, x)
         y_t = torch.zeros_like(x)
         if x_t is not None:
-            x_t = wide(x_t)
+            x_t = upcast(x_t)
             mean_t, shared = x_t.mean(rest(x)), (h * x_t).mean(rest(x))
             h_t = (x_t - along(mean_t, x) - h * along(shared, x)) * along(root, x)
             y_t = y_t + h_t * along(gamma, x)
@@ -127,7 +127,7 @@ def batch_norm(
             raise RuntimeError(f"{name} must have {channels} numbers, got {tuple(values.shape)}")
     if training and (running_mean is None) != (running_var is None):
         raise ValueError("give both running_mean and running_var, or neither: one is missing")
-    dtype = wide_dtype(input)  # of everything that belongs to a channel
+    dtype = upcast_dtype(input)  # of everything that belongs to a channel
     gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.to(dtype)
     beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.to(dtype)
     if not training:

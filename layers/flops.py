@@ -53,5 +53,7 @@ def locally_connected2d_input_flops(weight: Shape, g: Shape, *_: Any, **__: Any)
 
 
 @register_flop_formula(ours.locally_connected2d_weight)
-def locally_connected2d_weight_flops(x: Shape, g: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
+def locally_connected2d_weight_flops(
+    x: Shape, g: Shape, *_: Any, out_shape: Shape, **__: Any
+) -> int:
     return 2 * prod(out_shape) * x[0]

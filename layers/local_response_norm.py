@@ -21,15 +21,15 @@ from torch import Tensor
 from .autocast import autocast_float32
 from .autograd import PerImage, may_be_differentiated
 from .kernels import local_response_norm_loops as loops
-from .kernels.jit import divide, lay, lies_plainly
-from .kernels.openmp import shares, side_by_side
+from .kernels.jit import as_maps_or_pixels, is_dense, parallel_for
+from .kernels.openmp import parallel_map, partition
 from .ops.geometry import as_int
-from .ops.legacy import operator, refuse_complex, wide
+from .ops.legacy import operator, refuse_complex, upcast
 from .overrides import overridable
 
 CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
 WORK = 8  # times as much for each number as copying it
-LEAST = 1 << 18  # activations, from which it pays to give each thread images of its own
+MIN_PARALLEL_NUMEL = 1 << 18  # from which it pays to give each thread images of its own
 
 
 class ResponseNorm(PerImage):
@@ -49,7 +49,7 @@ class ResponseNorm(PerImage):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x,) = ctx.saved_tensors
         if may_be_differentiated():
-            dx = response_gradient(wide(dy), wide(x), *ctx.constants).to(x.dtype)
+            dx = response_gradient(upcast(dy), upcast(x), *ctx.constants).to(x.dtype)
         else:
             dx = response_norm_input(dy, x, *ctx.constants)
         return dx, None, None, None, None
@@ -58,7 +58,7 @@ class ResponseNorm(PerImage):
     def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
         (x,) = ctx.saved_tensors
         size, a, beta, k = ctx.constants
-        dtype, x, x_t = x.dtype, wide(x), wide(x_t)
+        dtype, x, x_t = x.dtype, upcast(x), upcast(x_t)
         s = scale(x, size, a, k)
         near = channel_sum(x * x_t, size // 2, (size - 1) // 2)
         return (x_t * s**-beta - 2 * a * beta * x * s ** (-beta - 1) * near).to(dtype)
@@ -68,15 +68,23 @@ class ResponseNorm(PerImage):
 def response_norm(x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:
     """y, a few images at a time.  x (N, C, ...)."""
     y = torch.empty_like(x)
-    if lies_plainly(y):
-        last, (source, target) = lay(y, x, y)
-        divide(
-            loops.normalise, _lots(last, source), WORK * x.numel(), source, size, a, beta, k, target
+    if is_dense(y):
+        last, (source, target) = as_maps_or_pixels(y, x, y)
+        parallel_for(
+            loops.local_response_norm,
+            _blocks(last, source),
+            WORK * x.numel(),
+            source,
+            size,
+            a,
+            beta,
+            k,
+            target,
         )
         return y
 
     def normalise(images: slice) -> None:
-        part = wide(x[images])
+        part = upcast(x[images])
         y[images] = part * _power(scale(part, size, a, k), beta)
 
     _by_images(normalise, x)
@@ -89,11 +97,11 @@ def response_norm_input(
 ) -> Tensor:
     """dx, a few images at a time."""
     dx = torch.empty_like(x)
-    if lies_plainly(dx):
-        last, (left, right, target) = lay(dx, dy, x, dx)
-        divide(
-            loops.gradient,
-            _lots(last, left),
+    if is_dense(dx):
+        last, (left, right, target) = as_maps_or_pixels(dx, dy, x, dx)
+        parallel_for(
+            loops.local_response_norm_backward,
+            _blocks(last, left),
             WORK * x.numel(),
             left,
             right,
@@ -106,13 +114,13 @@ def response_norm_input(
         return dx
 
     def differentiate(images: slice) -> None:
-        dx[images] = response_gradient(wide(dy[images]), wide(x[images]), size, a, beta, k)
+        dx[images] = response_gradient(upcast(dy[images]), upcast(x[images]), size, a, beta, k)
 
     _by_images(differentiate, x)
     return dx
 
 
-def _lots(last: bool, source: Any) -> int:
+def _blocks(last: bool, source: Any) -> int:
     """Pixels, or blocks of pixels, that the loops take one after the other."""
     return len(source) if last else len(source) * -(-source.shape[2] // loops.PIXELS)
 
@@ -159,7 +167,9 @@ def _by_images(compute: Callable[[slice], None], x: Tensor) -> None:
         for first in range(share.start, share.stop, few):
             compute(slice(first, min(first + few, share.stop)))
 
-    side_by_side(compute_some, shares(x) if x.numel() >= LEAST else [slice(0, len(x))], x)
+    parallel_map(
+        compute_some, partition(x) if x.numel() >= MIN_PARALLEL_NUMEL else [slice(0, len(x))], x
+    )
 
 
 @torch.compiler.allow_in_graph

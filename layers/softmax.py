@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .autograd import FromOutput
-from .ops.legacy import require_float, wide
+from .ops.legacy import require_float, upcast
 from .overrides import overridable
 
 
@@ -24,7 +24,7 @@ class Softmax_(FromOutput):
     def forward(x: Tensor, dim: int) -> Tensor:
         if _is_empty(x, dim):
             return x.clone()
-        v = wide(x)
+        v = upcast(x)
         e = (v - v.amax(dim, keepdim=True)).exp()  # the maximum taken off, nothing overflows
         return (e / e.sum(dim, keepdim=True)).to(x.dtype)
 
@@ -39,7 +39,7 @@ class Softmax_(FromOutput):
 
 def _softmax_slope(t: Tensor, y: Tensor, dim: int) -> Tensor:
     """y (t - sum of t y): the slope is a symmetric matrix, forward is as backward."""
-    v, p = wide(t), wide(y)
+    v, p = upcast(t), upcast(y)
     return (p * (v - (v * p).sum(dim, keepdim=True))).to(y.dtype)
 
 
@@ -50,21 +50,21 @@ class LogSoftmax_(FromOutput):
     def forward(x: Tensor, dim: int) -> Tensor:
         if _is_empty(x, dim):
             return x.clone()
-        v = wide(x)
+        v = upcast(x)
         shifted = v - v.amax(dim, keepdim=True)
         return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = wide(dy)
-        return (v - wide(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
+        v = upcast(dy)
+        return (v - upcast(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = wide(x_t)
-        return (v - (wide(y).exp() * v).sum(dim, keepdim=True)).to(y.dtype)
+        v = upcast(x_t)
+        return (v - (upcast(y).exp() * v).sum(dim, keepdim=True)).to(y.dtype)
 
 
 def _is_empty(x: Tensor, dim: int) -> bool:

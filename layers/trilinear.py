@@ -94,11 +94,12 @@ def trilinear(
         groups_at: the weights' dimension that holds the groups.
     """
     kinds = (OutputSlot, output, ""), (InputSlot, input, "Input"), (WeightSlot, weight, "Weight")
-    y, x, w = (
+    slots: Any = [
         type(f"{name}{suffix}", (kind,), {"forward": staticmethod(operator)})
         for kind, operator, suffix in kinds
-    )
-    for slot in (y, x, w):
+    ]
+    y, x, w = slots
+    for slot in slots:
         slot.OUTPUT, slot.INPUT, slot.WEIGHT = y, x, w
     y.CHANNELS, x.CHANNELS, w.CHANNELS = (1, groups_at, 1), (groups_at, 1, 1), (1, 1, groups_at)
     return y, x, w

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ops.legacy import operator, wide, wide_dtype
+from ..ops.legacy import operator, upcast, upcast_dtype
 from . import batch_norm_loops as loops
-from .jit import array, divide, lay, lies_plainly
+from .jit import array, as_maps_or_pixels, is_dense, parallel_for
 
 
 def _like(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A volume like x, and two numbers for each channel."""
-    dtype = wide_dtype(x)
+    dtype = upcast_dtype(x)
     return torch.empty_like(x), *(x.new_empty(x.shape[1], dtype=dtype) for _ in range(2))  # type: ignore[return-value]
 
 
@@ -29,24 +29,28 @@ def _like(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def normalise(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """y, and the mean m and variance v (divided by the number of values) of each channel."""
     y, m, v = _like(x)
-    if not lies_plainly(y):
-        v, m = torch.var_mean(wide(x), rest(x), correction=0)
+    if not is_dense(y):
+        v, m = torch.var_mean(upcast(x), rest(x), correction=0)
         slope = gamma * (v + eps).rsqrt()
         return torch.addcmul(along(beta - m * slope, x), x, along(slope, x), out=y), m, v
-    last, (source, target) = lay(y, x, y)
+    last, (source, target) = as_maps_or_pixels(y, x, y)
     numbers = array(gamma.contiguous()), array(beta.contiguous()), eps
     results = array(m), array(v)
     if not last:
         given = source, *numbers, target, *results
-        divide(loops.normalise_maps, len(m), source.size, *given)
+        parallel_for(loops.batch_norm_maps, len(m), source.size, *given)
         return y, m, v
     k = source[: loops.BLOCK].mean(0)
     slope, shift = np.empty_like(k), np.empty_like(k)
     outputs = *results, slope, shift
-    if loops.lines(*_sums(source, source, k, k), k, len(source), *numbers, *outputs):
+    if loops.affine_coefficients_of_channels(
+        *_sums(source, source, k, k), k, len(source), *numbers, *outputs
+    ):
         k = results[0].copy()
-        loops.lines(*_sums(source, source, k, k), k, len(source), *numbers, *outputs)
-    divide(loops.line_of_pixels, len(source), source.size, source, slope, shift, target)
+        loops.affine_coefficients_of_channels(
+            *_sums(source, source, k, k), k, len(source), *numbers, *outputs
+        )
+    parallel_for(loops.apply_affine, len(source), source.size, source, slope, shift, target)
     return y, m, v
 
 
@@ -56,22 +60,24 @@ def normalise_input(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dgamma and dbeta."""
     dx, dgamma, dbeta = _like(x)
-    if not lies_plainly(dx):
-        total, dgamma, dbeta = gradient(wide(dy), wide(x), gamma, m, v, eps)
+    if not is_dense(dx):
+        total, dgamma, dbeta = gradient(upcast(dy), upcast(x), gamma, m, v, eps)
         return dx.copy_(total), dgamma, dbeta  # which lies as x does
-    last, (left, right, target) = lay(dx, dy, x, dx)
+    last, (left, right, target) = as_maps_or_pixels(dx, dy, x, dx)
     numbers = array(gamma.contiguous()), array(m), array(v), eps
     results = array(dgamma), array(dbeta)
     if not last:
         given = left, right, *numbers, target, *results
-        divide(loops.normalise_input_maps, len(m), 2 * left.size, *given)
+        parallel_for(loops.batch_norm_backward_maps, len(m), 2 * left.size, *given)
         return dx, dgamma, dbeta
     mean = numbers[1]
-    slope, tilt, shift = np.empty((3, len(mean)), mean.dtype)
+    slope, x_coefficient, shift = np.empty((3, len(mean)), mean.dtype)
     sums = _sums(left, right, np.zeros_like(mean), mean)
-    loops.planes(*sums, len(left), *numbers, *results, slope, tilt, shift)
-    planes = slope, tilt, shift
-    divide(loops.plane_of_pixels, len(left), 2 * left.size, left, right, *planes, target)
+    loops.grad_coefficients_of_channels(
+        *sums, len(left), *numbers, *results, slope, x_coefficient, shift
+    )
+    coefficients = slope, x_coefficient, shift
+    parallel_for(loops.apply_grad, len(left), 2 * left.size, left, right, *coefficients, target)
     return dx, dgamma, dbeta
 
 
@@ -79,7 +85,7 @@ def _sums(a: Any, b: Any, k: Any, m: Any) -> Any:
     """Sum (a - k), and sum (a - k) (b - m), of every channel of pixels (M, C)."""
     blocks = -(-len(a) // loops.BLOCK)
     parts = np.empty((2, blocks, len(k)), a.dtype)
-    divide(loops.sums_of_pixels, blocks, b.size, a, b, k, m, *parts)
+    parallel_for(loops.sums_of_pixels, blocks, b.size, a, b, k, m, *parts)
     return [loops.add_up(part) for part in parts]
 
 
@@ -90,9 +96,9 @@ def gradient(
     count, root = x.numel() / x.shape[1], (v + eps).rsqrt()
     dbeta = dy.sum(rest(x))
     dgamma = (dy * (x - along(m, x))).sum(rest(x)) * root
-    slope, tilt = gamma * root, -gamma * root * root * dgamma / count
-    shift = -slope * dbeta / count - tilt * m
-    dx = dy * along(slope, x) + torch.addcmul(along(shift, x), x, along(tilt, x))
+    slope, x_coefficient = gamma * root, -gamma * root * root * dgamma / count
+    shift = -slope * dbeta / count - x_coefficient * m
+    dx = dy * along(slope, x) + torch.addcmul(along(shift, x), x, along(x_coefficient, x))
     return dx, dgamma, dbeta
 
 

@@ -14,8 +14,8 @@ middle is 36 products of matrices, so that the whole is a chain of products:
     M[e] [tiles x K]  = V[e] @ U[e]             for each of the 36 points e
     Y [16 x tiles K]  = A2 [16 x 36] @ M
 
-On a CPU, V and Y are computed by loops (winograd_loops.py): the same sums with their common parts
-shared, and D never written down.  Elsewhere they are the products that stand here.
+On a CPU, V and Y are computed by loops (conv_winograd_loops.py): the same sums with their common
+parts shared, and D never materialised.  Elsewhere they are the products that stand here.
 
 Its derivatives are such chains again: by the image, the same convolution with the filters turned
 round; by the filters, the transposed chain.  The price is accuracy: about 1e-5 relative in float32
@@ -36,12 +36,12 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry, Pair
-from ..ops.legacy import channels_last, operator, wide
+from ..ops.legacy import channels_last, operator, upcast
 from . import conv_winograd_loops as loops
 from .conv_im2col import plan_conv2d_weight
-from .conv_winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
-from .jit import array, divide, has_loops
-from .openmp import side_by_side
+from .conv_winograd_plan import REACH, TILE, Chunk, Plan, partition, tiling
+from .jit import array, has_jit, parallel_for
+from .openmp import parallel_map
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -73,33 +73,33 @@ def _kronecker_square(matrix: Matrix, dtype: torch.dtype, device: torch.device) 
     return torch.tensor(square, dtype=dtype, device=device)
 
 
-def _filters(g2: Tensor, w: Tensor, room: Tensor) -> Tensor:
+def _filters(g2: Tensor, w: Tensor, scratch: Tensor) -> Tensor:
     """U (36, G, C, K) of filters (G, K, C, 3, 3), C and K in memory in the same order as there."""
     if w.stride(1) < w.stride(2):
-        return _transform(g2, _taps(w.transpose(1, 2), room), room)
-    return _transform(g2, _taps(w, room), room).mT
+        return _transform(g2, _taps(w.transpose(1, 2), scratch), scratch)
+    return _transform(g2, _taps(w, scratch), scratch).mT
 
 
-def _taps(w: Tensor, room: Tensor) -> Tensor:
+def _taps(w: Tensor, scratch: Tensor) -> Tensor:
     """(G, K, C, 3, 3) as (9, G, K, C): a view, if they lie as torch's do, which costs nothing."""
-    return w.permute(3, 4, 0, 1, 2).flatten(0, 1).to(room.dtype)
+    return w.permute(3, 4, 0, 1, 2).flatten(0, 1).to(scratch.dtype)
 
 
 def _tiles(
-    volume: Tensor, before: Pair, side: int, band: slice, columns: int, rooms: tuple[Tensor, Tensor]
+    volume: Tensor, before: Pair, side: int, band: slice, columns: int, scratch: Sequence[Tensor]
 ) -> Tensor:
     """The side x side pixels from each tile's corner on, in a band of tiles.
 
     Args:
         volume: (n, G, C, H, W), with `before` zeros above and to the left, and as many as it takes
             below and to the right.
-        rooms: for the band with its zeros, and for the tiles.
+        scratch: for the band with its zeros, and for the tiles.
     Returns:
         (side^2, G, T, C).
     """
     (top, left), (n, groups, channels, height, width) = before, volume.shape
     count, reach = band.stop - band.start, side - TILE
-    padded = _view(rooms[0], n, TILE * count + reach, TILE * columns + reach, groups, channels)
+    padded = _view(scratch[0], n, TILE * count + reach, TILE * columns + reach, groups, channels)
     above = TILE * band.start - top  # the row of the volume on which the first of `padded` lies
     first, stop = max(0, above), min(height, above + padded.shape[1])
     inside = padded.zero_()[:, first - above : stop - above, left : left + width]
@@ -109,11 +109,11 @@ def _tiles(
         (side, side, groups, n, count, columns, channels),
         (by_row, by_pixel, by_group, by_image, TILE * by_row, TILE * by_pixel, 1),
     )
-    _view(rooms[1], *seen.shape).copy_(seen)
-    return _view(rooms[1], side * side, groups, n * count * columns, channels)
+    _view(scratch[1], *seen.shape).copy_(seen)
+    return _view(scratch[1], side * side, groups, n * count * columns, channels)
 
 
-def _rows(volume: Tensor, start: int, count: int, room: Tensor) -> tuple[Any, int]:
+def _rows(volume: Tensor, start: int, count: int, scratch: Tensor) -> tuple[Any, int]:
     """Rows of (n, G, C, H, W) as pixels (n, R, W, G*C), and the number of the first.
 
     From `start` on, as many as `count` and the volume allow; all, where nothing need be copied.
@@ -122,19 +122,19 @@ def _rows(volume: Tensor, start: int, count: int, room: Tensor) -> tuple[Any, in
     if pixels.is_contiguous():
         return array(pixels.flatten(3)), 0
     pixels = pixels[:, max(0, start) : start + count]
-    return array(_view(room, *pixels.shape).copy_(pixels).flatten(3)), max(0, start)
+    return array(_view(scratch, *pixels.shape).copy_(pixels).flatten(3)), max(0, start)
 
 
-def _transform(matrix: Tensor, tiles: Tensor, room: Tensor) -> Tensor:
+def _transform(matrix: Tensor, tiles: Tensor, scratch: Tensor) -> Tensor:
     """The matrix times every tile; (points, G, T, channels) before and after."""
-    out = _view(room, len(matrix), *tiles.shape[1:])
+    out = _view(scratch, len(matrix), *tiles.shape[1:])
     torch.mm(matrix, tiles.flatten(1), out=out.flatten(1))
     return out
 
 
-def _products(a: Tensor, b: Tensor, room: Tensor) -> Tensor:
+def _products(a: Tensor, b: Tensor, scratch: Tensor) -> Tensor:
     """For each point and group a product of matrices."""
-    out = _view(room, *a.shape[:3], b.shape[3])
+    out = _view(scratch, *a.shape[:3], b.shape[3])
     torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))
     return out
 
@@ -144,26 +144,26 @@ def _add_products(a: Tensor, b: Tensor, total: Tensor, *, first: bool) -> None:
     total.flatten(0, 1).baddbmm_(a.flatten(0, 1), b.flatten(0, 1), beta=0 if first else 1)
 
 
-def _view(room: Tensor, *shape: int) -> Tensor:
-    return room[: prod(shape)].view(shape)
+def _view(scratch: Tensor, *shape: int) -> Tensor:
+    return scratch[: prod(shape)].view(shape)
 
 
 def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable[[Chunk], Tensor]:
     """How to get V (36, G, T, C) of a chunk.  A single one is transformed once, for all filters."""
-    room_d, room_v = plan.rooms_for_tiles(like)
+    scratch_d, scratch_v = plan.tile_scratch(like)
     b2 = _both_ways(B_T, like)
 
     def transform(chunk: Chunk) -> Tensor:
         images, band = chunk
         part = x[images].unflatten(1, (plan.groups, -1))
-        if not has_loops(x):
-            tiles = _tiles(part, padding, REACH, band, plan.columns, (room_v, room_d))
-            return _transform(b2, tiles, room_v)
+        if not has_jit(x):
+            tiles = _tiles(part, padding, REACH, band, plan.columns, (scratch_v, scratch_d))
+            return _transform(b2, tiles, scratch_v)
         start, rows = TILE * band.start - padding[0], band.stop - band.start
-        pixels, first = _rows(part, start, TILE * rows + REACH - TILE, room_d)
-        v = _view(room_v, 36, plan.groups, len(part) * rows * plan.columns, plan.channels)
+        pixels, first = _rows(part, start, TILE * rows + REACH - TILE, scratch_d)
+        v = _view(scratch_v, 36, plan.groups, len(part) * rows * plan.columns, plan.channels)
         where = first - start, padding[1], rows, plan.columns
-        divide(loops.see, v.shape[2], v.numel(), pixels, *where, array(v))
+        parallel_for(loops.input_transform, v.shape[2], v.numel(), pixels, *where, array(v))
         return v
 
     if len(plan.chunks) > 1:
@@ -186,27 +186,28 @@ def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair, size: Sequence[in
         v = _transformed(x[share], padding, plan, g2)
 
         def multiply(some: slice) -> None:
-            room_u, room_m, room_y = plan.rooms_for_filters(g2)
-            u = _filters(g2, w[:, some], room_u)
+            scratch_u, scratch_m, scratch_y = plan.filter_scratch(g2)
+            u = _filters(g2, w[:, some], scratch_u)
             for chunk in plan.chunks:
                 images, band = chunk
-                m = _products(v(chunk), u, room_m)  # 36, G, T, K
-                if has_loops(x):
+                m = _products(v(chunk), u, scratch_m)  # 36, G, T, K
+                if has_jit(x):
                     rows = TILE * band.start, band.stop - band.start
                     where = array(pixels[images]), *rows, plan.columns, groups, some.start
-                    divide(loops.lay, m.shape[2], m.numel(), array(m), *where)
+                    parallel_for(loops.output_transform, m.shape[2], m.numel(), array(m), *where)
                     continue
-                tiles = _transform(a2, m, room_y)  # 16, G, T, K
+                tiles = _transform(a2, m, scratch_y)  # 16, G, T, K
                 out = outputs[images, TILE * band.start : TILE * band.stop, :, :, some]
-                _lay(tiles.view(TILE, TILE, groups, len(out), -1, plan.columns, u.shape[3]), out)
+                tiles = tiles.view(TILE, TILE, groups, len(out), -1, plan.columns, u.shape[3])
+                _place(tiles, out)
 
-        side_by_side(multiply, plan.filters, x)
+        parallel_map(multiply, plan.filters, x)
 
-    side_by_side(convolve, shares(x, tiling((height, width)), w.numel()), x)
+    parallel_map(convolve, partition(x, tiling((height, width)), w.numel()), x)
     return y
 
 
-def _lay(tiles: Tensor, out: Tensor) -> None:
+def _place(tiles: Tensor, out: Tensor) -> None:
     """Tiles (4, 4, G, n, rows, columns, K) side by side into outputs (n, H, W, G, K)."""
     picture = tiles.permute(3, 4, 0, 5, 1, 2, 6)  # n, rows, 4, columns, 4, G, K
     height, width = out.shape[1:3]
@@ -227,7 +228,7 @@ def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
     shape = Geometry.unflatten(geometry)
     w = weight.unflatten(0, (shape.groups, -1))
     size = shape.output_size(x.shape[2:])
-    return _convolve(x, w, _both_ways(G, wide(x[:0])), shape.padding, size)
+    return _convolve(x, w, _both_ways(G, upcast(x[:0])), shape.padding, size)
 
 
 @operator(
@@ -246,7 +247,7 @@ def winograd_input(
     shape = Geometry.unflatten(geometry)
     ph, pw = shape.padding
     w = weight.unflatten(0, (shape.groups, -1)).transpose(1, 2)
-    turned = _both_ways(G, wide(g[:0])).flip(1)  # G2 for the taps in reverse order
+    turned = _both_ways(G, upcast(g[:0])).flip(1)  # G2 for the taps in reverse order
     return _convolve(g, w, turned, (2 - ph, 2 - pw), image_size)
 
 
@@ -259,7 +260,7 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
     shape = Geometry.unflatten(geometry)
     groups = shape.groups
     channels, filters = x.shape[1] // groups, g.shape[1] // groups
-    like = wide(x[:0])
+    like = upcast(x[:0])
     a2, g2 = _both_ways(A_T, like), _both_ways(G, like)
 
     def correlate(share: slice) -> Tensor:
@@ -267,31 +268,31 @@ def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
         plan = Plan.of(x[share], tiling(g.shape[2:]), groups, filters)
         v = _transformed(x[share], shape.padding, plan, like)
 
-        def gradients(chunk: Chunk, some: slice, room_m: Tensor, room_y: Tensor) -> Tensor:
+        def gradients(chunk: Chunk, some: slice, scratch_m: Tensor, scratch_y: Tensor) -> Tensor:
             """M = A2^T g."""
             images, band = chunk
             part = g[share][images].unflatten(1, (groups, -1))[:, :, some]
-            if not has_loops(g):
-                tiles = _tiles(part, (0, 0), TILE, band, plan.columns, (room_m, room_y))
-                return _transform(a2.T, tiles, room_m)
+            if not has_jit(g):
+                tiles = _tiles(part, (0, 0), TILE, band, plan.columns, (scratch_m, scratch_y))
+                return _transform(a2.T, tiles, scratch_m)
             start, rows = TILE * band.start, band.stop - band.start
-            pixels, first = _rows(part, start, TILE * rows, room_y)
-            m = _view(room_m, 36, groups, len(part) * rows * plan.columns, some.stop - some.start)
-            where = start - first, rows, plan.columns
-            divide(loops.spread, m.shape[2], m.numel(), pixels, *where, array(m))
+            pixels, first = _rows(part, start, TILE * rows, scratch_y)
+            m = _view(scratch_m, 36, groups, len(part) * rows * plan.columns, part.shape[2])
+            where = pixels, start - first, rows, plan.columns
+            parallel_for(loops.output_transform_adjoint, m.shape[2], m.numel(), *where, array(m))
             return m
 
         def add(some: slice) -> None:
-            room_u, room_m, room_y = plan.rooms_for_filters(like)
-            u = _view(room_u, 36, groups, some.stop - some.start, channels)
+            scratch_u, scratch_m, scratch_y = plan.filter_scratch(like)
+            u = _view(scratch_u, 36, groups, some.stop - some.start, channels)
             for number, chunk in enumerate(plan.chunks):
-                m = gradients(chunk, some, room_m, room_y)
+                m = gradients(chunk, some, scratch_m, scratch_y)
                 _add_products(m.mT, v(chunk), u, first=number == 0)
             taps = torch.mm(g2.T, u.flatten(1), out=like.new_empty(9, u[0].numel()))
             w[:, some] = taps.view(3, 3, *u.shape[1:]).permute(2, 3, 4, 0, 1)  # 3, 3, G, K, C
 
-        side_by_side(add, plan.filters, x)
+        parallel_map(add, plan.filters, x)
         return w if plan.chunks else w.zero_()  # no image, no gradient
 
-    parts = shares(x, tiling(g.shape[2:]), 9 * groups * filters * channels)
-    return reduce(torch.add, side_by_side(correlate, parts, x)).flatten(0, 1).to(x.dtype)
+    parts = partition(x, tiling(g.shape[2:]), 9 * groups * filters * channels)
+    return reduce(torch.add, parallel_map(correlate, parts, x)).flatten(0, 1).to(x.dtype)

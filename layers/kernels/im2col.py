@@ -9,7 +9,7 @@ as many images, or rows of one image, are stretched out at a time as fit a small
 also what makes it fast (docs/performance.md).
 
 Here the numbers lie channels last, so that a window row is a run of K_w*C of them in memory.
-An image so thin that those runs are short is laid out as in flat_im2col.py instead.
+An image so thin that those runs are short is laid out as in im2col_nchw.py instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..ops.geometry import Geometry, Pair
 from .im2col_loops import add_windows
-from .jit import array, divide, has_loops
+from .jit import array, has_jit, parallel_for
 from .workspace import workspace, workspace_bytes
 
 
@@ -59,7 +59,7 @@ class Im2col:
         self.output_size = geometry.output_size(image_size)
         self.channels = in_channels // geometry.groups
 
-    def numbers(self, rows: int) -> int:
+    def numel(self, rows: int) -> int:
         """How many there are in the columns of some rows of one image."""
         per_window = self.groups * self.channels * prod(self.geometry.kernel_size)
         return per_window * rows * self.output_size[1]
@@ -68,15 +68,15 @@ class Im2col:
         """All windows of a batch, a chunk at a time, with memory for its columns."""
         (height, _), total = self.output_size, like.shape[0]
         budget = max(1, workspace_bytes(like) // like.element_size())
-        n = budget // max(1, self.numbers(height))
-        rows = height if n else max(1, budget * height // self.numbers(height))
+        n = budget // max(1, self.numel(height))
+        rows = height if n else max(1, budget * height // self.numel(height))
         n, rows = _equal(total, max(1, n)), _equal(height, rows)
-        memory = workspace(like, n * self.numbers(rows))
+        memory = workspace(like, n * self.numel(rows))
         for first in range(0, total, n):
             images = slice(first, min(first + n, total))
             for top in range(0, height, rows):
                 chunk = Chunk(images, slice(top, min(top + rows, height)))
-                yield chunk, memory[: chunk.size[0] * self.numbers(chunk.size[1])]
+                yield chunk, memory[: chunk.size[0] * self.numel(chunk.size[1])]
 
     def filled(self, x: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
         """All windows, a chunk at a time, with their X_col; pointwise, that is the image itself."""
@@ -141,7 +141,9 @@ class Im2col:
         """volume (n, G*C', R, W_out) = W_row @ X_col."""
         _product_by_columns(w_row, x_col, self.matrices(volume))
 
-    def spread(self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor) -> None:
+    def add_input_gradient(
+        self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor
+    ) -> None:
         """x += col2im(W_row^T @ Y), Y the chunk's gradients g (n, G*C', R, W_out)."""
         _product_by_columns(w_row.mT, self.matrices(g), self.x_col(memory, chunk))
         self.col2im(memory, chunk, x)
@@ -177,11 +179,11 @@ def col2im(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:
         x: (n, G*C, H, W).
     """
     pixels, (channels, _, _, *outputs) = x.permute(0, 2, 3, 1), windows.shape[2:]
-    if has_loops(x) and windows.dtype == x.dtype and pixels.is_contiguous():
+    if has_jit(x) and windows.dtype == x.dtype and pixels.is_contiguous():
         columns = windows.permute(1, 0, 5, 6, 3, 4, 2).flatten(5)
         constants = tuple(geometry.flatten()), channels, top
         arrays = array(columns), array(pixels.flatten(2))
-        divide(add_windows, len(x), columns.numel(), *arrays, *constants)
+        parallel_for(add_windows, len(x), columns.numel(), *arrays, *constants)
         return
     grouped = x.unflatten(1, (geometry.groups, channels))
     part = geometry.first_row(top)  # the rows as a picture of their own

@@ -13,7 +13,7 @@ gradients).
 
 Letters as in im2col.py; columns are stored as (n, G, C, K_h, K_w, pitch), pitch >= L.
 
-`FlatIm2col` does so for the outputs and the gradient by the filters, `FlatCol2im` half of it for
+`Im2colNCHW` does so for the outputs and the gradient by the filters, `Col2imNCHW` half of it for
 the gradient by the image.  `Pointwise` is for 1x1 windows on images that lie channels first.
 """
 
@@ -29,7 +29,7 @@ from .im2col import Chunk, Im2col
 from .workspace import workspace_bytes
 
 
-class FlatIm2col(Im2col):
+class Im2colNCHW(Im2col):
     """The same matrices as `Im2col`, one for each group of each image."""
 
     memory_format = torch.contiguous_format
@@ -47,7 +47,7 @@ class FlatIm2col(Im2col):
         """L, rounded up so that rows start at cache lines: products are faster."""
         return _whole_lines(self.length(rows))
 
-    def numbers(self, rows: int) -> int:
+    def numel(self, rows: int) -> int:
         kh, kw = self.geometry.kernel_size
         return self.groups * self.channels * kh * kw * self.pitch(rows)
 
@@ -109,7 +109,7 @@ class FlatIm2col(Im2col):
         return w_row.flatten(0, 1).unflatten(1, (-1, *self.geometry.kernel_size))
 
 
-class FlatCol2im(Im2col):
+class Col2imNCHW(Im2col):
     """The gradient by a thin image: the taps of a row by im2col, the rows of taps by col2im.
 
         sums[c,i,l] = sum over co, j of  w[co,c,i,j] * g[co, l - D j]
@@ -136,7 +136,7 @@ class FlatCol2im(Im2col):
         """How many there are for some rows of one image."""
         return self.groups * self.channels * self.geometry.kernel_size[0] * self.pitch(rows)
 
-    def numbers(self, rows: int) -> int:
+    def numel(self, rows: int) -> int:
         """Those, and the columns of g."""
         columns = self.filters_per_group * self.geometry.kernel_size[1] * self.pitch(rows)
         return self.sums(rows) + self.groups * columns
@@ -146,7 +146,9 @@ class FlatCol2im(Im2col):
         groups = weight.unflatten(0, (self.groups, -1)).flip(4)
         return groups.permute(0, 1, 4, 2, 3).flatten(3).flatten(1, 2)
 
-    def spread(self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor) -> None:
+    def add_input_gradient(
+        self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor
+    ) -> None:
         n, rows = chunk.size
         sums, columns = memory.tensor_split([n * self.sums(rows)])
         sums, columns = (
@@ -177,8 +179,8 @@ class FlatCol2im(Im2col):
             height, top = rows + self.geometry.span[0] - 1, 0
             part = x.new_zeros(*x.shape[:2], height, self.width)
         flat = part.view(*x.shape[:2], -1)
-        for i, numbers in enumerate(sums[..., : rows * self.width].unbind(2)):
-            flat.narrow(2, (top + i * down) * self.width, rows * self.width).add_(numbers)
+        for i, run in enumerate(sums[..., : rows * self.width].unbind(2)):
+            flat.narrow(2, (top + i * down) * self.width, rows * self.width).add_(run)
         if part is not x:
             above = chunk.rows.start - ph  # the row of x on which the first of `part` lies
             first, stop = max(0, above), min(x.shape[2], above + height)
@@ -213,8 +215,8 @@ class Pointwise(Im2col):
                 w_row += torch.bmm(left, right.mT).unflatten(0, (-1, self.groups)).sum(0)
 
 
-def _whole_lines(numbers: int) -> int:
-    return -(-numbers // 16) * 16
+def _whole_lines(numel: int) -> int:
+    return -(-numel // 16) * 16
 
 
 def _repeat(w_row: Tensor, batch: int) -> Tensor:

@@ -6,7 +6,7 @@ needed: where numba is missing, the same operators take torch's operations inste
 
 A loop is compiled when it is first called with numbers of a type, which takes about a second, and
 kept in `__pycache__` for the next time.  A change of its file has it compiled again; so what a loop
-calls belongs in the same file.  Who changes `inside`, the options of `loop`, or parallel.py,
+calls belongs in the same file.  Who changes `taps_inside`, the options of `jit`, or parallel.py,
 deletes `__pycache__`.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .openmp import has_team, threads
+from .openmp import num_threads, openmp_available
 
 try:
     import numba
@@ -30,16 +30,16 @@ try:
 except ImportError:  # every operator has another way
     numba = None  # type: ignore[assignment]
 
-LEAST = 1 << 19  # numbers, from which a second thread is worth its call
+MIN_PARALLEL_NUMEL = 1 << 19  # from which a second thread is worth waking up
 TYPES = torch.float32, torch.float64
 
-Loop = Callable[..., Any]
+Compiled = Callable[..., Any]
 
 
-def loop(function: Loop) -> Loop:
-    """The function compiled; sums may be taken in any order, NaN and infinity remain what they are.
+def jit(function: Compiled) -> Compiled:
+    """The function compiled: sums in any order, but NaN and infinity as they are.
 
-    It runs without Python's lock, so that threads can compute side by side.
+    It releases the GIL, so that threads can run it at the same time.
     """
     if numba is None:
         return function
@@ -50,14 +50,14 @@ def loop(function: Loop) -> Loop:
         return numba.njit(function, **options)
 
 
-@loop
-def inside(start, step, taps, length):
+@jit
+def taps_inside(start, step, taps, length):
     """Which of the pixels start + step * tap lie in an image of some length: first tap, stop."""
     first = -(start // step) if start < 0 else 0
     return first, min(taps, (length - 1 - start) // step + 1)
 
 
-def has_loops(x: Tensor) -> bool:
+def has_jit(x: Tensor) -> bool:
     """Whether numbers like these can be looped over."""
     return numba is not None and x.device.type == "cpu" and x.dtype in TYPES
 
@@ -67,15 +67,15 @@ def array(volume: Tensor) -> Any:
     return volume.detach().numpy()
 
 
-def lies_plainly(x: Tensor) -> bool:
-    """Whether loops can go over (N, C, ...) along memory: contiguous, or channels last."""
-    return has_loops(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
+def is_dense(x: Tensor) -> bool:
+    """Whether loops can run over x (N, C, ...) along memory: contiguous, or channels last."""
+    return has_jit(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
 
 
-def lay(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
-    """Whether `like`, which lies plainly, has channels last; and all volumes in its order.
+def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
+    """Whether `like`, which is dense, is channels last; and all volumes in that memory format.
 
-    As pixels (M, C) if so, else as maps (N, C, P); copied only if they lie otherwise.
+    As pixels (M, C) if so, otherwise as maps (N, C, P); copied only if strided otherwise.
     """
     arrays, channels = [array(volume) for volume in volumes], like.shape[1]
     if like.stride(1) == 1:
@@ -86,20 +86,21 @@ def lay(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
     return False, [np.ascontiguousarray(a.reshape(shape)) for a in arrays]
 
 
-def divide(function: Loop, total: int, numbers: int, *arguments: Any) -> None:
-    """function(*arguments, first, last) for the parts of range(total), each by a thread.
+def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) -> None:
+    """function(*arguments, first, last) for parts of range(total), each on a thread of its own.
 
     Args:
-        function: a loop, whose parts write nothing in common.
-        numbers: that are read in all; a few are not worth a second thread.
+        function: a compiled loop, whose parts write to disjoint memory.
+        numel: elements read in all; a few are not worth a second thread.
     """
-    compiled = hasattr(function, "py_func")  # and not without numba, or for a debugger
-    if compiled and has_team() and threads() > 1 < total and numbers >= LEAST:
-        _in_parallel(function)(arguments, total, threads())  # some parts may be empty
+    compiled = hasattr(function, "py_func")  # not so without numba, or under a debugger
+    worth_it = num_threads() > 1 < total and numel >= MIN_PARALLEL_NUMEL
+    if compiled and worth_it and openmp_available():
+        _in_parallel(function)(arguments, total, num_threads())  # some parts may be empty
     else:
         function(*arguments, 0, total)
 
 
 @cache
-def _in_parallel(function: Loop) -> Loop:
-    return loop(in_parallel(function))
+def _in_parallel(function: Compiled) -> Compiled:
+    return jit(in_parallel(function))

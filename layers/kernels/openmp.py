@@ -23,7 +23,7 @@ from torch import Tensor
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-IDLE = 0.2  # of the threads' time, that may be lost where some have fewer images than others
+MAX_IDLE_FRACTION = 0.2  # of the threads' time, lost where some have fewer images than others
 
 _region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _local = threading.local()  # of each thread of Python's: what it keeps, and what its team does
@@ -40,34 +40,34 @@ def _library() -> ctypes.CDLL | None:
 _openmp = _library()
 
 
-def threads() -> int:
+def num_threads() -> int:
     """How many an operation may be divided among: as many as torch has, inside a part one."""
     within = _openmp is not None and _openmp.omp_in_parallel()
     return 1 if within else torch.get_num_threads()
 
 
-def has_team() -> bool:
+def openmp_available() -> bool:
     """Whether torch's threads can be called upon."""
     return _openmp is not None
 
 
-def kept() -> dict[str, Any]:
+def thread_cache() -> dict[str, Any]:
     """What this thread keeps from call to call."""
     mine: dict[str, Any] = _local.__dict__.setdefault("kept", {})
     return mine
 
 
-def shares(images: Tensor) -> list[slice]:
+def partition(images: Tensor) -> list[slice]:
     """The images (N, ...) in equal parts, one for each thread; in one part if that is better."""
-    total, count = len(images), threads()
+    total, count = len(images), num_threads()
     share = -(-total // count)
     wasted = 1 - total / max(1, share * count)
-    if count == 1 or not has_team() or not images.is_cpu or wasted > IDLE:
+    if count == 1 or not openmp_available() or not images.is_cpu or wasted > MAX_IDLE_FRACTION:
         return [slice(0, total)]
     return [slice(first, min(first + share, total)) for first in range(0, total, share)]
 
 
-def side_by_side(
+def parallel_map(
     compute: Callable[[Part], Result], parts: Sequence[Part], x: Tensor
 ) -> list[Result]:
     """compute(part) for all parts, each by a thread; a single one by all of torch's.
@@ -76,10 +76,10 @@ def side_by_side(
         compute: is called without gradients.  An exception is raised once all parts are done.
         x: what is computed with.  Any device but a CPU takes one part after the other.
     """
-    if len(parts) < 2 or not has_team() or not x.is_cpu:
+    if len(parts) < 2 or not openmp_available() or not x.is_cpu:
         return [compute(part) for part in parts]
     inference = torch.is_inference_mode_enabled()
-    keeps: list[dict[str, Any]] = _local.__dict__.setdefault("team", [kept()])
+    keeps: list[dict[str, Any]] = _local.__dict__.setdefault("team", [thread_cache()])
     keeps += [{} for _ in range(len(keeps), torch.get_num_threads())]
     results: dict[int, Result] = {}
 
@@ -89,11 +89,11 @@ def side_by_side(
             for index in range(number, len(parts), size):
                 results[index] = compute(parts[index])
 
-    _team(work)
+    parallel_region(work)
     return [results[index] for index in range(len(parts))]
 
 
-def _team(work: Callable[[int, int], None]) -> None:
+def parallel_region(work: Callable[[int, int], None]) -> None:
     """work(number, size) by each of torch's threads, number 0 to size - 1 of them.
 
     Raises:

@@ -24,27 +24,34 @@ from .memory_format import empty_images
 from .registry import operator
 
 
-def _empty_y(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, _: str) -> Tensor:
+def _empty_y(
+    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
+) -> Tensor:
     size = geometry.output_size(x.shape[2:])
     return empty_images(x, (x.shape[0], weight.shape[0], *size), channels_last)
 
 
 def _empty_x(
-    weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool, _: str
+    weight: Tensor,
+    g: Tensor,
+    geometry: Geometry,
+    image_size: Pair,
+    channels_last: bool,
+    algorithm: str,
 ) -> Tensor:
     shape = g.shape[0], weight.shape[1] * geometry.groups, *image_size
     return empty_images(g, shape, channels_last)
 
 
-def _empty_weight(x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, _: str) -> Tensor:
+def _empty_weight(
+    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
+) -> Tensor:
     shape = g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size
     return empty_images(x, shape, channels_last)
 
 
 @operator(convolves=True, empty=_empty_y)
-def conv2d(
-    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
-) -> Tensor:
+def conv2d(x: Tensor, weight: Tensor, geometry: Geometry, algorithm: str) -> Tensor:
     """x (N, C_in, H, W), weight (C_out, C, K_h, K_w) -> y (N, C_out, H_out, W_out).
 
     Y = W_row @ X_col
@@ -61,7 +68,6 @@ def conv2d_input(
     g: Tensor,
     geometry: Geometry,
     image_size: Pair,
-    channels_last: bool,
     algorithm: str,
 ) -> Tensor:
     """weight (C_out, C, K_h, K_w), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size).
@@ -75,9 +81,7 @@ def conv2d_input(
 
 
 @operator(convolves=True, empty=_empty_weight)
-def conv2d_weight(
-    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
-) -> Tensor:
+def conv2d_weight(x: Tensor, g: Tensor, geometry: Geometry, algorithm: str) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C, K_h, K_w).
 
     W_row = sum over the images of  G @ X_col^T

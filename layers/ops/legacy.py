@@ -105,13 +105,13 @@ def require_float(name: str, *tensors: Tensor | None) -> None:
             raise NotImplementedError(f"{name} needs floating-point numbers, got {tensor.dtype}")
 
 
-def wide(values: Tensor) -> Tensor:
+def upcast(values: Tensor) -> Tensor:
     """Values to add up: half precision in float32, as torch's own kernels do it."""
     return values.float() if values.element_size() < 4 else values
 
 
-def wide_dtype(values: Tensor) -> torch.dtype:
-    """That of `wide(values)`."""
+def upcast_dtype(values: Tensor) -> torch.dtype:
+    """That of `upcast(values)`."""
     return torch.float32 if values.element_size() < 4 else values.dtype
 
 

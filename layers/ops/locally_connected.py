@@ -39,9 +39,7 @@ def _empty_weight(x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool)
 
 
 @operator(convolves=True, empty=_empty_y)
-def locally_connected2d(
-    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool
-) -> Tensor:
+def locally_connected2d(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """x (N, C_in, H, W), weight (H_out, W_out, G, K, C_out/G) -> y (N, C_out, H_out, W_out)."""
     columns = _columns(upcast(x), geometry)
     return torch.einsum("ngkpq,pqgko->ngopq", columns, upcast(weight)).flatten(1, 2)
@@ -49,7 +47,7 @@ def locally_connected2d(
 
 @operator(convolves=True, empty=_empty_x)
 def locally_connected2d_input(
-    weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool
+    weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair
 ) -> Tensor:
     """weight (H_out, W_out, G, K, C_out/G), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size)."""
     kernel_size, stride, padding, dilation, groups = geometry
@@ -62,9 +60,7 @@ def locally_connected2d_input(
 
 
 @operator(convolves=True, empty=_empty_weight)
-def locally_connected2d_weight(
-    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool
-) -> Tensor:
+def locally_connected2d_weight(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
     """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (H_out, W_out, G, K, C_out/G)."""
     columns, y = _columns(upcast(x), geometry), upcast(g).unflatten(1, (geometry.groups, -1))
     return torch.einsum("ngkpq,ngopq->pqgko", columns, y)

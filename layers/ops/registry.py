@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, NamedTuple, get_type_hints
 
 import torch
@@ -39,9 +40,8 @@ class Kernel(NamedTuple):
 
 
 class Operator(NamedTuple):
-    definition: Callable[..., Any]  # in plain torch
-    empty: Callable[..., Any]  # its outputs, uninitialised
-    convert: Callable[..., list]  # the inputs, from what a schema can carry
+    definition: Callable[..., Any]  # in plain torch; takes those of the inputs that it names
+    empty: Callable[..., Any]  # of all inputs: the outputs, uninitialised
 
 
 class Call(NamedTuple):
@@ -65,19 +65,23 @@ def operator(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a definition; its name is the registered operator from then on.
 
-    The operator takes one argument more, `kernels`: whether kernels may compute it.
-    (`torch.library.custom_op` does the same with more layers of Python, which a small network
-    can feel.)
+    The operator takes the arguments of `empty`, and one more, `kernels`: whether kernels may
+    compute it.  (`torch.library.custom_op` does the same with more layers of Python, which a small
+    network can feel.)
 
     Args:
-        empty: takes the inputs; new outputs of the right shape, dtype and strides.
+        empty: new outputs of the right shape, dtype and strides, from the inputs.  The definition
+            takes those inputs that it names; those it does not, such as `channels_last`, are about
+            the layout, or for kernels.
         convolves: whether its products on a GPU have the precision of torch's convolutions.
     """
 
     def register(definition: Callable[..., Any]) -> Callable[..., Any]:
-        name, types = definition.__name__, get_type_hints(definition)
+        name, types = definition.__name__, get_type_hints(empty)
+        del types["return"]
         convert = _converter(types)
-        OPERATORS[name] = Operator(definition, empty, convert)
+        named = [[*types].index(parameter) for parameter in signature(definition).parameters]
+        OPERATORS[name] = Operator(definition, empty)
 
         def compute(*arguments: Any) -> Any:
             *inputs, kernels = arguments
@@ -88,7 +92,7 @@ def operator(
             outputs = empty(*inputs)
             single = isinstance(outputs, Tensor)
             if kernel is None:
-                results = definition(*inputs)
+                results = definition(*[inputs[at] for at in named])
                 pairs = [(results, outputs)] if single else zip(results, outputs, strict=True)
                 placed = tuple(_placed(result, output) for result, output in pairs)
                 return placed[0] if single else placed
@@ -96,7 +100,7 @@ def operator(
             return outputs
 
         full_name = f"convnets::{name}"
-        torch.library.define(full_name, _schema(types))
+        torch.library.define(full_name, _schema(types, get_type_hints(definition)["return"]))
         torch.library.impl(full_name, "default", compute)
         if convolves:
             torch.library.impl(full_name, "CUDA", in_conv_precision(compute))
@@ -108,10 +112,9 @@ def operator(
     return register
 
 
-def _schema(types: dict[str, Any]) -> str:
-    """(Tensor x, SymInt[] geometry, ..., bool kernels) -> Tensor, from a definition's types."""
-    *inputs, (_, result) = types.items()
-    arguments = "".join(f"{SCHEMA_TYPES[kind]} {name}, " for name, kind in inputs)
+def _schema(types: dict[str, Any], result: Any) -> str:
+    """(Tensor x, SymInt[] geometry, ..., bool kernels) -> Tensor."""
+    arguments = "".join(f"{SCHEMA_TYPES[kind]} {name}, " for name, kind in types.items())
     single = result is Tensor
     outputs = "Tensor" if single else f"({', '.join(SCHEMA_TYPES[r] for r in result.__args__)})"
     return f"({arguments}bool kernels) -> {outputs}"
@@ -119,11 +122,11 @@ def _schema(types: dict[str, Any]) -> str:
 
 def _converter(types: dict[str, Any]) -> Callable[..., list]:
     """Geometries and sizes from lists of integers, all that a schema knows."""
-    kinds = [*types.values()][:-1]
     make = [
         (at, Geometry.unflatten if kind is Geometry else tuple)
-        for at, kind in enumerate(kinds) if kind in (Geometry, Pair)
-    ]  # fmt: skip
+        for at, kind in enumerate(types.values())
+        if kind in (Geometry, Pair)
+    ]
 
     def convert(inputs: Any) -> list:
         inputs = list(inputs)
