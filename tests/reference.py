@@ -19,25 +19,55 @@ def taps(size, kernel, stride, padding, dilation, outputs):
         yield (p, q), pixels
 
 
-def conv2d(x, weight, bias, stride, padding, dilation, groups):
-    n, _, height, width = x.shape
-    out_channels, shared, *kernel = weight.shape
-    outputs = [
+def convolution_size(image_size, kernel, stride, padding, dilation):
+    return [
         (size + 2 * pad - d * (k - 1) - 1) // s + 1
-        for size, pad, d, k, s in zip(
-            (height, width), padding, dilation, kernel, stride, strict=True
-        )
+        for size, pad, d, k, s in zip(image_size, padding, dilation, kernel, stride, strict=True)
     ]
-    y = torch.zeros(n, out_channels, *outputs, dtype=x.dtype)
-    windows = list(taps((height, width), kernel, stride, padding, dilation, outputs))
-    for image, filter_ in itertools.product(range(n), range(out_channels)):
-        first = filter_ // (out_channels // groups) * shared
+
+
+def products(image, filters, kernel, stride, padding, dilation, groups):
+    """Every product in a convolution's sums: where its factors are in x, in the weight and in y.
+
+    Args:
+        image: (N, C_in, H, W).
+    """
+    n, channels, *size = image
+    outputs = convolution_size(size, kernel, stride, padding, dilation)
+    windows = list(taps(size, kernel, stride, padding, dilation, outputs))
+    shared = channels // groups
+    for image, filter_ in itertools.product(range(n), range(filters)):
+        first = filter_ // (filters // groups) * shared
         for (p, q), pixels in windows:
-            total = bias[filter_].item()
             for c, (i, j, row, column) in itertools.product(range(shared), pixels):
-                total += weight[filter_, c, i, j].item() * x[image, first + c, row, column].item()
-            y[image, filter_, p, q] = total
+                yield (image, first + c, row, column), (filter_, c, i, j), (image, filter_, p, q)
+
+
+def conv2d(x, weight, bias, stride, padding, dilation, groups):
+    filters, _, *kernel = weight.shape
+    outputs = convolution_size(x.shape[2:], kernel, stride, padding, dilation)
+    y = torch.zeros(len(x), filters, *outputs, dtype=x.dtype)
+    for filter_ in range(filters):
+        y[:, filter_] = bias[filter_].item()
+    for pixel, tap, output in products(x.shape, filters, kernel, stride, padding, dilation, groups):
+        y[output] += weight[tap].item() * x[pixel].item()
     return y
+
+
+def conv2d_input(weight, g, image_size, stride, padding, dilation, groups):
+    filters, shared, *kernel = weight.shape
+    x = torch.zeros(len(g), shared * groups, *image_size, dtype=g.dtype)
+    for pixel, tap, output in products(x.shape, filters, kernel, stride, padding, dilation, groups):
+        x[pixel] += weight[tap].item() * g[output].item()
+    return x
+
+
+def conv2d_weight(x, g, kernel, stride, padding, dilation, groups):
+    filters = g.shape[1]
+    weight = torch.zeros(filters, x.shape[1] // groups, *kernel, dtype=x.dtype)
+    for pixel, tap, output in products(x.shape, filters, kernel, stride, padding, dilation, groups):
+        weight[tap] += g[output].item() * x[pixel].item()
+    return weight
 
 
 def max_pool2d(x, kernel, stride, padding, dilation, outputs):
