@@ -6,9 +6,29 @@ This folder is optional: without it the table is empty, and everything is comput
 """
 
 from ..ops.registry import Kernel
+from . import conv_im2col, conv_im2col_nchw, conv_pointwise, conv_winograd
 
 TABLE: dict[str, tuple[Kernel, ...]] = {
     # convolution
+    "conv2d": (
+        conv_winograd.CONV2D,
+        conv_pointwise.CONV2D,
+        conv_im2col_nchw.CONV2D,
+        conv_im2col.CONV2D,
+    ),
+    "conv2d_input": (
+        conv_winograd.CONV2D_INPUT,
+        conv_pointwise.CONV2D_INPUT,
+        conv_im2col_nchw.CONV2D_INPUT,
+        conv_im2col.CONV2D_INPUT,
+        conv_im2col.CONV2D_INPUT_BY_TAPS,
+    ),
+    "conv2d_weight": (
+        conv_winograd.CONV2D_WEIGHT,
+        conv_pointwise.CONV2D_WEIGHT,
+        conv_im2col_nchw.CONV2D_WEIGHT,
+        conv_im2col.CONV2D_WEIGHT,
+    ),
     # locally connected layer
     # pooling
     # normalisation

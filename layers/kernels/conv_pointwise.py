@@ -48,7 +48,7 @@ def conv2d_weight(
     if not len(x):
         weight.zero_()
     elif channels_last or _small(x):
-        y, x_col = as_matrices(g, geometry.groups), as_matrices(x, geometry.groups)
+        y, x_col = as_matrices(g, geometry.groups), as_matrices(x, geometry.groups, "x")
         _w_row(weight, geometry).copy_(torch.bmm(y, x_col.mT))
     else:
         w_row = upcast(torch.zeros_like(_w_row(weight, geometry)))

@@ -136,20 +136,20 @@ class Im2col:
         return w_row.flatten(0, 1).unflatten(1, (*kernel, -1)).permute(0, 3, 1, 2)
 
 
-def as_matrices(y: Tensor, groups: int) -> Tensor:
+def as_matrices(y: Tensor, groups: int, name: str = "matrices") -> Tensor:
     """A chunk's outputs (n, G*C', R, W_out) as matrices (G, C', n * pixels).
 
-    A view if they are channels last, otherwise a copy in the workspace.
+    A view if they are channels last, otherwise a copy in the workspace of that name.
     """
     if y.stride(1) != 1:
-        y = scratch_pixels(y).copy_(y)
+        y = scratch_pixels(y, name).copy_(y)
     return y.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, (groups, -1)).permute(1, 2, 0)
 
 
-def scratch_pixels(y: Tensor) -> Tensor:
-    """Channels-last memory for outputs like y, (n, C, R, W_out), in the workspace."""
+def scratch_pixels(y: Tensor, name: str = "pixels") -> Tensor:
+    """Channels-last memory for outputs like y, (n, C, R, W_out), in the workspace of that name."""
     n, channels, rows, width = y.shape
-    pixels = workspace(y, y.numel(), "pixels").view(n, rows, width, channels)
+    pixels = workspace(y, y.numel(), name).view(n, rows, width, channels)
     return pixels.permute(0, 3, 1, 2)
 
 

@@ -21,10 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
-from ..ops.geometry import Geometry, Pair
+from ..ops.geometry import Geometry
 from .im2col import Chunk, Im2col
 
 LINE = 16  # float32 values of a cache line

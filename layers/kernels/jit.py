@@ -62,6 +62,17 @@ def has_jit(x: Tensor) -> bool:
     return numba is not None and x.device.type == "cpu" and x.dtype in TYPES
 
 
+def why_not_jit(x: Tensor) -> str | None:
+    """None, or why numbers like these cannot be looped over."""
+    if numba is None:
+        return "numba is not installed"
+    if x.device.type != "cpu":
+        return "compiled loops are for a CPU"
+    return (
+        None if x.dtype in TYPES else f"loops are compiled for float32 and float64, not {x.dtype}"
+    )
+
+
 def array(volume: Tensor) -> Any:
     """The same memory, as numba takes it."""
     return volume.detach().numpy()

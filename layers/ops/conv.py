@@ -19,38 +19,74 @@ from torch import Tensor
 
 from .dtypes import upcast
 from .geometry import Geometry, Pair
+from .memory_format import empty_images
+from .registry import operator
 
 
-def conv2d(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+def _empty_y(
+    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
+) -> Tensor:
+    size = geometry.output_size(x.shape[2:])
+    return empty_images(x, (x.shape[0], weight.shape[0], *size), channels_last)
+
+
+def _empty_x(
+    weight: Tensor,
+    g: Tensor,
+    geometry: Geometry,
+    image_size: Pair,
+    channels_last: bool,
+    algorithm: str,
+) -> Tensor:
+    in_channels = weight.shape[1] * geometry.groups
+    return empty_images(g, (g.shape[0], in_channels, *image_size), channels_last)
+
+
+def _empty_weight(
+    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
+) -> Tensor:
+    shape = g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size
+    return empty_images(x, shape, channels_last)
+
+
+@operator(empty=_empty_y, convolves=True)
+def conv2d(x: Tensor, weight: Tensor, geometry: Geometry, algorithm: str) -> Tensor:
     """Every filter at every window of every image.
 
         y[n,co,p,q] = sum over ci, i, j of  w[co,ci,i,j] * x[n,ci, S p + D i - P, S q + D j - P]
 
     x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out).
     """
+    _refuse_winograd(algorithm)
     y = torch.bmm(_w_row(weight, geometry), im2col(x, geometry))
     output_size = geometry.output_size(x.shape[2:])
     return y.flatten(0, 1).unflatten(1, (-1, *output_size)).movedim(1, 0).to(x.dtype)
 
 
-def conv2d_input(weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair) -> Tensor:
+@operator(empty=_empty_x, convolves=True)
+def conv2d_input(
+    weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, algorithm: str
+) -> Tensor:
     """The adjoint of `conv2d` in x: every output gives back to the pixels that it has seen.
 
         x[n,ci, S p + D i - P, S q + D j - P] += w[co,ci,i,j] * g[n,co,p,q]
 
     weight (C_out, C_in/G, K_h, K_w), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size).
     """
+    _refuse_winograd(algorithm)
     x_col = torch.bmm(_w_row(weight, geometry).mT, _y(g, geometry))
     return col2im(x_col, geometry, image_size).to(g.dtype)
 
 
-def conv2d_weight(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
+@operator(empty=_empty_weight, convolves=True)
+def conv2d_weight(x: Tensor, g: Tensor, geometry: Geometry, algorithm: str) -> Tensor:
     """The adjoint of `conv2d` in the filters, summed over all windows of all images.
 
         w[co,ci,i,j] = sum over n, p, q of  g[n,co,p,q] * x[n,ci, S p + D i - P, S q + D j - P]
 
     x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w).
     """
+    _refuse_winograd(algorithm)
     w_row = torch.bmm(_y(g, geometry), im2col(x, geometry).mT)
     return w_row.flatten(0, 1).unflatten(1, (-1, *geometry.kernel_size)).to(x.dtype)
 
@@ -104,3 +140,11 @@ def _w_row(weight: Tensor, geometry: Geometry) -> Tensor:
 
 def _y(g: Tensor, geometry: Geometry) -> Tensor:
     return upcast(g).movedim(1, 0).flatten(1).unflatten(0, (geometry.groups, -1))
+
+
+def _refuse_winograd(algorithm: str) -> None:
+    if algorithm == "winograd":
+        raise ValueError(
+            "no kernel computes this by Winograd's algorithm, which is for 3x3 filters with stride "
+            "1, dilation 1 and padding up to 2, on a CPU: use im2col or auto"
+        )
