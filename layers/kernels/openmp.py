@@ -77,7 +77,7 @@ def parallel_map(
         x: what is computed with.  Any device but a CPU takes one part after the other.
     """
     if len(parts) < 2 or not openmp_available() or not x.is_cpu:
-        return [compute(part) for part in parts]
+        return list(map(compute, parts))
     inference = torch.is_inference_mode_enabled()
     keeps: list[dict[str, Any]] = _local.__dict__.setdefault("team", [thread_cache()])
     keeps += [{} for _ in range(len(keeps), torch.get_num_threads())]
