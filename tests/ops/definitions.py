@@ -1,6 +1,18 @@
 """The definitions that these tests hold against loops and torch.nn, by their operators' names."""
 
 from layers.ops.conv import conv2d, conv2d_input, conv2d_weight
+from layers.ops.locally_connected import (
+    locally_connected2d,
+    locally_connected2d_input,
+    locally_connected2d_weight,
+)
+from layers.ops.norm import (
+    batch_norm,
+    batch_norm_backward,
+    local_response_norm,
+    local_response_norm_backward,
+)
+from layers.ops.pointwise import one_hot, relu_backward
 from layers.ops.pool import (
     lp_pool2d,
     lp_pool2d_backward,
@@ -12,14 +24,23 @@ from layers.ops.pool import (
 )
 
 __all__ = [
+    "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "conv2d_input",
     "conv2d_weight",
+    "local_response_norm",
+    "local_response_norm_backward",
+    "locally_connected2d",
+    "locally_connected2d_input",
+    "locally_connected2d_weight",
     "lp_pool2d",
     "lp_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_gather",
+    "one_hot",
+    "relu_backward",
     "window_sum",
     "window_sum_backward",
 ]
