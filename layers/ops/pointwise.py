@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from .registry import operator
 
 
 def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
@@ -16,6 +20,11 @@ def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward(dy, y, 0)
 
 
+def _empty_q(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
+    return indices.new_empty((*indices.shape, classes), dtype=dtype)
+
+
+@operator(empty=_empty_q)
 def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
     """Class indices as rows of probabilities.
 
@@ -32,3 +41,8 @@ def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int
         raise IndexError(f"targets must be class indices from 0 to {classes - 1}")
     q = indices.new_zeros((*indices.shape, classes), dtype=dtype)
     return q.scatter_(-1, places.unsqueeze(-1), counted.unsqueeze(-1).to(dtype))
+
+
+@torch.library.register_vmap("convnets::one_hot")
+def _(info: Any, in_dims: tuple, indices: Tensor, *constants: Any) -> tuple[Tensor, int]:
+    return one_hot(indices.movedim(in_dims[0], 0), *constants), 0

@@ -2,13 +2,7 @@
 
 from functools import partial
 
-from layers.ops.norm import (
-    batch_norm,
-    batch_norm_backward,
-    local_response_norm,
-    local_response_norm_backward,
-)
-from layers.ops.pointwise import one_hot, relu_backward
+from layers.ops.pointwise import relu_backward
 from layers.ops.pool import (
     lp_pool2d,
     lp_pool2d_backward,
@@ -27,6 +21,17 @@ conv2d, conv2d_input, conv2d_weight = (
 locally_connected2d, locally_connected2d_input, locally_connected2d_weight = (
     OPERATORS[name].definition
     for name in ("locally_connected2d", "locally_connected2d_input", "locally_connected2d_weight")
+)
+
+batch_norm, batch_norm_backward, local_response_norm, local_response_norm_backward, one_hot = (
+    OPERATORS[name].definition
+    for name in (
+        "batch_norm",
+        "batch_norm_backward",
+        "local_response_norm",
+        "local_response_norm_backward",
+        "one_hot",
+    )
 )
 
 __all__ = [
