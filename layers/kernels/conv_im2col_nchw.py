@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..ops.dtypes import upcast, upcast_dtype
 from ..ops.geometry import Geometry, Pair
+from ..ops.memory_format import is_channels_last
 from ..ops.registry import Kernel
 from .conv_im2col import accumulator, partition_images, why_not_im2col
-from .im2col_nchw import Col2imNCHW, Im2colNCHW, repeated
+from .im2col import repeated
+from .im2col_nchw import Col2imNCHW, Im2colNCHW
 from .openmp import parallel_map
 
 MAX_NCHW_RUN = 24  # a longer run of adjacent values is copied fast channels last
@@ -24,14 +26,13 @@ MAX_NCHW_RUN = 24  # a longer run of adjacent values is copied fast channels las
 def conv2d(
     x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, y: Tensor
 ) -> None:
-    layout = Im2colNCHW(x.shape[2:], x.shape[1], geometry)
+    layout = Im2colNCHW(x.shape[2:], x.shape[1], geometry, channels_last)
     w_row = layout.w_row(weight)
 
     def convolve(images: slice) -> None:
         for chunk, x_col in layout.filled(x[images]):
             part = chunk.of(y[images])
-            flat = torch.bmm(repeated(w_row, len(x_col)), x_col).view(*part.shape[:2], -1)
-            part.copy_(layout.in_rows(flat, part.shape[2]))
+            part.copy_(layout.in_rows(layout.product(w_row, x_col), part.shape[2]))
 
     parallel_map(convolve, partition_images(x, weight.numel(), y.shape[2:]), x)
 
@@ -67,12 +68,12 @@ def conv2d_input(
 def conv2d_weight(
     x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, weight: Tensor
 ) -> None:
-    layout = Im2colNCHW(x.shape[2:], x.shape[1], geometry)
+    layout = Im2colNCHW(x.shape[2:], x.shape[1], geometry, is_channels_last(g))
 
     def correlate(images: slice) -> Tensor:
         w_row = upcast(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
         for chunk, x_col in layout.filled(x[images]):
-            g_row = layout.matrices(chunk.of(g[images]))
+            g_row = layout.y_row(chunk.of(g[images]))
             # a product for each image, then their sum
             w_row += torch.bmm(g_row, x_col.mT).unflatten(0, (-1, geometry.groups)).sum(0)
         return w_row
