@@ -84,3 +84,14 @@ def empty_images(like: Tensor, shape: Sequence[int], channels_last: bool) -> Ten
     """Uninitialised (N, C, H, W) = shape, of another's dtype and device."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def as_contiguous(x: Tensor) -> Tensor:
+    """x with contiguous strides: a view where others fit as well, which `x.contiguous()` leaves."""
+    return x.reshape(-1).view(x.shape)
+
+
+def as_channels_last(x: Tensor) -> Tensor:
+    """The same for channels last."""
+    n, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).reshape(-1).view(n, h, w, c).permute(0, 3, 1, 2)
