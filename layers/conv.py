@@ -28,7 +28,7 @@ from .autocast import autocast
 from .autograd import add_bias, graph_node
 from .ops import conv as ops
 from .ops.geometry import Geometry, Pair, as_int, image_size, pair, pixels
-from .ops.memory_format import convolution_is_channels_last
+from .ops.memory_format import conv2d_is_channels_last
 from .overrides import overridable
 from .trilinear import trilinear
 
@@ -198,7 +198,7 @@ def _options(a: Tensor, b: Tensor, algorithm: str = "auto") -> tuple[bool, str, 
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
     if algorithm == "auto" and not backends.winograd.enabled:
         algorithm = "im2col"
-    return convolution_is_channels_last(a, b), algorithm, backends.kernels.enabled
+    return conv2d_is_channels_last(a, b), algorithm, backends.kernels.enabled
 
 
 def padded(

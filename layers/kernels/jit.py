@@ -84,9 +84,18 @@ def _successor(number):
     return number + 1
 
 
+def why_not_jit(x: Tensor) -> str | None:
+    """None, or why values like these cannot be looped over."""
+    if not x.is_cpu:
+        return "compiled loops are for a CPU"
+    if x.dtype not in TYPES:
+        return f"loops are compiled for float32 and float64, not {x.dtype}"
+    return jit_unavailable()
+
+
 def has_jit(x: Tensor) -> bool:
-    """Whether numbers like these can be looped over."""
-    return x.is_cpu and x.dtype in TYPES and jit_unavailable() is None
+    """Whether values like these can be looped over."""
+    return why_not_jit(x) is None
 
 
 def array(volume: Tensor) -> Any:

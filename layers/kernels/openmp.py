@@ -149,7 +149,7 @@ def parallel_map(
         x: what is computed with.  On any device but a CPU, parts are computed one by one.
     """
     if len(parts) < 2 or not x.is_cpu or not openmp_available():
-        return [compute(part) for part in parts]
+        return list(map(compute, parts))
     inference = torch.is_inference_mode_enabled()
     caches: list[dict[str, Any]] = _local.__dict__.setdefault("team", [thread_cache()])
     caches += [{} for _ in range(len(caches), torch.get_num_threads())]

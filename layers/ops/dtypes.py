@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+HALF_PRECISION = (torch.float16, torch.bfloat16)
+
 
 def upcast(values: Tensor) -> Tensor:
     """Values to be summed: half precision in float32, as in torch's own kernels."""
-    return values.float() if values.element_size() < 4 else values
+    return values.to(upcast_dtype(values))
 
 
 def upcast_dtype(values: Tensor) -> torch.dtype:
     """The dtype of `upcast(values)`."""
-    return torch.float32 if values.element_size() < 4 else values.dtype
+    return torch.float32 if values.dtype in HALF_PRECISION else values.dtype
 
 
 def refuse_complex(name: str, *tensors: Tensor | None) -> None:

@@ -1,4 +1,17 @@
-"""In which order torch.nn lays out the numbers of an output."""
+"""Where the numbers of an output or a gradient lie in memory: where torch.nn's lie.
+
+torch decides operator by operator, most often by one question about strides, `is_channels_last`:
+
+    operator              y and dx are channels last if
+    conv2d                x or the filters are, dw as well: `conv2d_is_channels_last`
+    max, average pooling  x is: `is_channels_last`
+    batch_norm            x is
+    lp_pool2d             |x| is, with more than one channel and pixel: `lp_pool2d_is_channels_last`
+    softmax, linear       never
+
+What is computed number by number lies as its operand does: `elementwise_like`.  Of an empty batch
+every output is contiguous.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +22,76 @@ from torch import Tensor
 
 
 def is_channels_last(x: Tensor) -> bool:
-    _, c, h, w = x.shape
-    channels_last = h * w * c, 1, w * c, c
-    contiguous = c * h * w, h * w, w, 1
-    return x.stride() == channels_last and x.stride() != contiguous
+    """Whether x is (N, C, H, W) with strides that grow from channels to columns, rows and images.
+
+    That is `suggest_memory_format()` of torch's C++, which outputs follow.  Gaps between the
+    numbers do not matter.  Strides that fit both formats, as those of single pixels or of a single
+    channel may, do unless they are the contiguous ones: then it is False.
+    """
+    if x.dim() != 4:
+        return False
+    (n, c, h, w), (image, channel, row, column) = x.shape, x.stride()
+    return (
+        column >= channel * c
+        and row >= column * w
+        and image >= row * h
+        and row * h != channel  # else all strides are the same, which torch takes for contiguous
+        and channel != 0
+        and n * c * h * w != 0
+    )
 
 
-def convolution_is_channels_last(x: Tensor, weight: Tensor) -> bool:
-    return is_channels_last(x) or is_channels_last(weight)
+def conv2d_is_channels_last(x: Tensor, weight: Tensor) -> bool:
+    """Of y, dx and dw of a convolution, whatever the upstream gradient; not of an empty batch.
+
+    cuDNN's convolutions of float64 are always contiguous, oneDNN's are not.
+    """
+    if x.is_cuda and x.dtype == torch.float64:
+        return False
+    return is_channels_last(x) or (is_channels_last(weight) and x.shape[0] != 0)
 
 
-def empty_images(
-    like: Tensor, shape: Sequence[int], channels_last: bool, dtype: torch.dtype | None = None
-) -> Tensor:
-    """An uninitialised (N, C, H, W) = shape, on like's device."""
+def lp_pool2d_is_channels_last(x: Tensor, size: Sequence[int]) -> bool:
+    """Of y with size = (H_out, W_out), and of dx with size = (H, W).
+
+    torch pools |x|^p, and takes the root: elementwise, hence contiguous where strides fit both.
+    """
+    if x.shape[1] == 1 or tuple(size) == (1, 1) or x.is_contiguous():
+        return False
+    return is_channels_last(elementwise_like(x))
+
+
+def elementwise_like(x: Tensor) -> Tensor:
+    """Uninitialised, with the shape and dtype of x, and the strides that f(x) has of any f that
+    torch computes number by number: those of x without gaps, contiguous where they fit both."""
+    if x.is_contiguous():
+        return torch.empty_like(x, memory_format=torch.contiguous_format)
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return torch.empty_like(x, memory_format=torch.channels_last)
+    return torch.empty_like(x)
+
+
+def in_layout(x: Tensor, channels_last: bool) -> Tensor:
+    """x, with the strides that `empty_images` has; copied if it has others."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    dtype = dtype or like.dtype
-    return torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
+    strides = torch.empty(x.shape, device="meta", memory_format=layout).stride()
+    if x.stride() == strides:
+        return x
+    return x.new_empty_strided(x.shape, strides).copy_(x)
+
+
+def empty_images(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:
+    """Uninitialised (N, C, H, W) = shape, of another's dtype and device."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def as_contiguous(x: Tensor) -> Tensor:
+    """x with contiguous strides: a view where others fit as well, which `x.contiguous()` leaves."""
+    return x.reshape(-1).view(x.shape)
+
+
+def as_channels_last(x: Tensor) -> Tensor:
+    """The same for channels last."""
+    n, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).reshape(-1).view(n, h, w, c).permute(0, 3, 1, 2)
