@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from analysis.peers import LocalReference
+from analysis.baselines import LocalReference
 from layers.kernels import openmp as threads
 from layers.kernels.jit import divide, loop, numba
 from layers.kernels.workspace import workspace
