@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast_float32
-from .autograd import Function
+from .autograd import Function, graph_node
 from .ops.dtypes import refuse_complex, require_float
 from .ops.memory_format import as_contiguous
 from .ops.pointwise import one_hot
@@ -16,7 +17,7 @@ from .overrides import overridable
 
 
 class CrossEntropy(Function):
-    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]).  (N, ...), contiguous.
+    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]), contiguous.
 
     With p = softmax(z) and Q[n] = sum over c of q[n,c]:
         dz[n,c] = dl[n] (Q[n] p[n,c] - q[n,c])
@@ -129,7 +130,9 @@ def cross_entropy(
             raise RuntimeError(
                 f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
             )
-        q = one_hot(target.long(), classes, logits.dtype, ignore_index).movedim(-1, 1)
+        q = one_hot(
+            target.long(), classes, logits.dtype, ignore_index, backends.kernels.enabled
+        ).movedim(-1, 1)
         counted = (q if weight is None else q * weight).sum()
     if label_smoothing:
         kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero
