@@ -34,9 +34,10 @@ def _import_numba() -> tuple[Any, str]:
     """numba, or what is the matter with it."""
     try:
         import numba
+
+        version = tuple(int(part) for part in numba.__version__.split(".")[:2])
     except Exception as error:  # its own, too: it refuses some versions of numpy
         return None, f"numba cannot be imported ({error}): {INSTALL}"
-    version = tuple(int(part) for part in numba.__version__.split(".")[:2])
     if not NUMBA[0] <= version < NUMBA[1]:
         return None, f"numba {numba.__version__} is not supported: {INSTALL}"
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
