@@ -40,8 +40,9 @@ class Kernel(NamedTuple):
 
 
 class Operator(NamedTuple):
-    definition: Callable[..., Any]  # in plain torch; takes those of the inputs that it names
-    empty: Callable[..., Any]  # of all inputs: the outputs, uninitialised
+    definition: Callable[..., Any]  # in plain torch
+    empty: Callable[..., Any]  # of the inputs: the outputs, uninitialised
+    takes: tuple[int, ...]  # which of the inputs the definition takes: those that it names
 
 
 class Call(NamedTuple):
@@ -80,8 +81,8 @@ def operator(
         name, types = definition.__name__, get_type_hints(empty)
         del types["return"]
         convert = _converter(types)
-        named = [[*types].index(parameter) for parameter in signature(definition).parameters]
-        OPERATORS[name] = Operator(definition, empty)
+        takes = tuple([*types].index(name) for name in signature(definition).parameters)
+        OPERATORS[name] = Operator(definition, empty, takes)
 
         def compute(*arguments: Any) -> Any:
             *inputs, kernels = arguments
@@ -92,7 +93,7 @@ def operator(
             outputs = empty(*inputs)
             single = isinstance(outputs, Tensor)
             if kernel is None:
-                results = definition(*[inputs[at] for at in named])
+                results = definition(*[inputs[at] for at in takes])
                 pairs = [(results, outputs)] if single else zip(results, outputs, strict=True)
                 placed = tuple(_placed(result, output) for result, output in pairs)
                 return placed[0] if single else placed
@@ -181,7 +182,8 @@ def _call(name: str, inputs: list, kernel: Kernel | None, kernels: bool) -> Call
         if candidate is kernel:
             break
         refused[candidate.name] = str(candidate.supports(*inputs))
-    return Call(name, tuple(inputs), kernel, refused)
+    tensors = (v.detach() if isinstance(v, Tensor) else v for v in inputs)
+    return Call(name, tuple(tensors), kernel, refused)
 
 
 NO_DERIVATIVES = (
