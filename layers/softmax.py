@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .autograd import FromOutput
-from .ops.legacy import require_float, upcast
+from .ops.dtypes import require_float, upcast
 from .overrides import overridable
 
 

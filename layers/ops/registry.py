@@ -42,6 +42,7 @@ class Kernel(NamedTuple):
 class Operator(NamedTuple):
     definition: Callable[..., Any]  # in plain torch; takes those of the inputs that it names
     empty: Callable[..., Any]  # of all inputs: the outputs, uninitialised
+    compute: Callable[..., Any]  # of all inputs and `kernels`: the outputs
 
 
 class Call(NamedTuple):
@@ -81,7 +82,6 @@ def operator(
         del types["return"]
         convert = _converter(types)
         named = [[*types].index(parameter) for parameter in signature(definition).parameters]
-        OPERATORS[name] = Operator(definition, empty)
 
         def compute(*arguments: Any) -> Any:
             *inputs, kernels = arguments
@@ -99,6 +99,7 @@ def operator(
             kernel.compute(*inputs, *([outputs] if single else outputs))
             return outputs
 
+        OPERATORS[name] = Operator(definition, empty, compute)
         full_name = f"convnets::{name}"
         torch.library.define(full_name, _schema(types, get_type_hints(definition)["return"]))
         torch.library.impl(full_name, "default", compute)
@@ -107,7 +108,6 @@ def operator(
         torch.library.register_fake(full_name, lambda *inputs: empty(*convert(inputs[:-1])))
         registered = getattr(torch.ops.convnets, name).default
         LIBRARY.impl(name, _without_derivatives(registered), "Autograd")
-        registered.definition = definition  # in operations that torch can differentiate
         return registered
 
     return register
