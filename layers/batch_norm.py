@@ -16,10 +16,10 @@ from torch import Tensor
 
 from . import backends
 from .autocast import autocast_float32
-from .autograd import Function, graph_node, in_memory_format, may_be_differentiated
+from .autograd import Function, graph_node, may_be_differentiated
 from .ops import norm as ops
 from .ops.dtypes import require_float, upcast, upcast_dtype
-from .ops.memory_format import is_channels_last
+from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
 from .ops.norm import all_but_channels, normalized, per_channel
 from .ops.registry import OPERATORS
 from .overrides import overridable
@@ -50,7 +50,7 @@ class BatchNorm(Function):
             definition = OPERATORS["batch_norm_backward"].definition
             mean, variance = _statistics(x)  # as functions of x
             dx, *others = definition(dy, x, gamma, mean, variance, eps)
-            return in_memory_format(dx, channels_last), *others, None, None, None
+            return _in_memory_format(dx, channels_last), *others, None, None, None
         gradients = ops.batch_norm_backward(dy, x, gamma, mean, variance, *ctx.constants)
         return *gradients, None, None, None
 
@@ -158,9 +158,13 @@ def batch_norm(
 
 def _affine(x: Tensor, slope: Tensor, shift: Tensor, channels_last: bool) -> Tensor:
     """slope x + shift of every channel, in operations that torch differentiates."""
-    x = in_memory_format(x, channels_last)
+    x = _in_memory_format(x, channels_last)  # and so is its gradient
     y = torch.addcmul(per_channel(shift, x), x, per_channel(slope, x))
-    return in_memory_format(y.to(x.dtype), channels_last)
+    return _in_memory_format(y.to(x.dtype), channels_last)
+
+
+def _in_memory_format(x: Tensor, channels_last: bool) -> Tensor:
+    return as_channels_last(x) if channels_last else as_contiguous(x)
 
 
 @overridable

@@ -11,12 +11,13 @@ from . import backends
 from .autocast import autocast_float32
 from .autograd import Function, graph_node
 from .ops.dtypes import refuse_complex, require_float
+from .ops.memory_format import as_contiguous
 from .ops.pointwise import one_hot
 from .overrides import overridable
 
 
 class CrossEntropy(Function):
-    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]).
+    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]).  (N, ...), contiguous.
 
     With p = softmax(z) and Q[n] = sum over c of q[n,c]:
         dz[n,c] = dl[n] (Q[n] p[n,c] - q[n,c])
@@ -28,7 +29,7 @@ class CrossEntropy(Function):
     @staticmethod
     def forward(logits: Tensor, q: Tensor) -> Tensor:
         # An impossible class (logit -inf) costs nothing where the truth gives it no weight.
-        return torch.where(q == 0, 0, q * _surprise(logits)).sum(1)
+        return as_contiguous(torch.where(q == 0, 0, q * _surprise(logits)).sum(1))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -40,8 +41,8 @@ class CrossEntropy(Function):
         logits, q = ctx.saved_tensors
         dl = dl.unsqueeze(1)
         needs_logits, needs_q = ctx.needs_input_grad
-        dz = dl * _slope(logits, q) if needs_logits else None
-        dq = dl * _surprise(logits) if needs_q else None
+        dz = as_contiguous(dl * _slope(logits, q)) if needs_logits else None
+        dq = as_contiguous(dl * _surprise(logits)) if needs_q else None
         return dz, dq
 
     @staticmethod
@@ -118,30 +119,31 @@ def cross_entropy(
             input[None], target, weight, None, ignore_index, None, reduction, label_smoothing
         )
         return loss[0] if reduction == "none" else loss
-    logits = autocast_float32("cross_entropy", _examples(input))
-    weight = None if weight is None else autocast_float32("cross_entropy", weight)
+    logits = autocast_float32("cross_entropy", input)
+    if weight is not None:
+        weight = autocast_float32("cross_entropy", weight.view(-1, *(1 for _ in input.shape[2:])))
     classes = logits.shape[1]
     if are_probabilities:
-        q, counted = _examples(target), None
+        q, counted = target, None
     else:
         if weight is not None and weight.dtype != logits.dtype:
             raise RuntimeError(
                 f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
             )
-        indices, kernels = target.flatten().long(), backends.kernels.enabled
-        q = one_hot(indices, classes, logits.dtype, ignore_index, kernels)
+        options = classes, logits.dtype, ignore_index, backends.kernels.enabled
+        q = one_hot(target.long(), *options).movedim(-1, 1)
         counted = (q if weight is None else q * weight).sum()
     if label_smoothing:
         kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero
         q = (1 - label_smoothing) * q + label_smoothing / max(1, classes) * kept
     losses = _cross_entropy(logits, q if weight is None else q * weight)
     if reduction == "none":
-        return losses.unflatten(0, (input.shape[0], *input.shape[2:]))
+        return losses
     total = losses.sum()
     if reduction == "sum":
         return total
     if counted is None:
-        return total / len(logits)
+        return total / losses.numel()
     nothing = counted == 0  # the mean of nothing is NaN, but its gradient 0
     return (total / counted.masked_fill(nothing, 1)).masked_fill(nothing, torch.nan)
 
@@ -173,11 +175,6 @@ def _check(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: i
             raise RuntimeError(f"class indices must be int64 (or uint8), got {target.dtype}")
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(f"{classes} classes need {classes} weights, got {tuple(weight.shape)}")
-
-
-def _examples(volume: Tensor) -> Tensor:
-    """(N, C, d1, ...) as (N * d1 * ..., C): every position of every image is an example."""
-    return volume if volume.dim() == 2 else volume.movedim(1, -1).flatten(0, -2)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
