@@ -66,7 +66,11 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
         return avg_pool2d(input, (input.shape[-2] // height, input.shape[-1] // width))
     # Of channels last the means are taken as of (N, H, W, C), so that they and their gradients are.
     x = upcast(input.permute(0, 2, 3, 1) if last else input)
-    y = _means(_means(x, -3, height), -2, width) if last else _means(_means(x, -2, height), -1, width)
+    y = (
+        _means(_means(x, -3, height), -2, width)
+        if last
+        else _means(_means(x, -2, height), -1, width)
+    )
     return (y.permute(0, 3, 1, 2) if last else y).to(input.dtype)
 
 
