@@ -17,8 +17,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .ops.memory_format import in_layout
-
 
 class Function(torch.autograd.Function):
     """torch.autograd.Function, without its search for default arguments at every call.
@@ -161,37 +159,6 @@ class Adjoint(PerImage):
     @classmethod
     def jvp(cls, ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         return cls.apply(tangent, *ctx.saved_tensors, *ctx.sizes)
-
-
-class InMemoryFormat(Function):
-    """x with the strides of a memory format, and its gradient with the same.
-
-    For what torch.nn lays out as its input, where an operation alone would follow the upstream
-    gradient.  Nothing is copied that has those strides already.
-    """
-
-    @staticmethod
-    def forward(x: Tensor, channels_last: bool) -> Tensor:
-        return in_layout(x, channels_last)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, ctx.channels_last = inputs
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple:
-        return InMemoryFormat.apply(upstream, ctx.channels_last), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return tangent.view_as(tangent)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, x: Tensor, _: bool) -> tuple[Tensor, int]:
-        return x, in_dims[0]  # the strides of a batched tensor are vmap's own affair
-
-
-in_memory_format = graph_node(InMemoryFormat)
 
 
 def may_be_differentiated() -> bool:

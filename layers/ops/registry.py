@@ -43,6 +43,7 @@ class Operator(NamedTuple):
     definition: Callable[..., Any]  # in plain torch
     empty: Callable[..., Any]  # of the inputs: the outputs, uninitialised
     takes: tuple[int, ...]  # which of the inputs the definition takes: those that it names
+    compute: Callable[..., Any]  # of the inputs and `kernels`: the outputs
 
 
 class Call(NamedTuple):
@@ -82,7 +83,6 @@ def operator(
         del types["return"]
         convert = _converter(types)
         takes = tuple([*types].index(name) for name in signature(definition).parameters)
-        OPERATORS[name] = Operator(definition, empty, takes)
 
         def compute(*arguments: Any) -> Any:
             *inputs, kernels = arguments
@@ -100,6 +100,7 @@ def operator(
             kernel.compute(*inputs, *([outputs] if single else outputs))
             return outputs
 
+        OPERATORS[name] = Operator(definition, empty, takes, compute)
         full_name = f"convnets::{name}"
         torch.library.define(full_name, _schema(types, get_type_hints(definition)["return"]))
         torch.library.impl(full_name, "default", compute)
@@ -108,7 +109,6 @@ def operator(
         torch.library.register_fake(full_name, lambda *inputs: empty(*convert(inputs[:-1])))
         registered = getattr(torch.ops.convnets, name).default
         LIBRARY.impl(name, _without_derivatives(registered), "Autograd")
-        registered.definition = definition  # in operations that torch can differentiate
         return registered
 
     return register
