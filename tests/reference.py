@@ -71,20 +71,66 @@ def conv2d_weight(x, g, kernel, stride, padding, dilation, groups):
 
 
 def max_pool2d(x, kernel, stride, padding, dilation, outputs):
-    """The maxima, and i*K_w + j of the first pixel of each window that has it."""
+    """The maxima, and i*K_w + j of the first pixel of each window that has it; the last NaN wins.
+
+    A window without pixels has -inf, and a switch of 0.
+    """
     n, channels, *size = x.shape
-    y = torch.zeros(n, channels, *outputs, dtype=x.dtype)
+    lowest = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
+    y = torch.full((n, channels, *outputs), lowest, dtype=x.dtype)
     switches = torch.zeros(n, channels, *outputs, dtype=torch.int64)
     windows = list(taps(size, kernel, stride, padding, dilation, outputs))
     for image, c in itertools.product(range(n), range(channels)):
         for (p, q), pixels in windows:
-            best = max(x[image, c, row, column].item() for _, _, row, column in pixels)
-            y[image, c, p, q] = best
-            switches[image, c, p, q] = next(
-                i * kernel[1] + j for i, j, row, column in pixels
-                if x[image, c, row, column].item() == best
-            )  # fmt: skip
+            best = None
+            for i, j, row, column in pixels:
+                value = x[image, c, row, column].item()
+                if best is None or value > best or math.isnan(value):
+                    best = value
+                    y[image, c, p, q] = best
+                    switches[image, c, p, q] = i * kernel[1] + j
     return y, switches
+
+
+def max_pool2d_gather(x, switches, kernel, stride, padding, dilation):
+    n, channels, *size = x.shape
+    y = torch.zeros(switches.shape, dtype=x.dtype)
+    for (p, q), pixels in taps(size, kernel, stride, padding, dilation, switches.shape[2:]):
+        for image, c in itertools.product(range(n), range(channels)):
+            for i, j, row, column in pixels:
+                if switches[image, c, p, q].item() == i * kernel[1] + j:
+                    y[image, c, p, q] = x[image, c, row, column].item()
+    return y
+
+
+def max_pool2d_backward(y, switches, kernel, stride, padding, dilation, size):
+    n, channels, *outputs = y.shape
+    x = torch.zeros(n, channels, *size, dtype=y.dtype)
+    for (p, q), pixels in taps(size, kernel, stride, padding, dilation, outputs):
+        for image, c in itertools.product(range(n), range(channels)):
+            for i, j, row, column in pixels:
+                if switches[image, c, p, q].item() == i * kernel[1] + j:
+                    x[image, c, row, column] += y[image, c, p, q].item()
+    return x
+
+
+def window_sum(x, kernel, stride, padding, dilation, outputs):
+    n, channels, *size = x.shape
+    y = torch.zeros(n, channels, *outputs, dtype=x.dtype)
+    for (p, q), pixels in taps(size, kernel, stride, padding, dilation, outputs):
+        for image, c in itertools.product(range(n), range(channels)):
+            y[image, c, p, q] = sum(x[image, c, row, column].item() for _, _, row, column in pixels)
+    return y
+
+
+def window_sum_backward(y, kernel, stride, padding, dilation, size):
+    n, channels, *outputs = y.shape
+    x = torch.zeros(n, channels, *size, dtype=y.dtype)
+    for (p, q), pixels in taps(size, kernel, stride, padding, dilation, outputs):
+        for image, c in itertools.product(range(n), range(channels)):
+            for _, _, row, column in pixels:
+                x[image, c, row, column] += y[image, c, p, q].item()
+    return x
 
 
 def avg_pool2d(x, kernel, stride, padding, outputs, count_include_pad):
@@ -101,6 +147,29 @@ def avg_pool2d(x, kernel, stride, padding, outputs, count_include_pad):
         for image, c in itertools.product(range(n), range(channels)):
             y[image, c, p, q] = sum(x[image, c, r, w].item() for _, _, r, w in pixels) / area
     return y
+
+
+def lp_pool2d(x, power, kernel, stride, outputs):
+    n, channels, *size = x.shape
+    y = torch.zeros(n, channels, *outputs, dtype=x.dtype)
+    for (p, q), pixels in taps(size, kernel, stride, (0, 0), (1, 1), outputs):
+        for image, c in itertools.product(range(n), range(channels)):
+            total = sum(abs(x[image, c, r, w].item()) ** power for _, _, r, w in pixels)
+            y[image, c, p, q] = total ** (1 / power)
+    return y
+
+
+def lp_pool2d_backward(dy, x, power, kernel, stride):
+    n, channels, *size = x.shape
+    y, dx = lp_pool2d(x, power, kernel, stride, dy.shape[2:]), torch.zeros_like(x)
+    for (p, q), pixels in taps(size, kernel, stride, (0, 0), (1, 1), dy.shape[2:]):
+        for image, c in itertools.product(range(n), range(channels)):
+            norm = y[image, c, p, q].item()
+            for _, _, row, column in pixels if norm else ():
+                value = x[image, c, row, column].item()
+                slope = math.copysign(abs(value / norm) ** (power - 1), value) if value else 0
+                dx[image, c, row, column] += dy[image, c, p, q].item() * slope
+    return dx
 
 
 def linear(x, weight, bias):

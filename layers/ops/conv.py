@@ -115,10 +115,11 @@ def unfold(x: Tensor, geometry: Geometry, output_size: Pair) -> Tensor:
     """
     (sh, sw), (ph, pw), (dh, dw) = geometry.stride, geometry.padding, geometry.dilation
     (span_h, span_w), (height, width) = geometry.span, x.shape[2:]
-    below = (output_size[0] - 1) * sh + span_h - ph - height  # negative: rows that no window sees
+    below = (output_size[0] - 1) * sh + span_h - ph - height
     right = (output_size[1] - 1) * sw + span_w - pw - width
-    padded = F.pad(x, (pw, right, ph, below))
-    return padded.unfold(2, span_h, sh).unfold(3, span_w, sw)[..., ::dh, ::dw]
+    padded = F.pad(x, (pw, max(0, right), ph, max(0, below)))
+    windows = padded.unfold(2, span_h, sh).unfold(3, span_w, sw)
+    return windows[:, :, : output_size[0], : output_size[1], ::dh, ::dw]
 
 
 def fold(windows: Tensor, geometry: Geometry, image_size: Pair) -> Tensor:

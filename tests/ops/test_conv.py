@@ -111,6 +111,14 @@ def test_images_of_nothing_but_padding(image):
     assert not ops.conv2d_weight(x, torch.ones_like(y), geometry).any()
 
 
+def test_a_window_of_nothing_but_padding():
+    """The stride leaves the only pixel out."""
+    x, weight = doubles((1, 1, 1, 1), (1, 1, 1, 1), requires_grad=False)
+    geometry = Geometry((1, 1), (10, 10), (3, 3))
+    y, dx, dw = trio(x, weight, torch.ones_like(x), geometry)
+    assert y.item() == dx.item() == dw.item() == 0
+
+
 def test_nan_reaches_the_windows_that_see_it():
     x, weight = torch.zeros(1, 1, 6, 6), torch.ones(1, 1, 3, 3)
     x[0, 0, 2, 3] = torch.nan
