@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .max_pool import avg_pool2d
+from .avg_pool import avg_pool2d
+from .ops.dtypes import require_float, upcast
 from .ops.geometry import as_int
-from .ops.legacy import require_float, upcast
 from .overrides import overridable
 
 

@@ -6,7 +6,15 @@ This folder is optional: without it the table is empty, and everything is comput
 """
 
 from ..ops.registry import Kernel
-from . import conv_im2col, conv_im2col_nchw, conv_pointwise, conv_winograd
+from . import (
+    conv_im2col,
+    conv_im2col_nchw,
+    conv_pointwise,
+    conv_winograd,
+    lp_pool,
+    max_pool,
+    window_sum,
+)
 
 TABLE: dict[str, tuple[Kernel, ...]] = {
     # convolution
@@ -31,6 +39,13 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
     ),
     # locally connected layer
     # pooling
+    "max_pool2d": (max_pool.CONTIGUOUS, max_pool.CHANNELS_LAST),
+    "max_pool2d_gather": (max_pool.GATHER,),
+    "max_pool2d_backward": (max_pool.SCATTER,),
+    "window_sum": (window_sum.SUM,),
+    "window_sum_backward": (window_sum.BACKWARD,),
+    "lp_pool2d": (lp_pool.L2, lp_pool.LP),
+    "lp_pool2d_backward": (lp_pool.L2_BACKWARD, lp_pool.LP_BACKWARD),
     # normalisation
     # activations
 }
