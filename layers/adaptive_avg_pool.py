@@ -10,6 +10,7 @@ from torch import Tensor
 from .avg_pool import avg_pool2d
 from .ops.dtypes import require_float, upcast
 from .ops.geometry import as_int
+from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
 from .overrides import overridable
 
 
@@ -49,17 +50,28 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     )
     if min(height, width) < 0:
         raise RuntimeError(f"output_size must be at least 0 x 0, got {height} x {width}")
+    last = is_channels_last(input)
     if height == width == 1:
+        if last:  # as (N, H, W, C), of one pixel
+            return input.mean((-2, -1))[:, None, None].permute(0, 3, 1, 2)
         return input.mean((-2, -1), keepdim=True)
     require_float("adaptive_avg_pool2d", input)
     if 0 in input.shape[-2:]:
         raise RuntimeError(f"images must have pixels, got {tuple(input.shape)}")
     if height == 0 or width == 0:  # no windows
-        return input.sum((-2, -1), keepdim=True).expand(*input.shape[:-2], height, width)
+        y = input.sum((-2, -1), keepdim=True).expand(*input.shape[:-2], height, width)
+        return as_channels_last(y) if last else as_contiguous(y)
     grid = input.shape[-2] % height == input.shape[-1] % width == 0  # windows of one size
     if grid and input.shape[-3] > 0:
         return avg_pool2d(input, (input.shape[-2] // height, input.shape[-1] // width))
-    return _means(_means(upcast(input), -2, height), -1, width).to(input.dtype)
+    # Channels last, the means are taken of (N, H, W, C), so that they and their gradients are, too.
+    x = upcast(input.permute(0, 2, 3, 1) if last else input)
+    y = (
+        _means(_means(x, -3, height), -2, width)
+        if last
+        else _means(_means(x, -2, height), -1, width)
+    )
+    return (y.permute(0, 3, 1, 2) if last else y).to(input.dtype)
 
 
 def _means(x: Tensor, axis: int, outputs: int) -> Tensor:

@@ -7,14 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast_float32
-from .autograd import Function
-from .ops.legacy import operator, refuse_complex, require_float
+from .autograd import Function, graph_node
+from .ops.dtypes import refuse_complex, require_float
+from .ops.memory_format import as_contiguous
+from .ops.pointwise import one_hot
 from .overrides import overridable
 
 
 class CrossEntropy(Function):
-    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]).
+    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]), contiguous.
 
     With p = softmax(z) and Q[n] = sum over c of q[n,c]:
         dz[n,c] = dl[n] (Q[n] p[n,c] - q[n,c])
@@ -26,7 +29,7 @@ class CrossEntropy(Function):
     @staticmethod
     def forward(logits: Tensor, q: Tensor) -> Tensor:
         # An impossible class (logit -inf) costs nothing where the truth gives it no weight.
-        return torch.where(q == 0, 0, q * _surprise(logits)).sum(1)
+        return as_contiguous(torch.where(q == 0, 0, q * _surprise(logits)).sum(1))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -38,8 +41,8 @@ class CrossEntropy(Function):
         logits, q = ctx.saved_tensors
         dl = dl.unsqueeze(1)
         needs_logits, needs_q = ctx.needs_input_grad
-        dz = dl * _slope(logits, q) if needs_logits else None
-        dq = dl * _surprise(logits) if needs_q else None
+        dz = as_contiguous(dl * _slope(logits, q)) if needs_logits else None
+        dq = as_contiguous(dl * _surprise(logits)) if needs_q else None
         return dz, dq
 
     @staticmethod
@@ -65,37 +68,7 @@ def _slope(logits: Tensor, q: Tensor) -> Tensor:
     return q.sum(1, keepdim=True) * torch.softmax(logits, 1) - q
 
 
-@torch.compiler.allow_in_graph
-def _cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
-    return CrossEntropy.apply(logits, q)
-
-
-@operator(
-    fake=lambda indices, classes, dtype, ignore_index: indices.new_empty(
-        (*indices.shape, classes), dtype=dtype
-    )
-)
-def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
-    """(N) class indices as rows of zeros with a one, (N, C); a row of `ignore_index` has none.
-
-    A target outside the classes raises IndexError on a CPU; on a GPU it is torch's device-side
-    assertion, because asking first would stall it.
-    """
-    counted = indices != ignore_index
-    places = torch.where(counted, indices, 0).unsqueeze(-1)
-    hot = indices.new_zeros((*indices.shape, classes), dtype=dtype)
-    ones = counted.unsqueeze(-1).to(dtype)
-    try:
-        return hot.scatter_(-1, places, ones)
-    except RuntimeError as error:
-        if "out of bounds" not in str(error):
-            raise
-        raise IndexError(f"targets must be class indices from 0 to {classes - 1}") from None
-
-
-@torch.library.register_vmap("convnets::one_hot")
-def _(info: Any, in_dims: tuple, indices: Tensor, *constants: Any) -> tuple:
-    return one_hot(indices.movedim(in_dims[0], 0), *constants), 0
+_cross_entropy = graph_node(CrossEntropy)
 
 
 @overridable
@@ -146,29 +119,32 @@ def cross_entropy(
             input[None], target, weight, None, ignore_index, None, reduction, label_smoothing
         )
         return loss[0] if reduction == "none" else loss
-    logits = autocast_float32("cross_entropy", _examples(input))
-    weight = None if weight is None else autocast_float32("cross_entropy", weight)
+    logits = autocast_float32("cross_entropy", input)
+    if weight is not None:
+        weight = autocast_float32("cross_entropy", weight.view(-1, *(1 for _ in input.shape[2:])))
     classes = logits.shape[1]
     if are_probabilities:
-        q, counted = _examples(target), None
+        q, counted = target, None
     else:
         if weight is not None and weight.dtype != logits.dtype:
             raise RuntimeError(
                 f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
             )
-        q = one_hot(target.flatten().long(), classes, logits.dtype, ignore_index)
+        q = one_hot(
+            target.long(), classes, logits.dtype, ignore_index, backends.kernels.enabled
+        ).movedim(-1, 1)
         counted = (q if weight is None else q * weight).sum()
     if label_smoothing:
         kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero
         q = (1 - label_smoothing) * q + label_smoothing / max(1, classes) * kept
     losses = _cross_entropy(logits, q if weight is None else q * weight)
     if reduction == "none":
-        return losses.unflatten(0, (input.shape[0], *input.shape[2:]))
+        return losses
     total = losses.sum()
     if reduction == "sum":
         return total
     if counted is None:
-        return total / len(logits)
+        return total / losses.numel()
     nothing = counted == 0  # the mean of nothing is NaN, but its gradient 0
     return (total / counted.masked_fill(nothing, 1)).masked_fill(nothing, torch.nan)
 
@@ -200,11 +176,6 @@ def _check(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: i
             raise RuntimeError(f"class indices must be int64 (or uint8), got {target.dtype}")
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(f"{classes} classes need {classes} weights, got {tuple(weight.shape)}")
-
-
-def _examples(volume: Tensor) -> Tensor:
-    """(N, C, d1, ...) as (N * d1 * ..., C): every position of every image is an example."""
-    return volume if volume.dim() == 2 else volume.movedim(1, -1).flatten(0, -2)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .autograd import Function
-from .ops.legacy import require_float
+from .ops.dtypes import require_float
 from .overrides import overridable
 
 
@@ -61,10 +61,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         raise ValueError(f"dropout probability must be between 0 and 1, got {p}")
     if inplace:
         raise ValueError("inplace=True is not supported: use inplace=False")
-    if not training or p == 0:
+    if not training or p == 0 or input.numel() == 0:
         return input
     if p == 1:
-        return _masked(input, torch.zeros_like(input))
+        return _masked(input, input.new_zeros(()))
     require_float("dropout", input)
     return _masked(input, torch.empty_like(input).bernoulli_(1 - p).div_(1 - p))
 

@@ -23,7 +23,8 @@ from .overrides import overridable
 class Linear_(Bilinear):
     """y = x w^T:  dx = dy w* = linear(dy, w^H),  dw = dy^T x* = linear(dy^T, x^H).
 
-    * is the conjugate and ^H the conjugate transpose: of real numbers, w itself and w^T.
+    * is the conjugate and ^H the conjugate transpose: of real numbers, w itself and w^T.  Where torch
+    computes a gradient transposed, so that it lies in memory as a transposed x or w does, so do we.
     """
 
     generate_vmap_rule = True
@@ -36,8 +37,13 @@ class Linear_(Bilinear):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad
-        dx = Linear_.apply(dy, weight.mH) if needs_x else None
-        dw = Linear_.apply(dy.T, x.mH) if needs_weight else None
+        dx = dw = None
+        if needs_x:
+            transposed = x.stride() == (1, len(x))
+            dx = Linear_.apply(weight.mH, dy).T if transposed else Linear_.apply(dy, weight.mH)
+        if needs_weight:
+            plain = weight.stride() == (weight.shape[1], 1)
+            dw = Linear_.apply(dy.T, x.mH) if plain else Linear_.apply(x.mH, dy.T).T
         return dx, dw
 
 

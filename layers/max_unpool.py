@@ -17,6 +17,7 @@ from .autocast import autocast_float32
 from .max_pool import check
 from .ops.dtypes import require_float
 from .ops.geometry import Geometry, Pair, image_size, pair
+from .ops.memory_format import as_channels_last, is_channels_last
 from .ops.pool import switch_dtype, switched_pixels
 from .overrides import overridable
 
@@ -65,6 +66,7 @@ def max_unpool2d(
     )
     geometry.check()
     size = _image_size(geometry, image_size(input), output_size)
+    last = is_channels_last(input)
     if indices.dtype == switch_dtype(geometry):
         rows, columns = switched_pixels(indices, geometry)
         inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
@@ -76,7 +78,8 @@ def max_unpool2d(
         )
     input = autocast_float32("max_unpool2d", input)
     flat = input.new_zeros(*input.shape[:2], size[0] * size[1])  # scatter_add checks the indices
-    return flat.scatter_add(2, indices.flatten(2), input.flatten(2)).unflatten(2, size)
+    x = flat.scatter_add(2, indices.flatten(2), input.flatten(2)).unflatten(2, size)
+    return as_channels_last(x) if last else x
 
 
 def _image_size(geometry: Geometry, outputs: Pair, given: Sequence[int] | None) -> Pair:

@@ -1,6 +1,7 @@
 """Softmax and its logarithm, their derivatives written by hand.
 
-Half precision is rounded once, at the end, as torch's kernels do it.  Nothing is written in place:
+Half precision is rounded once, at the end, as torch's kernels do it.  Outputs and gradients are
+contiguous, as torch's are, whatever the input's strides.  Nothing is written in place:
 `torch.func.linearize` keeps what does not depend on the tangent, and would overwrite it.
 """
 
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .autograd import FromOutput
-from .ops.legacy import require_float, upcast
+from .ops.dtypes import require_float, upcast
+from .ops.memory_format import as_contiguous
 from .overrides import overridable
 
 
@@ -23,8 +25,8 @@ class Softmax_(FromOutput):
     @staticmethod
     def forward(x: Tensor, dim: int) -> Tensor:
         if _is_empty(x, dim):
-            return x.clone()
-        v = upcast(x)
+            return torch.empty_like(x, memory_format=torch.contiguous_format)
+        v = upcast(as_contiguous(x))
         e = (v - v.amax(dim, keepdim=True)).exp()  # the maximum taken off, nothing overflows
         return (e / e.sum(dim, keepdim=True)).to(x.dtype)
 
@@ -39,7 +41,7 @@ class Softmax_(FromOutput):
 
 def _softmax_slope(t: Tensor, y: Tensor, dim: int) -> Tensor:
     """y (t - sum of t y): the slope is a symmetric matrix, forward is as backward."""
-    v, p = upcast(t), upcast(y)
+    v, p = upcast(as_contiguous(t)), upcast(y)
     return (p * (v - (v * p).sum(dim, keepdim=True))).to(y.dtype)
 
 
@@ -49,21 +51,21 @@ class LogSoftmax_(FromOutput):
     @staticmethod
     def forward(x: Tensor, dim: int) -> Tensor:
         if _is_empty(x, dim):
-            return x.clone()
-        v = upcast(x)
+            return torch.empty_like(x, memory_format=torch.contiguous_format)
+        v = upcast(as_contiguous(x))
         shifted = v - v.amax(dim, keepdim=True)
         return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = upcast(dy)
+        v = upcast(as_contiguous(dy))
         return (v - upcast(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = upcast(x_t)
+        v = upcast(as_contiguous(x_t))
         return (v - (upcast(y).exp() * v).sum(dim, keepdim=True)).to(y.dtype)
 
 

@@ -70,6 +70,47 @@ def conv2d_weight(x, g, kernel, stride, padding, dilation, groups):
     return weight
 
 
+def untied_products(image, filters, kernel, stride, padding, dilation, groups):
+    """The same of a locally connected layer, whose weight is (H_out, W_out, G, K, C_out/G)."""
+    shared, per_group = image[1] // groups, filters // groups
+    for pixel, (filter_, c, i, j), output in products(
+        image, filters, kernel, stride, padding, dilation, groups
+    ):
+        k = (i * kernel[1] + j) * shared + c
+        yield pixel, (*output[2:], filter_ // per_group, k, filter_ % per_group), output
+
+
+def locally_connected2d(x, weight, kernel, stride, padding, dilation, groups):
+    filters = groups * weight.shape[4]
+    y = torch.zeros(len(x), filters, *weight.shape[:2], dtype=x.dtype)
+    for pixel, tap, output in untied_products(
+        x.shape, filters, kernel, stride, padding, dilation, groups
+    ):
+        y[output] += weight[tap].item() * x[pixel].item()
+    return y
+
+
+def locally_connected2d_input(weight, g, image_size, kernel, stride, padding, dilation, groups):
+    channels = groups * weight.shape[3] // (kernel[0] * kernel[1])
+    x = torch.zeros(len(g), channels, *image_size, dtype=g.dtype)
+    for pixel, tap, output in untied_products(
+        x.shape, g.shape[1], kernel, stride, padding, dilation, groups
+    ):
+        x[pixel] += weight[tap].item() * g[output].item()
+    return x
+
+
+def locally_connected2d_weight(x, g, kernel, stride, padding, dilation, groups):
+    filters, (height, width) = g.shape[1], g.shape[2:]
+    size = kernel[0] * kernel[1] * x.shape[1] // groups
+    weight = torch.zeros(height, width, groups, size, filters // groups, dtype=x.dtype)
+    for pixel, tap, output in untied_products(
+        x.shape, filters, kernel, stride, padding, dilation, groups
+    ):
+        weight[tap] += g[output].item() * x[pixel].item()
+    return weight
+
+
 def max_pool2d(x, kernel, stride, padding, dilation, outputs):
     """The maxima, and i*K_w + j of the first pixel of each window that has it; the last NaN wins.
 
@@ -170,6 +211,32 @@ def lp_pool2d_backward(dy, x, power, kernel, stride):
                 slope = math.copysign(abs(value / norm) ** (power - 1), value) if value else 0
                 dx[image, c, row, column] += dy[image, c, p, q].item() * slope
     return dx
+
+
+def batch_norm(x, gamma, beta, eps):
+    """y, and the mean and the variance of every channel; x is (N, C, M)."""
+    n, channels, length = x.shape
+    y, (mean, variance) = torch.zeros_like(x), torch.zeros(2, channels, dtype=x.dtype)
+    places = list(itertools.product(range(n), range(length)))
+    for c in range(channels):
+        m = sum(x[i, c, j].item() for i, j in places) / len(places)
+        v = sum((x[i, c, j].item() - m) ** 2 for i, j in places) / len(places)
+        mean[c], variance[c] = m, v
+        for i, j in places:
+            h = (x[i, c, j].item() - m) / math.sqrt(v + eps)
+            y[i, c, j] = gamma[c].item() * h + beta[c].item()
+    return y, mean, variance
+
+
+def local_response_norm(x, size, alpha, beta, k):
+    """Krizhevsky et al. 2012, section 3.3; x is (N, C, M)."""
+    n, channels, length = x.shape
+    y = torch.zeros_like(x)
+    for i, c, j in itertools.product(range(n), range(channels), range(length)):
+        near = range(max(0, c - size // 2), min(channels - 1, c + (size - 1) // 2) + 1)
+        s = k + alpha * sum(x[i, near_c, j].item() ** 2 for near_c in near)
+        y[i, c, j] = x[i, c, j].item() * s**-beta
+    return y
 
 
 def linear(x, weight, bias):

@@ -7,10 +7,13 @@ This folder is optional: without it the table is empty, and everything is comput
 
 from ..ops.registry import Kernel
 from . import (
+    batch_norm,
     conv_im2col,
     conv_im2col_nchw,
     conv_pointwise,
     conv_winograd,
+    local_response_norm,
+    locally_connected,
     lp_pool,
     max_pool,
     window_sum,
@@ -38,6 +41,12 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
         conv_im2col.CONV2D_WEIGHT,
     ),
     # locally connected layer
+    "locally_connected2d": (locally_connected.LOCALLY_CONNECTED2D,),
+    "locally_connected2d_input": (
+        locally_connected.LOCALLY_CONNECTED2D_INPUT,
+        locally_connected.LOCALLY_CONNECTED2D_INPUT_BY_TAPS,
+    ),
+    "locally_connected2d_weight": (locally_connected.LOCALLY_CONNECTED2D_WEIGHT,),
     # pooling
     "max_pool2d": (max_pool.CONTIGUOUS, max_pool.CHANNELS_LAST),
     "max_pool2d_gather": (max_pool.GATHER,),
@@ -47,5 +56,8 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
     "lp_pool2d": (lp_pool.L2, lp_pool.LP),
     "lp_pool2d_backward": (lp_pool.L2_BACKWARD, lp_pool.LP_BACKWARD),
     # normalisation
-    # activations
+    "batch_norm": (batch_norm.BATCH_NORM, batch_norm.BATCH_NORM_BY_OPERATIONS),
+    "batch_norm_backward": (batch_norm.BATCH_NORM_BACKWARD,),
+    "local_response_norm": (local_response_norm.LOCAL_RESPONSE_NORM,),
+    "local_response_norm_backward": (local_response_norm.LOCAL_RESPONSE_NORM_BACKWARD,),
 }

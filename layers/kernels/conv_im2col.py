@@ -20,7 +20,7 @@ from torch import Tensor
 from ..ops.dtypes import upcast, upcast_dtype
 from ..ops.geometry import Geometry, Pair
 from ..ops.registry import Kernel
-from .im2col import Im2col, as_matrices, col2im, col2im_by_taps, scratch_pixels
+from .im2col import Im2col, col2im, col2im_by_taps, repeated
 from .jit import why_not_jit
 from .openmp import parallel_map, partition
 from .workspace import workspace
@@ -32,18 +32,18 @@ MAX_PARALLEL_WEIGHTS = 1 << 20  # up to which it pays: every thread reads all of
 def conv2d(
     x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, y: Tensor
 ) -> None:
-    layout = Im2col(x.shape[2:], x.shape[1], geometry)
+    layout = Im2col(x.shape[2:], x.shape[1], geometry, channels_last)
     w_row = layout.w_row(weight)
 
     def convolve(images: slice) -> None:
         for chunk, x_col in layout.filled(x[images]):
-            part = chunk.of(y[images])
-            pixels = part if channels_last else scratch_pixels(part)
-            # Y^T = X_col^T @ W_row^T: in bfloat16 torch.bmm fills rows by a fast kernel, columns
-            # by loops thousands of times slower.
-            torch.bmm(x_col.mT, w_row.mT, out=as_matrices(pixels, geometry.groups).mT)
-            if not channels_last:
-                part.copy_(pixels)
+            y_row = layout.y_row(chunk.of(y[images]))  # a view
+            if channels_last:
+                # Y^T = X_col^T @ W_row^T: in bfloat16 torch.bmm fills rows by a fast kernel,
+                # columns by loops thousands of times slower.
+                torch.bmm(x_col.mT, w_row.mT, out=y_row.mT)
+            else:
+                torch.bmm(repeated(w_row, len(x_col)), x_col, out=y_row)
 
     parallel_map(convolve, partition_images(x, weight.numel(), y.shape[2:]), x)
 
@@ -62,7 +62,7 @@ def conv2d_input(
     Args:
         add_columns: a way to compute `col2im`.
     """
-    layout = Im2col(image_size, x.shape[1], geometry)
+    layout = Im2col(image_size, x.shape[1], geometry, channels_last)
     w_row = layout.w_row(weight)
     in_place = channels_last and x.dtype == upcast_dtype(x)
 
@@ -71,8 +71,8 @@ def conv2d_input(
             part = x[images][chunk.images]
             if chunk.rows.start == 0:
                 total = (part if in_place else accumulator(part, channels_last=True)).zero_()
-            g_row = as_matrices(chunk.of(g[images]), geometry.groups)
-            torch.bmm(g_row.mT, w_row, out=layout.x_col(memory, chunk).mT)
+            g_row, x_col = layout.y_row(chunk.of(g[images])), layout.x_col(memory, chunk)
+            torch.bmm(g_row.mT, repeated(w_row, len(x_col)), out=x_col.mT)
             add_columns(layout.windows(memory, chunk), total, geometry, chunk.rows.start)
             if not in_place and chunk.rows.stop == g.shape[2]:
                 part.copy_(total)
@@ -88,7 +88,7 @@ def conv2d_weight(
     def correlate(images: slice) -> Tensor:
         w_row = upcast(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
         for chunk, x_col in layout.filled(x[images]):
-            g_row = as_matrices(chunk.of(g[images]), geometry.groups)
+            g_row = layout.y_row(chunk.of(g[images]))
             if w_row.dtype == g.dtype:
                 w_row.baddbmm_(g_row, x_col.mT)
             else:

@@ -17,8 +17,7 @@ from ..ops.dtypes import upcast
 from ..ops.geometry import Geometry, Pair
 from ..ops.registry import Kernel
 from .conv_im2col import why_not_im2col
-from .im2col import as_matrices, scratch_pixels
-from .im2col_nchw import repeated
+from .im2col import as_matrices, repeated, scratch_pixels
 from .workspace import workspace_bytes
 
 MIN_NCHW_PIXELS = 128  # of a map, from which a product for each image is fast

@@ -47,14 +47,20 @@ class Chunk(NamedTuple):
 class Im2col:
     """The matrices of one convolution: their sizes and their order in memory.
 
-    Columns are stored as (G, n, R, W_out, K_h, K_w, C): X_col is their transpose.
+    Outputs that are channels last take a product for each group, with X_col the transpose of
+    columns (G, n, R, W_out, K_h, K_w, C); contiguous outputs a product for each group of each
+    image, of columns (n, G, R, W_out, K_h, K_w, C).
     """
 
-    channels_last = True
-
-    def __init__(self, image_size: Sequence[int], in_channels: int, geometry: Geometry) -> None:
-        """For images (N, in_channels, *image_size)."""
-        self.geometry = geometry
+    def __init__(
+        self,
+        image_size: Sequence[int],
+        in_channels: int,
+        geometry: Geometry,
+        channels_last: bool = True,
+    ) -> None:
+        """For images (N, in_channels, *image_size), and outputs of a memory format."""
+        self.geometry, self.channels_last = geometry, channels_last
         self.groups = geometry.groups
         self.output_size = geometry.output_size(image_size)
         self.channels = in_channels // geometry.groups
@@ -87,14 +93,29 @@ class Im2col:
             yield chunk, self.x_col(memory, chunk)
 
     def x_col(self, memory: Tensor, chunk: Chunk) -> Tensor:
-        """The columns as matrices (G, K, n * pixels)."""
-        return memory.view(self.groups, -1, self.channels * prod(self.geometry.kernel_size)).mT
+        """The columns as matrices (G, K, n * pixels), or (n * G, K, pixels)."""
+        n = 1 if self.channels_last else chunk.size[0]
+        size = self.channels * prod(self.geometry.kernel_size)
+        return memory.view(n * self.groups, -1, size).mT
+
+    def y_row(self, y: Tensor) -> Tensor:
+        """A chunk's outputs (n, G*C', R, W_out) as (G, C', n * pixels), or (n * G, C', pixels).
+
+        A view if they lie so, otherwise a copy.
+        """
+        if self.channels_last:
+            return as_matrices(y, self.groups)
+        return y.flatten(2).unflatten(1, (self.groups, -1)).flatten(0, 1)
 
     def windows(self, memory: Tensor, chunk: Chunk) -> Tensor:
         """The columns as (n, G, C, K_h, K_w, R, W_out)."""
         n, rows = chunk.size
-        shape = n, rows, self.output_size[1], *self.geometry.kernel_size, self.channels
-        return memory.view(self.groups, *shape).permute(1, 0, 6, 4, 5, 2, 3)
+        shape = rows, self.output_size[1], *self.geometry.kernel_size, self.channels
+        if self.channels_last:
+            columns = memory.view(self.groups, n, *shape).transpose(0, 1)
+        else:
+            columns = memory.view(n, self.groups, *shape)
+        return columns.permute(0, 1, 6, 4, 5, 2, 3)
 
     def im2col(self, padded: Tensor, chunk: Chunk, memory: Tensor) -> None:
         """Stretch every window of the chunk out into a column.
@@ -119,15 +140,14 @@ class Im2col:
         """x with its zeros around it, in this layout; x itself if it needs neither."""
         (ph, pw), (n, channels, height, width) = self.geometry.padding, x.shape
         if not (ph or pw):
-            layout = torch.channels_last if self.channels_last else torch.contiguous_format
-            return x.contiguous(memory_format=layout)
+            return x.contiguous(memory_format=torch.channels_last)
         shape = n, channels, height + 2 * ph, width + 2 * pw
-        padded = empty_images(x, shape, self.channels_last).zero_()
+        padded = empty_images(x, shape, channels_last=True).zero_()
         padded[:, :, ph : ph + height, pw : pw + width] = x
         return padded
 
     def w_row(self, weight: Tensor) -> Tensor:
-        """Filters (C_out, C, K_h, K_w) as W_row (G, C_out/G, K), K in the order of the columns."""
+        """Filters (C_out, C, K_h, K_w) as W_row (G, C', K), K in the order of the columns."""
         return weight.permute(0, 2, 3, 1).flatten(1).unflatten(0, (self.groups, -1))
 
     def filters(self, w_row: Tensor) -> Tensor:
@@ -151,6 +171,11 @@ def scratch_pixels(y: Tensor, name: str = "pixels") -> Tensor:
     n, channels, rows, width = y.shape
     pixels = workspace(y, y.numel(), name).view(n, rows, width, channels)
     return pixels.permute(0, 3, 1, 2)
+
+
+def repeated(w_row: Tensor, batch: int) -> Tensor:
+    """W_row (G, ...) for so many products; if G = 1 or there are no more, nothing is copied."""
+    return w_row.expand(batch // len(w_row), *w_row.shape).flatten(0, 1)
 
 
 def col2im(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:

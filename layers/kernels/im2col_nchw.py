@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry
-from .im2col import Chunk, Im2col
+from .im2col import Chunk, Im2col, repeated
 
 LINE = 16  # float32 values of a cache line
 
@@ -32,10 +33,14 @@ LINE = 16  # float32 values of a cache line
 class Im2colNCHW(Im2col):
     """The same matrices as `Im2col`, one for each group of each image."""
 
-    channels_last = False
-
-    def __init__(self, image_size: Sequence[int], in_channels: int, geometry: Geometry) -> None:
-        super().__init__(image_size, in_channels, geometry)
+    def __init__(
+        self,
+        image_size: Sequence[int],
+        in_channels: int,
+        geometry: Geometry,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(image_size, in_channels, geometry, channels_last)
         (height, width), (ph, pw) = image_size, geometry.padding
         self.padded_size = height + 2 * ph, width + 2 * pw
 
@@ -69,9 +74,20 @@ class Im2colNCHW(Im2col):
         return self.columns(memory, chunk).flatten(2, 4).flatten(0, 1)
 
     def in_rows(self, flat: Tensor, rows: int) -> Tensor:
-        """(..., pitch) as (..., R, W_out), a view."""
-        shape = (*flat.shape[:-1], rows, self.output_size[1])
-        return flat.as_strided(shape, (*flat.stride()[:-1], self.padded_size[1], 1))
+        """(n*G, C', pitch) as (n, G*C', R, W_out), a view if G = 1 or C' is not adjacent."""
+        maps = flat.unflatten(0, (-1, self.groups)).flatten(1, 2)
+        *strides, by_pixel = maps.stride()
+        shape = (*maps.shape[:-1], rows, self.output_size[1])
+        return maps.as_strided(shape, (*strides, self.padded_size[1] * by_pixel, by_pixel))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """x with its zeros around it, contiguous; x itself if it needs neither."""
+        (ph, pw), (n, channels, height, width) = self.geometry.padding, x.shape
+        if not (ph or pw):
+            return x.contiguous()
+        padded = x.new_zeros(n, channels, *self.padded_size)
+        padded[:, :, ph : ph + height, pw : pw + width] = x
+        return padded
 
     def im2col(self, padded: Tensor, chunk: Chunk, memory: Tensor) -> None:
         """columns[n,g,c,i,j,l] = flat[n, g*C + c, D i W + D j + l]."""
@@ -82,12 +98,23 @@ class Im2colNCHW(Im2col):
         first = padded[:, :, chunk.rows.start :]
         columns.copy_(first.as_strided(columns.shape, strides))
 
-    def matrices(self, g: Tensor) -> Tensor:
+    def product(self, w_row: Tensor, x_col: Tensor) -> Tensor:
+        """W_row @ X_col (n*G, C', pitch), with C' adjacent in memory for outputs channels last."""
+        w_row = repeated(w_row, len(x_col))
+        if self.channels_last:
+            return torch.bmm(x_col.mT, w_row.mT).mT
+        return torch.bmm(w_row, x_col)
+
+    def y_row(self, y: Tensor) -> Tensor:
         """(n, G*C', R, W_out) as (n*G, C', pitch), zero where a window would straddle."""
-        rows = g.shape[2]
-        flat = g.new_zeros(*g.shape[:2], self.pitch(rows))
-        self.in_rows(flat, rows).copy_(g)
-        return flat.unflatten(1, (self.groups, -1)).flatten(0, 1)
+        (n, channels, rows, _), pitch = y.shape, self.pitch(y.shape[2])
+        if self.channels_last:
+            flat = y.new_zeros(n, pitch, channels).mT
+        else:
+            flat = y.new_zeros(n, channels, pitch)
+        flat = flat.unflatten(1, (self.groups, -1)).flatten(0, 1)
+        self.in_rows(flat, rows).copy_(y)
+        return flat
 
     def w_row(self, weight: Tensor) -> Tensor:
         return weight.flatten(1).unflatten(0, (self.groups, -1))
@@ -106,8 +133,6 @@ class Col2imNCHW(Im2col):
     Positions count along whole rows again: l = p W + q, with g zero where a window straddles.
     Of `Im2col` this is the division into chunks; the matrices are its own.
     """
-
-    channels_last = False
 
     def __init__(
         self, image_size: Sequence[int], in_channels: int, out_channels: int, geometry: Geometry
@@ -175,11 +200,6 @@ class Col2imNCHW(Im2col):
             if first < stop:  # not all of it is padding
                 inside = part[:, :, first - above : stop - above, pw : pw + x.shape[3]]
                 x[:, :, first:stop].add_(inside)
-
-
-def repeated(w_row: Tensor, batch: int) -> Tensor:
-    """W_row (G, ...) for every image; if G = 1 nothing is copied."""
-    return w_row.expand(batch // len(w_row), *w_row.shape).flatten(0, 1)
 
 
 def _whole_lines(numel: int) -> int:

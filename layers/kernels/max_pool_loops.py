@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import jit, taps_inside
+from .jit import jit
+from .loops import clear, copy, taps_inside
 
 LANES = 64  # values that are compared side by side, or a multiple of it
 SCRATCH_NUMEL = 1 << 10  # of them for each row of taps, in a loop's own memory
@@ -68,7 +69,7 @@ def max_contiguous(x, window, y, switches, first, last):
                 for i in range(kh):
                     line = pixels[i, run]
                     if there[0] <= i < there[1]:
-                        copy(x[n, row + down * i], line[padding:])
+                        copy(x[n, row + down * i], 0, line, padding, min(width, pitch - padding))
                     else:
                         line[:] = -np.inf
                 switch[run] = there[0] * kw
@@ -84,15 +85,9 @@ def max_contiguous(x, window, y, switches, first, last):
 
 
 @jit
-def copy(values, out):
-    for c in range(min(len(values), len(out))):
-        out[c] = values[c]
-
-
-@jit
 def subsample(values, stride, out):
-    # unsigned, so that nobody must ask whether an index counts from behind
-    stride = np.uint64(stride)
+    """out[q] = values[stride q]."""
+    stride = np.uint64(stride)  # see loops.py
     for q in range(np.uint64(len(out))):
         out[q] = values[q * stride]
 
@@ -132,15 +127,15 @@ def scatter_contiguous(y, window, switches, x, first, last):
     _, height, width = x.shape
     rows, columns = taps(window)
     for n in range(first, last):
-        clean = 0
+        cleared = 0
         for p in range(y.shape[1]):
-            clean = clear(x[n], clean, p * sh - ph + rows[-1] + 1)
+            cleared = clear(x[n], cleared, p * sh - ph + rows[-1] + 1)
             for q in range(y.shape[2]):
                 tap = switches[n, p, q]
                 row, column = p * sh - ph + rows[tap], q * sw - pw + columns[tap]
                 if 0 <= row < height and 0 <= column < width:
                     x[n, row, column] += y[n, p, q]
-        clear(x[n], clean, height)
+        clear(x[n], cleared, height)
 
 
 @jit
@@ -150,11 +145,11 @@ def scatter_channels_last(y, window, switches, x, first, last):
     _, height, width, lanes = x.shape
     nothing = y.dtype.type(0)
     for n in range(first, last):
-        clean = 0
+        cleared = 0
         for p in range(y.shape[1]):
             row = p * sh - ph
             top, bottom = taps_inside(row, down, kh, height)
-            clean = clear(x[n], clean, row + down * (kh - 1) + 1)
+            cleared = clear(x[n], cleared, row + down * (kh - 1) + 1)
             for q in range(y.shape[2]):
                 column, value, switch = q * sw - pw, y[n, p, q], switches[n, p, q]
                 left, end = taps_inside(column, right, kw, width)
@@ -164,12 +159,4 @@ def scatter_channels_last(y, window, switches, x, first, last):
                         tap = switch.dtype.type(i * kw + j)
                         for c in range(lanes):
                             pixel[c] += value[c] if switch[c] == tap else nothing
-        clear(x[n], clean, height)
-
-
-@jit
-def clear(x, clean, stop):
-    """Zeros in the rows of x that are not clean yet, up to `stop`: how many are clean then."""
-    for row in range(clean, min(stop, len(x))):
-        x[row] = 0
-    return max(clean, min(stop, len(x)))
+        clear(x[n], cleared, height)

@@ -1,19 +1,19 @@
-"""The locally connected layer: a convolution with weights of its own at every position.
+"""The locally connected layer: at every position of the output filters of its own.
 
-    y[n,g,co,p] = sum over k of  w[p,g,k,co] * X[n,g,k,p]
+One einsum and its two adjoints.  Letters: n image, g group, k tap and channel inside a window,
+c filter of a group, p and q position.
 
-X are the columns of the convolution (conv.py), k = (i, j, c) a row and a column of the window and
-a channel of the group.  Its gradients are the two other sums over the same product.
-
-Letters: N images, G groups of C = C_in/G input and C_out/G output channels, p = (H_out, W_out).
+    X (N, G, H_out, W_out, K)            every window of the image, K = K_h * K_w * C_in/G
+    W (H_out, W_out, G, K, C_out/G)      the weights
+    Y (N, G, C_out/G, H_out, W_out)      the output
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .conv import fold, unfold
 from .dtypes import upcast
 from .geometry import Geometry, Pair
 from .memory_format import empty_images
@@ -38,37 +38,55 @@ def _empty_weight(x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool)
     return x.new_empty(*g.shape[2:], groups, size, channels)
 
 
-@operator(convolves=True, empty=_empty_y)
+@operator(empty=_empty_y, convolves=True)
 def locally_connected2d(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """x (N, C_in, H, W), weight (H_out, W_out, G, K, C_out/G) -> y (N, C_out, H_out, W_out)."""
-    columns = _columns(upcast(x), geometry)
-    return torch.einsum("ngkpq,pqgko->ngopq", columns, upcast(weight)).flatten(1, 2)
+    """A convolution whose weights are not shared between positions.
+
+        y[n,co,p,q] = sum over i, j, ci of  w[p,q,i,j,ci,co] * x[n,ci, S p + D i - P, S q + D j - P]
+
+    x (N, C_in, H, W), weight (H_out, W_out, G, K, C_out/G), K in the order (K_h, K_w, channel)
+    -> y (N, C_out, H_out, W_out).
+    """
+    windows = _windows(x, geometry)
+    y = torch.einsum("ngpqk,pqgkc->ngcpq", windows, upcast(weight))
+    return y.flatten(1, 2).to(x.dtype)
 
 
-@operator(convolves=True, empty=_empty_x)
+@operator(empty=_empty_x, convolves=True)
 def locally_connected2d_input(
     weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair
 ) -> Tensor:
-    """weight (H_out, W_out, G, K, C_out/G), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size)."""
-    kernel_size, stride, padding, dilation, groups = geometry
-    y = upcast(g).unflatten(1, (groups, -1))
-    columns = torch.einsum("ngopq,pqgko->ngkpq", y, upcast(weight))
-    windows = columns.unflatten(2, (*kernel_size, -1)).movedim(4, 2)  # N, G, C, K_h, K_w, p
-    return F.fold(
-        windows.flatten(1, 4).flatten(2), image_size, kernel_size, dilation, padding, stride
-    )
+    """The adjoint in x: every output gives back to the pixels that it has seen.
+
+        x[n,ci, S p + D i - P, S q + D j - P] += w[p,q,i,j,ci,co] * g[n,co,p,q]
+
+    weight (H_out, W_out, G, K, C_out/G), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size).
+    """
+    windows = torch.einsum("pqgkc,ngcpq->ngpqk", upcast(weight), _by_group(g, geometry))
+    windows = windows.unflatten(4, (*geometry.kernel_size, -1))  # (N, G, H_out, W_out, K_h, K_w, C)
+    windows = windows.movedim(6, 2).flatten(1, 2)
+    return fold(windows, geometry, image_size).to(g.dtype)
 
 
-@operator(convolves=True, empty=_empty_weight)
+@operator(empty=_empty_weight, convolves=True)
 def locally_connected2d_weight(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
-    """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (H_out, W_out, G, K, C_out/G)."""
-    columns, y = _columns(upcast(x), geometry), upcast(g).unflatten(1, (geometry.groups, -1))
-    return torch.einsum("ngkpq,ngopq->pqgko", columns, y)
+    """The adjoint in the weights, summed over images alone.
+
+        w[p,q,i,j,ci,co] = sum over n of  g[n,co,p,q] * x[n,ci, S p + D i - P, S q + D j - P]
+
+    x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (H_out, W_out, G, K, C_out/G).
+    """
+    windows = _windows(x, geometry)
+    return torch.einsum("ngpqk,ngcpq->pqgkc", windows, _by_group(g, geometry)).to(x.dtype)
 
 
-def _columns(x: Tensor, geometry: Geometry) -> Tensor:
-    """(N, C_in, H, W) as (N, G, K, H_out, W_out), K in the order K_h, K_w, C."""
-    kernel_size, stride, padding, dilation, groups = geometry
-    columns = F.unfold(x, kernel_size, dilation, padding, stride)
-    windows = columns.unflatten(1, (groups, -1, *kernel_size)).movedim(2, 4)  # N, G, K_h, K_w, C
-    return windows.flatten(2, 4).unflatten(3, geometry.output_size(x.shape[2:]))
+def _windows(x: Tensor, geometry: Geometry) -> Tensor:
+    """X."""
+    windows = unfold(upcast(x), geometry, geometry.output_size(x.shape[2:]))
+    windows = windows.unflatten(1, (geometry.groups, -1))  # (N, G, C, H_out, W_out, K_h, K_w)
+    return windows.movedim(2, 6).flatten(4)
+
+
+def _by_group(g: Tensor, geometry: Geometry) -> Tensor:
+    """Y."""
+    return upcast(g).unflatten(1, (geometry.groups, -1))

@@ -62,7 +62,7 @@ _records: list[list[Call]] = []
 
 def operator(
     *, empty: Callable[..., Any], convolves: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Callable[..., Any]], Any]:
     """Register a definition; its name is the registered operator from then on.
 
     The operator takes the arguments of `empty`, and one more, `kernels`: whether kernels may
@@ -76,7 +76,7 @@ def operator(
         convolves: whether its products on a GPU have the precision of torch's convolutions.
     """
 
-    def register(definition: Callable[..., Any]) -> Callable[..., Any]:
+    def register(definition: Callable[..., Any]) -> Any:
         name, types = definition.__name__, get_type_hints(empty)
         del types["return"]
         convert = _converter(types)
@@ -107,6 +107,7 @@ def operator(
         torch.library.register_fake(full_name, lambda *inputs: empty(*convert(inputs[:-1])))
         registered = getattr(torch.ops.convnets, name).default
         LIBRARY.impl(name, _without_derivatives(registered), "Autograd")
+        registered.definition = definition  # in operations that torch can differentiate
         return registered
 
     return register
