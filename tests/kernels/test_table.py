@@ -107,7 +107,9 @@ def divided(request, monkeypatch):
     """Work divided among two threads whatever its size, or into the smallest chunks."""
     import layers.kernels as package
 
-    modules = [m for m in vars(package).values() if getattr(m, "__package__", "") == package.__name__]
+    modules = [
+        m for m in vars(package).values() if getattr(m, "__package__", "") == package.__name__
+    ]
     if request.param == "threads":
         torch.set_num_threads(2)
     starts = ("MIN_PARALLEL_",) if request.param == "threads" else ("CPU_", "MIN_DIVIDED", "CHUNK")
