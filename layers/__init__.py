@@ -13,18 +13,29 @@ from . import backends, functional
 from . import flops as flops  # registers the FLOP formulas
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_avg_pool import AdaptiveAvgPool2d
+from .backends import reference
 from .batch_norm import BatchNorm2d
 from .conv import Conv2d
 from .cross_entropy import CrossEntropyLoss
 from .dropout import Dropout
+from .explain import explain
 from .linear import Linear
 from .local_response_norm import LocalResponseNorm
 from .locally_connected import LocallyConnected2d
 from .lp_pool import LPPool2d
 from .max_pool import AvgPool2d, MaxPool2d
 from .max_unpool import MaxUnpool2d
+from .ops import registry
 from .softmax import LogSoftmax, Softmax
 from .twins import to_torch
+
+try:
+    from .kernels import TABLE
+except ModuleNotFoundError as error:  # without the folder the definitions compute
+    if error.name != f"{__name__}.kernels":
+        raise
+else:
+    registry.TABLE.update(TABLE)
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -51,6 +62,8 @@ __all__ = [
     "Softmax",
     "Tanh",
     "backends",
+    "explain",
     "functional",
+    "reference",
     "to_torch",
 ]

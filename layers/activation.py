@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autograd import FromOutput, Function
-from .kernels.relu import gate
-from .ops.registry import refuse_complex
+from .autograd import FromOutput, graph_node
+from .ops.dtypes import refuse_complex
+from .ops.pointwise import relu_backward
 from .overrides import overridable
 
 
 class Relu(FromOutput):
-    """y = max(0, x);  dx = gate(dy, y)."""
+    """y = max(0, x);  dx = dy where y > 0, else 0."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -26,34 +26,11 @@ class Relu(FromOutput):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:
-        return Gate.apply(dy, *ctx.saved_tensors)
+        return relu_backward(dy, *ctx.saved_tensors)
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor) -> Tensor:
-        return Gate.apply(x_t, *ctx.saved_tensors)
-
-
-class Gate(Function):
-    """v where y is not 0, else 0: linear in v, and its own transpose."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(v: Tensor, y: Tensor) -> Tensor:
-        return gate(v, y)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.save_for_forward(inputs[1])
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple:
-        return Gate.apply(upstream, *ctx.saved_tensors), None
-
-    @staticmethod
-    def jvp(ctx: Any, v_t: Tensor, _: None) -> Tensor:
-        return Gate.apply(v_t, *ctx.saved_tensors)
+        return relu_backward(x_t, *ctx.saved_tensors)
 
 
 class Tanh_(FromOutput):
@@ -92,19 +69,7 @@ class ScaledTanh_(FromOutput):
         return x_t * (slope * amplitude - (slope / amplitude) * y * y)
 
 
-@torch.compiler.allow_in_graph
-def _relu(x: Tensor) -> Tensor:
-    return Relu.apply(x)
-
-
-@torch.compiler.allow_in_graph
-def _tanh(x: Tensor) -> Tensor:
-    return Tanh_.apply(x)
-
-
-@torch.compiler.allow_in_graph
-def _scaled_tanh(x: Tensor, amplitude: float, slope: float) -> Tensor:
-    return ScaledTanh_.apply(x, amplitude, slope)
+_relu, _tanh, _scaled_tanh = map(graph_node, (Relu, Tanh_, ScaledTanh_))
 
 
 @overridable

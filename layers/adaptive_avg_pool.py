@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .max_pool import avg_pool2d
+from .ops.dtypes import require_float, upcast
 from .ops.geometry import as_int
 from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
-from .ops.registry import require_float, wide
 from .overrides import overridable
 
 
@@ -64,9 +64,13 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     grid = input.shape[-2] % height == input.shape[-1] % width == 0  # windows of one size
     if grid and input.shape[-3] > 0:
         return avg_pool2d(input, (input.shape[-2] // height, input.shape[-1] // width))
-    # Of channels last the means are taken as of (N, H, W, C), so that they and their gradients are.
-    x = wide(input.permute(0, 2, 3, 1) if last else input)
-    y = _means(_means(x, -3, height), -2, width) if last else _means(_means(x, -2, height), -1, width)
+    # Channels last, the means are taken of (N, H, W, C), so that they and their gradients are, too.
+    x = upcast(input.permute(0, 2, 3, 1) if last else input)
+    y = (
+        _means(_means(x, -3, height), -2, width)
+        if last
+        else _means(_means(x, -2, height), -1, width)
+    )
     return (y.permute(0, 3, 1, 2) if last else y).to(input.dtype)
 
 

@@ -9,6 +9,7 @@ inside a `jvp`) does not: torch takes the `jvp` of any autograd.Function for a c
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +17,15 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .ops.memory_format import in_layout
+
 
 class Function(torch.autograd.Function):
     """torch.autograd.Function, without its search for default arguments at every call.
 
     torch inspects and binds `forward`'s signature whenever a Function is applied, which costs more
-    than a small activation.  Ours are always given every argument by position.
+    than a small activation.  Ours are always given every argument by position.  A `forward` may be
+    a registered operator itself.
     """
 
     def __init_subclass__(cls) -> None:
@@ -38,6 +42,18 @@ class _ByPosition(inspect.Signature):
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         return SimpleNamespace(args=args, kwargs=kwargs, apply_defaults=tuple)  # which does nothing
+
+
+def graph_node(function: type[Function]) -> Callable[..., Any]:
+    """`function.apply`, as one node of the graphs of `torch.compile`.
+
+    Dynamo cannot look into a Function that has a `jvp`.  It takes a node by its name and module,
+    which a method of C's such as `apply` has not: so the node is an object that is called by it.
+    """
+    node = type(function.__name__, (), {"__call__": staticmethod(function.apply)})()
+    node.__name__ = node.__qualname__ = function.__name__
+    node.__module__ = function.__module__
+    return torch.compiler.allow_in_graph(node)
 
 
 class FromOutput(Function):
@@ -88,7 +104,7 @@ class GroupedBilinear(Bilinear):
 
     @classmethod
     def vmap(
-        cls, info: Any, in_dims: tuple, a: Tensor, b: Tensor, geometry: Any, *constants: Any
+        cls, info: Any, in_dims: tuple, a: Tensor, b: Tensor, geometry: list, *constants: Any
     ) -> tuple[Tensor, int]:
         size, dims, tensors = info.batch_size, in_dims[:2], (a, b)
         if cls.FILTERS is not None and dims[cls.FILTERS] is None:
@@ -101,7 +117,7 @@ class GroupedBilinear(Bilinear):
             _batched(t, dim, size).movedim(0, at).flatten(at, at + 1)
             for t, dim, at in zip(tensors, dims, cls.CHANNELS[:2], strict=True)
         ]
-        geometry = geometry._replace(groups=size * geometry.groups)
+        geometry = [*geometry[:-1], size * geometry[-1]]  # the last is the number of groups
         at = cls.CHANNELS[2]
         return cls.apply(*blocks, geometry, *constants).unflatten(at, (size, -1)), at
 
@@ -145,6 +161,37 @@ class Adjoint(PerImage):
     @classmethod
     def jvp(cls, ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         return cls.apply(tangent, *ctx.saved_tensors, *ctx.sizes)
+
+
+class InMemoryFormat(Function):
+    """x with the strides of a memory format, and its gradient with the same.
+
+    For what torch.nn lays out as its input, where an operation alone would follow the upstream
+    gradient.  Nothing is copied that has those strides already.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, channels_last: bool) -> Tensor:
+        return in_layout(x, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, ctx.channels_last = inputs
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple:
+        return InMemoryFormat.apply(upstream, ctx.channels_last), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return tangent.view_as(tangent)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, x: Tensor, _: bool) -> tuple[Tensor, int]:
+        return x, in_dims[0]  # the strides of a batched tensor are vmap's own affair
+
+
+in_memory_format = graph_node(InMemoryFormat)
 
 
 def may_be_differentiated() -> bool:

@@ -2,6 +2,7 @@
 
     layers.backends.winograd.enabled = False              for the rest of the program
     with layers.backends.winograd.flags(enabled=False):   for a while
+    with layers.reference():                              the same of all kernels
 
 A switch belongs to the process, as torch's do.  `torch.compile` guards on it: what was compiled
 before a change is compiled again.
@@ -10,7 +11,7 @@ before a change is compiled again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class Backend:
@@ -29,4 +30,14 @@ class Backend:
             self.enabled = before
 
 
+kernels = Backend()  # may an operator be computed by anything but its definition in ops/?
 winograd = Backend()  # may conv2d(..., algorithm="auto") take Winograd's algorithm?
+
+
+def reference() -> AbstractContextManager[None]:
+    """Compute by the definitions in layers/ops/ alone inside a `with` block.
+
+    What is computed forward inside the block is differentiated by the definitions, too, wherever
+    and in whichever thread its backward runs.
+    """
+    return kernels.flags(enabled=False)

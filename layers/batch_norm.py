@@ -14,68 +14,72 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast_float32
-from .autograd import Function, may_be_differentiated
-from .kernels.batch_norm import along, gradient, normalise, normalise_input, rest
-from .ops.registry import require_float, wide, wide_dtype
+from .autograd import Function, graph_node, in_memory_format, may_be_differentiated
+from .ops import norm as ops
+from .ops.dtypes import require_float, upcast, upcast_dtype
+from .ops.memory_format import is_channels_last
+from .ops.norm import all_but_channels, normalized, per_channel
 from .overrides import overridable
 
 
 class BatchNorm(Function):
-    """(y, m, v) from the batch's own statistics; m and v are for the running averages.
+    """(y, mean, variance) from the batch's own statistics, which are for the running averages.
 
-    x, y and their gradients may be in half precision, and are kept so; the rest is then float32.
+    x, y and their gradients may be in half precision; everything else is then float32.
     """
 
     generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, ...]:
-        return normalise(x, gamma, beta, eps)
+    forward = staticmethod(ops.batch_norm)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        x, gamma, _, ctx.eps = inputs
-        _, m, v = output
-        ctx.mark_non_differentiable(m, v)
-        ctx.save_for_backward(x, gamma, m, v)
-        ctx.save_for_forward(x, gamma, m, v)
+        x, gamma, _, *ctx.constants = inputs
+        _, mean, variance = output
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.save_for_backward(x, gamma, mean, variance)
+        ctx.save_for_forward(x, gamma)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple:
-        x, gamma, m, v = ctx.saved_tensors
-        if may_be_differentiated():  # then m and v must be functions of x
-            dy, wide_x = wide(dy), wide(x)
-            v, m = torch.var_mean(wide_x, rest(x), correction=0)
-            dx, dgamma, dbeta = gradient(dy, wide_x, gamma, m, v, ctx.eps)
-            return dx.to(x.dtype), dgamma, dbeta, None
-        return *normalise_input(dy, x, gamma, m, v, ctx.eps), None
+        x, gamma, mean, variance = ctx.saved_tensors
+        eps, channels_last, _ = ctx.constants
+        if may_be_differentiated():
+            mean, variance = _statistics(x)  # as functions of x
+            dx, *others = ops.batch_norm_backward.definition(dy, x, gamma, mean, variance, eps)
+            return in_memory_format(dx, channels_last), *others, None, None, None
+        gradients = ops.batch_norm_backward(dy, x, gamma, mean, variance, *ctx.constants)
+        return *gradients, None, None, None
 
     @staticmethod
     def jvp(
-        ctx: Any, x_t: Tensor | None, gamma_t: Tensor | None, beta_t: Tensor | None, _: None
+        ctx: Any, x_t: Tensor | None, gamma_t: Tensor | None, beta_t: Tensor | None, *_: None
     ) -> tuple:
-        x, gamma, *_ = ctx.saved_tensors
-        dtype, x = x.dtype, wide(x)
-        v, m = torch.var_mean(x, rest(x), correction=0)  # again, as functions of x
-        root = (v + ctx.eps).rsqrt()
-        h = (x - along(m, x)) * along(root, x)
-        y_t = torch.zeros_like(x)
+        """dh = (dx - mean of dx - h * mean of h dx) / sqrt(variance + eps);  the rest is linear."""
+        (x, gamma), (eps, *_) = ctx.saved_tensors, ctx.constants
+        mean, variance = _statistics(x)
+        h = normalized(upcast(x), mean, variance, eps)
+        y_t = torch.zeros_like(h)
         if x_t is not None:
-            x_t = wide(x_t)
-            mean_t, shared = x_t.mean(rest(x)), (h * x_t).mean(rest(x))
-            h_t = (x_t - along(mean_t, x) - h * along(shared, x)) * along(root, x)
-            y_t = y_t + h_t * along(gamma, x)
+            x_t = upcast(x_t)
+            mean_t, shared = (t.mean(all_but_channels(x)) for t in (x_t, h * x_t))
+            h_t = x_t - per_channel(mean_t, x) - h * per_channel(shared, x)
+            y_t = y_t + h_t * per_channel(gamma * (variance + eps).rsqrt(), x)
         if gamma_t is not None:
-            y_t = y_t + h * along(gamma_t, x)
+            y_t = y_t + h * per_channel(gamma_t, x)
         if beta_t is not None:
-            y_t = y_t + along(beta_t, x)
-        return y_t.to(dtype), None, None
+            y_t = y_t + per_channel(beta_t, x)
+        return y_t.to(x.dtype), None, None
 
 
-@torch.compiler.allow_in_graph
-def _batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, ...]:
-    return BatchNorm.apply(x, gamma, beta, eps)
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Every channel's mean and variance, recorded for derivatives."""
+    variance, mean = torch.var_mean(upcast(x), all_but_channels(x), correction=0)
+    return mean, variance
+
+
+_batch_norm = graph_node(BatchNorm)
 
 
 @overridable
@@ -127,28 +131,34 @@ def batch_norm(
             raise RuntimeError(f"{name} must have {channels} numbers, got {tuple(values.shape)}")
     if training and (running_mean is None) != (running_var is None):
         raise ValueError("give both running_mean and running_var, or neither: one is missing")
-    dtype = wide_dtype(input)  # of everything that belongs to a channel
+    dtype = upcast_dtype(input)  # of everything that belongs to a channel
     gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.to(dtype)
     beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.to(dtype)
+    channels_last, count = is_channels_last(input), input.numel() // max(1, channels)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("without training, running_mean and running_var are needed")
         slope = gamma * (running_var.to(dtype) + eps).rsqrt()
-        shift = beta - running_mean.to(dtype) * slope
-        return torch.addcmul(along(shift, input), input, along(slope, input)).to(input.dtype)
-    count = input.numel() // max(1, channels)
+        return _affine(input, slope, beta - running_mean.to(dtype) * slope, channels_last)
     if count == 0:  # nothing to learn from
-        return (input * along(gamma, input) + along(beta, input)).to(input.dtype)
+        return _affine(input, gamma, beta, channels_last)
     if count == 1:
         raise ValueError(
             f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"
         )
-    y, m, v = _batch_norm(input, gamma, beta, eps)
+    y, m, v = _batch_norm(input, gamma, beta, eps, channels_last, backends.kernels.enabled)
     if running_mean is not None and running_var is not None:  # both, or neither
         unbiased = v * (count / (count - 1))
         running_mean.lerp_(m.to(running_mean.dtype), momentum)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)
     return y
+
+
+def _affine(x: Tensor, slope: Tensor, shift: Tensor, channels_last: bool) -> Tensor:
+    """slope x + shift of every channel, in operations that torch differentiates."""
+    x = in_memory_format(x, channels_last)
+    y = torch.addcmul(per_channel(shift, x), x, per_channel(slope, x))
+    return in_memory_format(y.to(x.dtype), channels_last)
 
 
 @overridable

@@ -23,42 +23,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast
-from .autograd import add_bias
-from .conv_algorithm import algorithm_for as algorithm_for
-from .conv_algorithm import choose, winograd_convolution
-from .kernels import conv_im2col as kernels
-from .ops.geometry import Geometry, Pair, as_int, pair, pixels
-from .ops.registry import image_size
+from .autograd import add_bias, graph_node
+from .ops import conv as ops
+from .ops.geometry import Geometry, Pair, as_int, image_size, pair, pixels
+from .ops.memory_format import conv2d_is_channels_last
 from .overrides import overridable
-from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
+from .trilinear import trilinear
+
+ALGORITHMS = ("auto", "im2col", "winograd")
 
 
-class Convolution(OutputSlot):
-    """y = conv2d(x, w)."""
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-        return kernels.conv2d(x, weight, geometry.flatten())
-
-
-class ConvolutionInput(InputSlot):
-    """x = conv2d_input(w, g)."""
-
-    @staticmethod
-    def forward(weight: Tensor, g: Tensor, geometry: Geometry, size: Pair) -> Tensor:
-        return kernels.conv2d_input(weight, g, geometry.flatten(), size)
-
-
-class ConvolutionWeight(WeightSlot):
-    """w = conv2d_weight(x, g)."""
-
-    @staticmethod
-    def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
-        return kernels.conv2d_weight(x, g, geometry.flatten())
-
-
-connect(Convolution, ConvolutionInput, ConvolutionWeight, groups_at=0)
+Convolution, ConvolutionInput, ConvolutionWeight = trilinear(
+    "Convolution", ops.conv2d, ops.conv2d_input, ops.conv2d_weight, groups_at=0
+)
+_convolution, _convolution_input, _convolution_weight = map(
+    graph_node, (Convolution, ConvolutionInput, ConvolutionWeight)
+)
 
 
 @overridable
@@ -85,8 +67,8 @@ def conv2d(
         dilation: pixels from one tap to the next; 1 is an ordinary filter (the chapter's 0).
         groups: filters of a group see only their own C_in/groups channels.
         algorithm: "im2col", "winograd" (3x3 at stride 1; error about 1e-5 in float32), or "auto"
-            for the faster where that was measured; `algorithm_for` says which it takes, and
-            `layers.backends.winograd.enabled = False` has it take im2col.
+            for the faster where that was measured; `layers.explain` prints which it takes, and
+            `layers.backends.winograd.enabled = False` makes it take im2col.
     Returns:
         (N, C_out, H_out, W_out); H_out = floor((H + 2P - D(K_h - 1) - 1)/S) + 1.
     Raises:
@@ -107,8 +89,7 @@ def conv2d(
     _check_dimensions(input, weight)
     input, geometry = padded(input, image_size(weight), stride, padding, dilation, groups)
     _check(input, weight, bias, geometry)
-    winograd = choose(algorithm, input, weight, geometry) == "winograd"
-    y = (winograd_convolution if winograd else _convolution)(input, weight, *geometry)
+    y = _convolution(input, weight, geometry.flatten(), *_options(input, weight, algorithm))
     return y if bias is None else add_bias(y, bias.view(-1, 1, 1))
 
 
@@ -135,7 +116,8 @@ def conv2d_input(
     _same_dtype(grad_output, weight)
     _check_gradient(grad_output, input_size, channels, len(weight), geometry)
     size = pair(tuple(input_size[-2:]), "input_size")
-    return _convolution_input(weight.conj(), grad_output, size, *geometry)
+    options = _options(grad_output, weight)
+    return _convolution_input(weight.conj(), grad_output, geometry.flatten(), size, *options)
 
 
 @overridable
@@ -160,7 +142,8 @@ def conv2d_weight(
     channels = weight_size[1] * groups
     _same_dtype(grad_output, input)
     _check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)
-    return _convolution_weight(input.conj(), grad_output, *geometry)
+    options = _options(input, grad_output)
+    return _convolution_weight(input.conj(), grad_output, geometry.flatten(), *options)
 
 
 class Conv2d(torch.nn.Conv2d):
@@ -205,20 +188,17 @@ class Conv2d(torch.nn.Conv2d):
         )  # fmt: skip
 
 
-@torch.compiler.allow_in_graph
-def _convolution(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
-    """Traced as one call, because Dynamo cannot look into a Function that has a `jvp`."""
-    return Convolution.apply(x, weight, Geometry(*geometry))
+def _options(a: Tensor, b: Tensor, algorithm: str = "auto") -> tuple[bool, str, bool]:
+    """What is fixed in forward for all derivatives: (channels_last, algorithm, kernels).
 
-
-@torch.compiler.allow_in_graph
-def _convolution_input(weight: Tensor, g: Tensor, size: Any, *geometry: Any) -> Tensor:
-    return ConvolutionInput.apply(weight, g, Geometry(*geometry), size)
-
-
-@torch.compiler.allow_in_graph
-def _convolution_weight(x: Tensor, g: Tensor, *geometry: Any) -> Tensor:
-    return ConvolutionWeight.apply(x, g, Geometry(*geometry))
+    Raises:
+        ValueError: an unknown algorithm.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if algorithm == "auto" and not backends.winograd.enabled:
+        algorithm = "im2col"
+    return conv2d_is_channels_last(a, b), algorithm, backends.kernels.enabled
 
 
 def padded(

@@ -7,15 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast_float32
-from .autograd import Function
+from .autograd import Function, graph_node
+from .ops.dtypes import refuse_complex, require_float
 from .ops.memory_format import as_contiguous
-from .ops.registry import operator, refuse_complex, require_float
+from .ops.pointwise import one_hot
 from .overrides import overridable
 
 
 class CrossEntropy(Function):
-    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]).  (N, ...), contiguous.
+    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]), contiguous.
 
     With p = softmax(z) and Q[n] = sum over c of q[n,c]:
         dz[n,c] = dl[n] (Q[n] p[n,c] - q[n,c])
@@ -66,37 +68,7 @@ def _slope(logits: Tensor, q: Tensor) -> Tensor:
     return q.sum(1, keepdim=True) * torch.softmax(logits, 1) - q
 
 
-@torch.compiler.allow_in_graph
-def _cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
-    return CrossEntropy.apply(logits, q)
-
-
-@operator(
-    fake=lambda indices, classes, dtype, ignore_index: indices.new_empty(
-        (*indices.shape, classes), dtype=dtype
-    )
-)
-def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
-    """(N, ...) class indices as rows of zeros with a one, (N, ..., C); `ignore_index` has none.
-
-    A target outside the classes raises IndexError on a CPU; on a GPU it is torch's device-side
-    assertion, because asking first would stall it.
-    """
-    counted = indices != ignore_index
-    places = torch.where(counted, indices, 0).unsqueeze(-1)
-    hot = indices.new_zeros((*indices.shape, classes), dtype=dtype)
-    ones = counted.unsqueeze(-1).to(dtype)
-    try:
-        return hot.scatter_(-1, places, ones)
-    except RuntimeError as error:
-        if "out of bounds" not in str(error):
-            raise
-        raise IndexError(f"targets must be class indices from 0 to {classes - 1}") from None
-
-
-@torch.library.register_vmap("convnets::one_hot")
-def _(info: Any, in_dims: tuple, indices: Tensor, *constants: Any) -> tuple:
-    return one_hot(indices.movedim(in_dims[0], 0), *constants), 0
+_cross_entropy = graph_node(CrossEntropy)
 
 
 @overridable
@@ -158,7 +130,9 @@ def cross_entropy(
             raise RuntimeError(
                 f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
             )
-        q = one_hot(target.long(), classes, logits.dtype, ignore_index).movedim(-1, 1)
+        q = one_hot(
+            target.long(), classes, logits.dtype, ignore_index, backends.kernels.enabled
+        ).movedim(-1, 1)
         counted = (q if weight is None else q * weight).sum()
     if label_smoothing:
         kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .autograd import Function
-from .ops.registry import require_float
+from .ops.dtypes import require_float
 from .overrides import overridable
 
 

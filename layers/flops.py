@@ -19,42 +19,41 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from . import (
-    conv_algorithm,  # noqa: F401  which register the operators
-    locally_connected,  # noqa: F401  which register the operators
-)
+from .ops import conv, locally_connected  # noqa: F401  which register the operators
 
 Shape = Sequence[int]
 ours = torch.ops.convnets
 
 
-@register_flop_formula([ours.conv2d, ours.winograd])
+@register_flop_formula(ours.conv2d)
 def conv2d_flops(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
     """Every filter's weight meets each pixel of an output map, (N, C_out, H_out, W_out)."""
     return 2 * prod(weight) * out_shape[0] * prod(out_shape[2:])
 
 
-@register_flop_formula([ours.conv2d_input, ours.winograd_input])
+@register_flop_formula(ours.conv2d_input)
 def conv2d_input_flops(weight: Shape, g: Shape, *_: Any, **__: Any) -> int:
     return 2 * prod(weight) * g[0] * prod(g[2:])
 
 
-@register_flop_formula([ours.conv2d_weight, ours.winograd_weight])
+@register_flop_formula(ours.conv2d_weight)
 def conv2d_weight_flops(x: Shape, g: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
     return 2 * prod(out_shape) * g[0] * prod(g[2:])
 
 
-@register_flop_formula(ours.local)
-def local_flops(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
+@register_flop_formula(ours.locally_connected2d)
+def locally_connected2d_flops(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
     """A weight belongs to one place: it is used once for each image."""
     return 2 * prod(weight) * x[0]
 
 
-@register_flop_formula(ours.local_input)
-def local_input_flops(weight: Shape, g: Shape, *_: Any, **__: Any) -> int:
+@register_flop_formula(ours.locally_connected2d_input)
+def locally_connected2d_input_flops(weight: Shape, g: Shape, *_: Any, **__: Any) -> int:
     return 2 * prod(weight) * g[0]
 
 
-@register_flop_formula(ours.local_weight)
-def local_weight_flops(x: Shape, g: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
+@register_flop_formula(ours.locally_connected2d_weight)
+def locally_connected2d_weight_flops(
+    x: Shape, g: Shape, *_: Any, out_shape: Shape, **__: Any
+) -> int:
     return 2 * prod(out_shape) * x[0]

@@ -1,43 +1,34 @@
 """Local response normalisation: every activation is damped by its neighbours across channels.
 
-Krizhevsky et al. 2012, section 3.3.  With s[c] = k + a * sum over c' near c of x[c']^2,
+Krizhevsky et al. 2012, section 3.3.  With s[c] = k + alpha * sum over c' near c of x[c']^2,
 
-    y[c]  = x[c] s[c]^-beta
-    dx[c] = dy[c] s[c]^-beta  -  2 a beta x[c] * sum over c' that have c near of
-                                                  dy[c'] x[c'] s[c']^(-beta - 1)
+    y[c] = x[c] s[c]^-beta
 
-The `size` channels c - size//2 .. c + (size-1)//2 are near c, as far as they exist.
+The `size` channels c - size//2 .. c + (size-1)//2 are near c, as far as they exist.  The gradient
+is in ops/norm.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast_float32
-from .autograd import PerImage, may_be_differentiated
-from .kernels import local_response_norm_loops as loops
-from .kernels.jit import divide, lay, lies_plainly
-from .kernels.openmp import shares, side_by_side
+from .autograd import PerImage, graph_node, may_be_differentiated
+from .ops import norm as ops
+from .ops.dtypes import refuse_complex, upcast
 from .ops.geometry import as_int
-from .ops.registry import operator, refuse_complex, wide
+from .ops.norm import channel_sum, response_scale
 from .overrides import overridable
-
-CPU_CHUNK = 2 << 20  # bytes of activations at a time, so that they stay in the cache
-WORK = 8  # times as much for each number as copying it
-LEAST = 1 << 18  # activations, from which it pays to give each thread images of its own
 
 
 class ResponseNorm(PerImage):
     """y as above.  Only x is kept: s is cheaper to compute again than to store."""
 
-    @staticmethod
-    def forward(x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:
-        return response_norm(x, size, a, beta, k)
+    forward = staticmethod(ops.local_response_norm)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -47,124 +38,24 @@ class ResponseNorm(PerImage):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
-        (x,) = ctx.saved_tensors
+        (x,), (*constants, kernels) = ctx.saved_tensors, ctx.constants
         if may_be_differentiated():
-            dx = response_gradient(wide(dy), wide(x), *ctx.constants).to(x.dtype)
+            dx = ops.local_response_norm_backward.definition(dy, x, *constants)
         else:
-            dx = response_norm_input(dy, x, *ctx.constants)
-        return dx, None, None, None, None
+            dx = ops.local_response_norm_backward(dy, x, *constants, kernels)
+        return dx, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
-        (x,) = ctx.saved_tensors
-        size, a, beta, k = ctx.constants
-        dtype, x, x_t = x.dtype, wide(x), wide(x_t)
-        s = scale(x, size, a, k)
+        """dy[c] = s[c]^-beta (dx[c] - 2 alpha beta x[c] / s[c] * sum over c' near c of x dx)."""
+        (x,), (size, alpha, beta, k, _) = ctx.saved_tensors, ctx.constants
+        dtype, x, x_t = x.dtype, upcast(x), upcast(x_t)
+        s = response_scale(x, size, alpha, k)
         near = channel_sum(x * x_t, size // 2, (size - 1) // 2)
-        return (x_t * s**-beta - 2 * a * beta * x * s ** (-beta - 1) * near).to(dtype)
+        return ((x_t - 2 * alpha * beta * x * near / s) * s**-beta).to(dtype)
 
 
-@operator(fake=lambda x, size, a, beta, k: torch.empty_like(x))
-def response_norm(x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:
-    """y, a few images at a time.  x (N, C, ...)."""
-    y = torch.empty_like(x)
-    if lies_plainly(y):
-        last, (source, target) = lay(y, x, y)
-        divide(
-            loops.normalise, _lots(last, source), WORK * x.numel(), source, size, a, beta, k, target
-        )
-        return y
-
-    def normalise(images: slice) -> None:
-        part = wide(x[images])
-        y[images] = part * _power(scale(part, size, a, k), beta)
-
-    _by_images(normalise, x)
-    return y
-
-
-@operator(fake=lambda dy, x, size, a, beta, k: torch.empty_like(x))
-def response_norm_input(
-    dy: Tensor, x: Tensor, size: int, a: float, beta: float, k: float
-) -> Tensor:
-    """dx, a few images at a time."""
-    dx = torch.empty_like(x)
-    if lies_plainly(dx):
-        last, (left, right, target) = lay(dx, dy, x, dx)
-        divide(
-            loops.gradient,
-            _lots(last, left),
-            WORK * x.numel(),
-            left,
-            right,
-            size,
-            a,
-            beta,
-            k,
-            target,
-        )
-        return dx
-
-    def differentiate(images: slice) -> None:
-        dx[images] = response_gradient(wide(dy[images]), wide(x[images]), size, a, beta, k)
-
-    _by_images(differentiate, x)
-    return dx
-
-
-def _lots(last: bool, source: Any) -> int:
-    """Pixels, or blocks of pixels, that the loops take one after the other."""
-    return len(source) if last else len(source) * -(-source.shape[2] // loops.PIXELS)
-
-
-def response_gradient(dy: Tensor, x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:
-    """dx, in operations that torch can differentiate again."""
-    s = scale(x, size, a, k)
-    power = _power(s, beta)
-    direct = dy * power
-    near = channel_sum(direct * x / s, (size - 1) // 2, size // 2)  # the window, transposed
-    return torch.addcmul(direct, x, near, value=-2 * a * beta)
-
-
-def scale(x: Tensor, size: int, a: float, k: float) -> Tensor:
-    """s."""
-    return channel_sum(x * (x * a), size // 2, (size - 1) // 2) + k
-
-
-def channel_sum(v: Tensor, before: int, after: int) -> Tensor:
-    """out[:, c] = sum of v[:, c - before .. c + after], as far as they exist.
-
-    Nothing is written in place: `torch.func.linearize` keeps what does not depend on the tangent.
-    """
-    channels = v.shape[1]
-    before, after = (min(reach, max(0, channels - 1)) for reach in (before, after))
-    padded = torch.nn.functional.pad(v, [0, 0] * (v.dim() - 2) + [before, after])
-    return reduce(torch.add, (padded.narrow(1, t, channels) for t in range(before + after + 1)))
-
-
-def _power(s: Tensor, beta: float) -> Tensor:
-    """s^-beta; AlexNet's 0.75 by two square roots, which are several times faster than a power."""
-    if beta == 0.75:
-        root = s.rsqrt()
-        return root * root.sqrt()
-    return s**-beta
-
-
-def _by_images(compute: Callable[[slice], None], x: Tensor) -> None:
-    """compute(images) for all images, a few at a time; each thread has images of its own."""
-    size = x[:1].numel() * x.element_size()
-    few = max(1, CPU_CHUNK // max(1, size) if x.is_cpu else len(x))
-
-    def compute_some(share: slice) -> None:
-        for first in range(share.start, share.stop, few):
-            compute(slice(first, min(first + few, share.stop)))
-
-    side_by_side(compute_some, shares(x) if x.numel() >= LEAST else [slice(0, len(x))], x)
-
-
-@torch.compiler.allow_in_graph
-def _response_norm(x: Tensor, size: int, a: float, beta: float, k: float) -> Tensor:
-    return ResponseNorm.apply(x, size, a, beta, k)
+_response_norm = graph_node(ResponseNorm)
 
 
 @overridable
@@ -204,8 +95,11 @@ def local_response_norm(
     refuse_complex("local_response_norm", input)
     if not input.is_floating_point():
         return _of_whole_numbers(input, size, alpha if divide_alpha else alpha * size, beta, k)
+    if input.numel() == 0:
+        return input
     input = autocast_float32("local_response_norm", input)
-    return _response_norm(input, size, alpha / size if divide_alpha else alpha, beta, k)
+    alpha = alpha / size if divide_alpha else alpha
+    return _response_norm(input, size, alpha, beta, k, backends.kernels.enabled)
 
 
 def _of_whole_numbers(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:

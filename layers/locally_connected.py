@@ -18,45 +18,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast
-from .autograd import add_bias
+from .autograd import add_bias, graph_node
 from .conv import padded
-from .kernels import locally_connected as kernels
+from .ops import locally_connected as ops
 from .ops.geometry import Geometry, Pair, as_int, pair, pixels
+from .ops.memory_format import is_channels_last
 from .overrides import overridable
-from .trilinear import InputSlot, OutputSlot, WeightSlot, connect
+from .trilinear import trilinear
 
-
-class Local(OutputSlot):
-    """y = locally_connected2d(x, w)."""
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-        return kernels.local(x, weight, geometry.flatten())
-
-
-class LocalInput(InputSlot):
-    """x = locally_connected2d_input(w, g)."""
-
-    @staticmethod
-    def forward(weight: Tensor, g: Tensor, geometry: Geometry, size: Pair) -> Tensor:
-        return kernels.local_input(weight, g, geometry.flatten(), size)
-
-
-class LocalWeight(WeightSlot):
-    """w = locally_connected2d_weight(x, g)."""
-
-    @staticmethod
-    def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
-        return kernels.local_weight(x, g, geometry.flatten())
-
-
-connect(Local, LocalInput, LocalWeight, groups_at=2)
-
-
-@torch.compiler.allow_in_graph
-def _local(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
-    return Local.apply(x, weight, Geometry(*geometry))
+LocallyConnected, LocallyConnectedInput, LocallyConnectedWeight = trilinear(
+    "LocallyConnected",
+    ops.locally_connected2d,
+    ops.locally_connected2d_input,
+    ops.locally_connected2d_weight,
+    groups_at=2,
+)
+_locally_connected = graph_node(LocallyConnected)
 
 
 @overridable
@@ -98,7 +77,8 @@ def locally_connected2d(
     _check(input, weight, geometry)
     if bias is not None and bias.shape != (weight.shape[2] * weight.shape[4], *weight.shape[:2]):
         raise RuntimeError(f"biases must be (C_out, H_out, W_out), got {tuple(bias.shape)}")
-    y = _local(input, weight, *geometry)
+    options = is_channels_last(input), backends.kernels.enabled
+    y = _locally_connected(input, weight, geometry.flatten(), *options)
     return y if bias is None else add_bias(y, bias)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from .autocast import autocast_float32
 from .autograd import PerImage, may_be_differentiated
 from .kernels import lp_pool_loops as loops
-from .kernels.jit import divide, has_loops
+from .kernels.jit import has_jit, parallel_for
 from .kernels.max_pool import chunks, is_channels_last, like, rows
 from .kernels.window_sum import add_windows, spread_windows
 from .max_pool import (
@@ -31,7 +31,7 @@ from .max_pool import (
     pooling_geometry,
 )
 from .ops.geometry import Geometry, Pair
-from .ops.registry import image_size, operator, refuse_complex, wide
+from .ops.legacy import image_size, operator, refuse_complex, upcast
 from .overrides import overridable
 
 
@@ -68,13 +68,13 @@ class NormPool(PerImage):
 @operator(fake=lambda x, p, geometry, output_size: like(x, output_size))
 def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
     """y.  (N, C, *output_size).  Only the L2 norm has loops of its own."""
-    v = wide(x)
+    v = upcast(x)
     y, shape = like(x, output_size, v.dtype), Geometry.unflatten(geometry)
-    if p == 2 and has_loops(v):
+    if p == 2 and has_jit(v):
         last = is_channels_last(y)
         lanes, out = v.shape[1] if last else 1, rows(y, last)
         parts = out.shape[0] * out.shape[1]
-        divide(loops.norms, parts, v.numel(), rows(v, last), tuple(geometry), lanes, out)
+        parallel_for(loops.l2_pool, parts, v.numel(), rows(v, last), tuple(geometry), lanes, out)
         return y.to(x.dtype)
     for some in chunks(x):
         part, total = v[some], y[some]
@@ -86,13 +86,13 @@ def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequenc
 @operator(fake=lambda dy, x, y, p, geometry: like(x, x.shape[2:]))
 def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
     """dx."""
-    v, up, norm = wide(x), wide(dy), wide(y)
+    v, up, norm = upcast(x), upcast(dy), upcast(y)
     dx, shape = like(x, x.shape[2:], v.dtype), Geometry.unflatten(geometry)
-    if p == 2 and has_loops(v):
+    if p == 2 and has_jit(v):
         last = is_channels_last(dx)
         left, right, norms, out = (rows(t, last) for t in (up, v, norm, dx))
         arrays = left, right, norms, tuple(geometry), dx.shape[1] if last else 1, out
-        divide(loops.norm_gradient, len(out), 2 * v.numel(), *arrays)
+        parallel_for(loops.l2_pool_backward, len(out), 2 * v.numel(), *arrays)
         return dx.to(x.dtype)
     for some in chunks(x):
         share = _share(up[some], norm[some], p)

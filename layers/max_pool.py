@@ -19,7 +19,7 @@ from .autograd import Adjoint, PerImage
 from .kernels import max_pool as kernels
 from .kernels.window_sum import window_spread, window_sum
 from .ops.geometry import Geometry, Pair, as_int, pair
-from .ops.registry import image_size, refuse_complex, require_float, wide
+from .ops.legacy import image_size, refuse_complex, require_float, upcast
 from .overrides import overridable
 
 
@@ -212,7 +212,7 @@ def avg_pool2d(
         require_float("avg_pool2d", input)
     size = image_size(input)
     output_size = geometry.output_size(size, ceil_mode)
-    total = _window_sum(wide(input), geometry, size, output_size)
+    total = _window_sum(upcast(input), geometry, size, output_size)
     if divisor_override is not None:
         return _quotient(total, divisor_override).to(input.dtype)
     rows, columns = (

@@ -16,9 +16,9 @@ from torch import Tensor
 from .autocast import autocast_float32
 from .kernels.max_pool import pixels_of, switch_dtype
 from .max_pool import check
-from .ops.geometry import Geometry, Pair, pair
+from .ops.dtypes import require_float
+from .ops.geometry import Geometry, Pair, image_size, pair
 from .ops.memory_format import as_channels_last, is_channels_last
-from .ops.registry import image_size, require_float
 from .overrides import overridable
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .autocast import autocast_float32
 from .autograd import FromOutput
+from .ops.dtypes import require_float, upcast
 from .ops.memory_format import as_contiguous
-from .ops.registry import require_float, wide
 from .overrides import overridable
 
 
@@ -26,7 +26,7 @@ class Softmax_(FromOutput):
     def forward(x: Tensor, dim: int) -> Tensor:
         if _is_empty(x, dim):
             return torch.empty_like(x, memory_format=torch.contiguous_format)
-        v = wide(as_contiguous(x))
+        v = upcast(as_contiguous(x))
         e = (v - v.amax(dim, keepdim=True)).exp()  # the maximum taken off, nothing overflows
         return (e / e.sum(dim, keepdim=True)).to(x.dtype)
 
@@ -41,7 +41,7 @@ class Softmax_(FromOutput):
 
 def _softmax_slope(t: Tensor, y: Tensor, dim: int) -> Tensor:
     """y (t - sum of t y): the slope is a symmetric matrix, forward is as backward."""
-    v, p = wide(as_contiguous(t)), wide(y)
+    v, p = upcast(as_contiguous(t)), upcast(y)
     return (p * (v - (v * p).sum(dim, keepdim=True))).to(y.dtype)
 
 
@@ -52,21 +52,21 @@ class LogSoftmax_(FromOutput):
     def forward(x: Tensor, dim: int) -> Tensor:
         if _is_empty(x, dim):
             return torch.empty_like(x, memory_format=torch.contiguous_format)
-        v = wide(as_contiguous(x))
+        v = upcast(as_contiguous(x))
         shifted = v - v.amax(dim, keepdim=True)
         return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = wide(as_contiguous(dy))
-        return (v - wide(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
+        v = upcast(as_contiguous(dy))
+        return (v - upcast(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
         (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = wide(as_contiguous(x_t))
-        return (v - (wide(y).exp() * v).sum(dim, keepdim=True)).to(y.dtype)
+        v = upcast(as_contiguous(x_t))
+        return (v - (upcast(y).exp() * v).sum(dim, keepdim=True)).to(y.dtype)
 
 
 def _is_empty(x: Tensor, dim: int) -> bool:

@@ -1,6 +1,7 @@
 """The one structure behind convolution and its relatives: a trilinear form with a slot left open.
 
-A layer with weights, its gradient by the image and its gradient by the weights are one number
+A layer with weights, its gradient with respect to the input and its gradient with respect to the
+weights are one number
 
     T(x, w, g) = sum of  g * w * x   over everything the layer connects
 
@@ -10,23 +11,25 @@ with one of its three arguments left open:
     input(w, g)    leaves x open     dw = weight(dx, g)    dg = output(dx, w)
     weight(x, g)   leaves w open     dx = input(dw, g)     dg = output(x, dw)
 
-The derivative of each by either argument is another of the three, so every order of derivative
-exists, and only x, w and g are ever saved.  Of complex numbers, what is saved enters a gradient
-conjugated, which real numbers do not notice.  A subclass of each states how it is computed, and
-`connect` tells the three of each other.
+The derivative of each with respect to either argument is another of the three, so every order of
+derivative exists, and only x, w and g are ever saved.  Of complex numbers, what is saved enters a
+gradient conjugated, which real numbers do not notice.  `trilinear` makes the three of operators.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from .autograd import GroupedBilinear
-from .ops.registry import image_size
+from .ops.geometry import image_size
 
 
 class Slot(GroupedBilinear):
+    """f(a, b, geometry, ...), whose `forward` is a registered operator."""
+
     OUTPUT: type[OutputSlot]
     INPUT: type[InputSlot]
     WEIGHT: type[WeightSlot]
@@ -39,11 +42,14 @@ class OutputSlot(Slot):
 
     @classmethod
     def backward(cls, ctx: Any, dy: Tensor) -> tuple:
-        (x, weight), (geometry,) = ctx.saved_tensors, ctx.constants
-        needs_x, needs_weight, _ = ctx.needs_input_grad
-        dx = cls.INPUT.apply(weight.conj(), dy, geometry, image_size(x)) if needs_x else None
-        dw = cls.WEIGHT.apply(x.conj(), dy, geometry) if needs_weight else None
-        return dx, dw, None
+        (x, weight), (geometry, *constants) = ctx.saved_tensors, ctx.constants
+        needs_x, needs_weight, *others = ctx.needs_input_grad
+        dx = dw = None
+        if needs_x:
+            dx = cls.INPUT.apply(weight.conj(), dy, geometry, image_size(x), *constants)
+        if needs_weight:
+            dw = cls.WEIGHT.apply(x.conj(), dy, geometry, *constants)
+        return dx, dw, *[None] * len(others)
 
 
 class InputSlot(Slot):
@@ -53,11 +59,11 @@ class InputSlot(Slot):
 
     @classmethod
     def backward(cls, ctx: Any, dx: Tensor) -> tuple:
-        (weight, g), (geometry, _) = ctx.saved_tensors, ctx.constants
-        needs_weight, needs_g, *_ = ctx.needs_input_grad
-        dw = cls.WEIGHT.apply(dx, g.conj(), geometry) if needs_weight else None
-        dg = cls.OUTPUT.apply(dx, weight.conj(), geometry) if needs_g else None
-        return dw, dg, None, None
+        (weight, g), (geometry, _, *constants) = ctx.saved_tensors, ctx.constants
+        needs_weight, needs_g, *others = ctx.needs_input_grad
+        dw = cls.WEIGHT.apply(dx, g.conj(), geometry, *constants) if needs_weight else None
+        dg = cls.OUTPUT.apply(dx, weight.conj(), geometry, *constants) if needs_g else None
+        return dw, dg, *[None] * len(others)
 
 
 class WeightSlot(Slot):
@@ -67,19 +73,33 @@ class WeightSlot(Slot):
 
     @classmethod
     def backward(cls, ctx: Any, dw: Tensor) -> tuple:
-        (x, g), (geometry,) = ctx.saved_tensors, ctx.constants
-        needs_x, needs_g, _ = ctx.needs_input_grad
-        dx = cls.INPUT.apply(dw, g.conj(), geometry, image_size(x)) if needs_x else None
-        dg = cls.OUTPUT.apply(x.conj(), dw, geometry) if needs_g else None
-        return dx, dg, None
+        (x, g), (geometry, *constants) = ctx.saved_tensors, ctx.constants
+        needs_x, needs_g, *others = ctx.needs_input_grad
+        dx = dg = None
+        if needs_x:
+            dx = cls.INPUT.apply(dw, g.conj(), geometry, image_size(x), *constants)
+        if needs_g:
+            dg = cls.OUTPUT.apply(x.conj(), dw, geometry, *constants)
+        return dx, dg, *[None] * len(others)
 
 
-def connect(
-    output: type[OutputSlot], input: type[InputSlot], weight: type[WeightSlot], groups_at: int
-) -> None:
-    """Make three operators one form; `groups_at` is the weights' dimension of groups."""
-    for slot in (output, input, weight):
-        slot.OUTPUT, slot.INPUT, slot.WEIGHT = output, input, weight
-    output.CHANNELS = 1, groups_at, 1
-    input.CHANNELS = groups_at, 1, 1
-    weight.CHANNELS = 1, 1, groups_at
+def trilinear(
+    name: str, output: Callable, input: Callable, weight: Callable, *, groups_at: int
+) -> tuple[type[OutputSlot], type[InputSlot], type[WeightSlot]]:
+    """Three Functions, each the derivative of the others, of three operators.
+
+    Args:
+        output, input, weight: operators (x, w, geometry, ...), (w, g, geometry, image_size, ...)
+            and (x, g, geometry, ...); the dots are the same constants in all of them.
+        groups_at: the weights' dimension that holds the groups.
+    """
+    kinds = (OutputSlot, output, ""), (InputSlot, input, "Input"), (WeightSlot, weight, "Weight")
+    slots: Any = [
+        type(f"{name}{suffix}", (kind,), {"forward": staticmethod(operator)})
+        for kind, operator, suffix in kinds
+    ]
+    y, x, w = slots
+    for slot in slots:
+        slot.OUTPUT, slot.INPUT, slot.WEIGHT = y, x, w
+    y.CHANNELS, x.CHANNELS, w.CHANNELS = (1, groups_at, 1), (groups_at, 1, 1), (1, 1, groups_at)
+    return y, x, w

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
-from layers.precision import conv_precision
+from layers.ops.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import checkpoint, data

@@ -1,0 +1,53 @@
+"""The table: how every operator of layers/ops/ is made fast.
+
+A row names the kernels of an operator in order of preference.  The first whose `supports` answers
+None computes a call; where none does, the operator's definition.  Nothing else in layers/ chooses.
+This folder is optional: without it the table is empty, and everything is computed by definitions.
+"""
+
+from ..ops.registry import Kernel
+from . import (
+    batch_norm,
+    conv_im2col,
+    conv_im2col_nchw,
+    conv_pointwise,
+    conv_winograd,
+    local_response_norm,
+    locally_connected,
+)
+
+TABLE: dict[str, tuple[Kernel, ...]] = {
+    # convolution
+    "conv2d": (
+        conv_winograd.CONV2D,
+        conv_pointwise.CONV2D,
+        conv_im2col_nchw.CONV2D,
+        conv_im2col.CONV2D,
+    ),
+    "conv2d_input": (
+        conv_winograd.CONV2D_INPUT,
+        conv_pointwise.CONV2D_INPUT,
+        conv_im2col_nchw.CONV2D_INPUT,
+        conv_im2col.CONV2D_INPUT,
+        conv_im2col.CONV2D_INPUT_BY_TAPS,
+    ),
+    "conv2d_weight": (
+        conv_winograd.CONV2D_WEIGHT,
+        conv_pointwise.CONV2D_WEIGHT,
+        conv_im2col_nchw.CONV2D_WEIGHT,
+        conv_im2col.CONV2D_WEIGHT,
+    ),
+    # locally connected layer
+    "locally_connected2d": (locally_connected.LOCALLY_CONNECTED2D,),
+    "locally_connected2d_input": (
+        locally_connected.LOCALLY_CONNECTED2D_INPUT,
+        locally_connected.LOCALLY_CONNECTED2D_INPUT_BY_TAPS,
+    ),
+    "locally_connected2d_weight": (locally_connected.LOCALLY_CONNECTED2D_WEIGHT,),
+    # pooling
+    # normalisation
+    "batch_norm": (batch_norm.BATCH_NORM, batch_norm.BATCH_NORM_BY_OPERATIONS),
+    "batch_norm_backward": (batch_norm.BATCH_NORM_BACKWARD,),
+    "local_response_norm": (local_response_norm.LOCAL_RESPONSE_NORM,),
+    "local_response_norm_backward": (local_response_norm.LOCAL_RESPONSE_NORM_BACKWARD,),
+}

@@ -1,9 +1,11 @@
-"""Batch normalisation's passes over a batch, and its derivative's.
+"""Batch normalisation in two passes over a batch: the sums of every channel, and what follows.
 
-They are limited by memory, and torch's operations would go through it several times.  On a CPU they
-are loops (batch_norm_loops.py).
+Both y and dx are affine functions of what they are computed from, with coefficients for every
+channel:
 
-Shapes: x and dy (N, C, ...), everything else (C).  Letters as in batch_norm.py.
+    y = slope x + shift        dx = slope dy + x_coefficient x + shift
+
+Shapes: x and dy (N, C, ...), everything else (C).  Letters as in ops/norm.py.
 """
 
 from __future__ import annotations
@@ -14,115 +16,102 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ops.registry import operator, wide, wide_dtype
+from ..ops.dtypes import upcast
+from ..ops.norm import all_but_channels, per_channel
+from ..ops.registry import Kernel
 from . import batch_norm_loops as loops
-from .jit import array, divide, lay, lies_plainly
+from .jit import array, as_maps_or_pixels, parallel_for, why_not_jit
 
 
-def _like(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A volume like x, and two numbers for each channel."""
-    dtype = wide_dtype(x)
-    return torch.empty_like(x), *(x.new_empty(x.shape[1], dtype=dtype) for _ in range(2))  # type: ignore[return-value]
-
-
-@operator(fake=lambda x, gamma, beta, eps: _like(x))
-def normalise(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """y, and the mean m and variance v (divided by the number of values) of each channel."""
-    y, m, v = _like(x)
-    if not lies_plainly(y):
-        v, m = torch.var_mean(wide(x), rest(x), correction=0)
-        slope = gamma * (v + eps).rsqrt()
-        return torch.addcmul(along(beta - m * slope, x), x, along(slope, x), out=y), m, v
-    last, (source, target) = lay(y, x, y)
-    numbers = array(gamma.contiguous()), array(beta.contiguous()), eps
-    results = array(m), array(v)
-    if not last:
-        given = source, *numbers, target, *results
-        divide(loops.normalise_maps, len(m), source.size, *given)
-        return y, m, v
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    channels_last: bool,
+    y: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+) -> None:
+    as_pixels, (source, target) = as_maps_or_pixels(y, x, y)
+    constants = array(gamma.contiguous()), array(beta.contiguous()), eps
+    statistics = array(mean), array(variance)
+    if not as_pixels:
+        arguments = source, *constants, target, *statistics
+        parallel_for(loops.batch_norm_maps, len(mean), source.size, *arguments)
+        return
     k = source[: loops.BLOCK].mean(0)
     slope, shift = np.empty_like(k), np.empty_like(k)
-    outputs = *results, slope, shift
-    if loops.lines(*_sums(source, source, k, k), k, len(source), *numbers, *outputs):
-        k = results[0].copy()
-        loops.lines(*_sums(source, source, k, k), k, len(source), *numbers, *outputs)
-    divide(loops.line_of_pixels, len(source), source.size, source, slope, shift, target)
-    return y, m, v
+    outputs = *statistics, slope, shift
+    if loops.affine_coefficients_of_channels(
+        *_sums(source, source, k, k), k, len(source), *constants, *outputs
+    ):
+        k = statistics[0].copy()
+        loops.affine_coefficients_of_channels(
+            *_sums(source, source, k, k), k, len(source), *constants, *outputs
+        )
+    parallel_for(loops.apply_affine, len(source), source.size, source, slope, shift, target)
 
 
-@operator(fake=lambda dy, x, gamma, m, v, eps: _like(x))
-def normalise_input(
-    dy: Tensor, x: Tensor, gamma: Tensor, m: Tensor, v: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """dx, dgamma and dbeta."""
-    dx, dgamma, dbeta = _like(x)
-    if not lies_plainly(dx):
-        total, dgamma, dbeta = gradient(wide(dy), wide(x), gamma, m, v, eps)
-        return dx.copy_(total), dgamma, dbeta  # which lies as x does
-    last, (left, right, target) = lay(dx, dy, x, dx)
-    numbers = array(gamma.contiguous()), array(m), array(v), eps
-    results = array(dgamma), array(dbeta)
-    if not last:
-        given = left, right, *numbers, target, *results
-        divide(loops.normalise_input_maps, len(m), 2 * left.size, *given)
-        return dx, dgamma, dbeta
-    mean = numbers[1]
-    slope, tilt, shift = np.empty((3, len(mean)), mean.dtype)
-    sums = _sums(left, right, np.zeros_like(mean), mean)
-    loops.planes(*sums, len(left), *numbers, *results, slope, tilt, shift)
-    planes = slope, tilt, shift
-    divide(loops.plane_of_pixels, len(left), 2 * left.size, left, right, *planes, target)
-    return dx, dgamma, dbeta
+def batch_norm_backward(
+    dy: Tensor,
+    x: Tensor,
+    gamma: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    channels_last: bool,
+    dx: Tensor,
+    dgamma: Tensor,
+    dbeta: Tensor,
+) -> None:
+    as_pixels, (left, right, target) = as_maps_or_pixels(dx, dy, x, dx)
+    m, v = array(mean), array(variance)
+    constants, results = (array(gamma.contiguous()), m, v, eps), (array(dgamma), array(dbeta))
+    if not as_pixels:
+        arguments = left, right, *constants, target, *results
+        parallel_for(loops.batch_norm_backward_maps, len(m), 2 * left.size, *arguments)
+        return
+    coefficients = tuple(np.empty((3, len(m)), m.dtype))
+    sums = _sums(left, right, np.zeros_like(m), m)
+    loops.grad_coefficients_of_channels(*sums, len(left), *constants, *results, *coefficients)
+    parallel_for(loops.apply_grad, len(left), 2 * left.size, left, right, *coefficients, target)
 
 
 def _sums(a: Any, b: Any, k: Any, m: Any) -> Any:
     """Sum (a - k), and sum (a - k) (b - m), of every channel of pixels (M, C)."""
     blocks = -(-len(a) // loops.BLOCK)
     parts = np.empty((2, blocks, len(k)), a.dtype)
-    divide(loops.sums_of_pixels, blocks, b.size, a, b, k, m, *parts)
+    parallel_for(loops.sums_of_pixels, blocks, b.size, a, b, k, m, *parts)
     return [loops.add_up(part) for part in parts]
 
 
-def gradient(
-    dy: Tensor, x: Tensor, gamma: Tensor, m: Tensor, v: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in operations that torch can differentiate again, if m and v are functions of x."""
-    count, root = x.numel() / x.shape[1], (v + eps).rsqrt()
-    dbeta = dy.sum(rest(x))
-    dgamma = (dy * (x - along(m, x))).sum(rest(x)) * root
-    slope, tilt = gamma * root, -gamma * root * root * dgamma / count
-    shift = -slope * dbeta / count - tilt * m
-    dx = dy * along(slope, x) + torch.addcmul(along(shift, x), x, along(tilt, x))
-    return dx, dgamma, dbeta
+def batch_norm_by_operations(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    channels_last: bool,
+    y: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+) -> None:
+    v, m = torch.var_mean(upcast(x), all_but_channels(x), correction=0)
+    slope = gamma * (v + eps).rsqrt()
+    shift = beta - m * slope
+    torch.addcmul(per_channel(shift, x), x, per_channel(slope, x), out=y)
+    mean.copy_(m)
+    variance.copy_(v)
 
 
-def rest(x: Tensor) -> list[int]:
-    """Every dimension but the channels."""
-    return [0, *range(2, x.dim())]
+def _supports(x: Tensor, *others: Any) -> str | None:
+    return why_not_jit(x)
 
 
-def along(per_channel: Tensor, x: Tensor) -> Tensor:
-    """(C) shaped to meet (N, C, ...)."""
-    return per_channel.view(-1, *[1] * (x.dim() - 2))
+def _supports_all(*inputs: Any) -> None:
+    return None
 
 
-def _as_channels(info: Any, dim: int | None, t: Any) -> Any:
-    """A vmapped volume with the new dimension among its channels: (N, B*C, ...), or (B*C)."""
-    if not isinstance(t, Tensor):
-        return t
-    t = t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
-    return t.flatten(0, 1) if t.dim() == 2 else t.movedim(0, 1).flatten(1, 2)
-
-
-def _vmap(kernel: Any) -> Any:
-    def rule(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
-        folded = (_as_channels(info, d, t) for d, t in zip(in_dims, inputs, strict=True))
-        volume, *numbers = kernel(*folded)
-        size = info.batch_size, -1
-        return (volume.unflatten(1, size), *(t.unflatten(0, size) for t in numbers)), (1, 0, 0)
-
-    return rule
-
-
-for _kernel in (normalise, normalise_input):
-    torch.library.register_vmap(_kernel, _vmap(_kernel))  # type: ignore[arg-type]
+BATCH_NORM = Kernel("loops", batch_norm, _supports)
+BATCH_NORM_BY_OPERATIONS = Kernel("affine", batch_norm_by_operations, _supports_all)
+BATCH_NORM_BACKWARD = Kernel("loops", batch_norm_backward, _supports)

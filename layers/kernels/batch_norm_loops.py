@@ -1,8 +1,8 @@
-"""Batch normalisation's loops (for a CPU; see loops.py), in two forms, along memory.
+"""Batch normalisation's loops (for a CPU; see jit.py), one form for each memory layout.
 
-Maps (N, C, P) are taken channel after channel: its sums, and then a line (backward, a plane)
-through its numbers, while they are still in the cache.  Pixels (M, C), channels last, have their
-channels side by side: sums of all of them, block by block, and then a second pass.
+Maps (N, C, P) are taken channel by channel: the channel's sums, and then an affine function of its
+values while they are still in the cache.  Pixels (M, C), channels last, have their channels side by
+side: the sums of all of them, block by block, and then a second pass.
 
 Letters as in batch_norm.py.  Everything that is not a volume is (C).
 """
@@ -11,48 +11,53 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import loop
+from .jit import jit
 
-BLOCK = 128  # pixels added up at a time: long sums in float32 lose digits
-RUN = 1024  # numbers of a map, likewise
-FAR = 16  # (m - k)^2 / v up to which v has all digits but one
+BLOCK = 128  # pixels summed at a time: long sums in float32 lose digits
+RUN = 1024  # values of a map, likewise
+MAX_SHIFT = 16  # (m - k)^2 / v up to which v loses at most one digit
 
 
-@loop
-def line(total, squares, k, count, gamma, beta, eps):
-    """m, v, slope and shift of  y = slope x + shift,  from a channel's sums around k; far.
+@jit
+def affine_coefficients(total, squares, k, count, gamma, beta, eps):
+    """m, v, slope and shift of  y = slope x + shift,  and whether v is ill-conditioned.
 
-    v = E[(x - k)^2] - E[x - k]^2, which loses digits if k is far from m.
+    From a channel's sums around k:  v = E[(x - k)^2] - E[x - k]^2, which cancels if k is far
+    from m.
     """
     change = total / count
     m, v = k + change, max(squares / count - change * change, 0)
     slope = gamma / np.sqrt(v + eps)
-    return m, v, slope, beta - m * slope, change * change > FAR * v
+    return m, v, slope, beta - m * slope, change * change > MAX_SHIFT * v
 
 
-@loop
-def plane(total, shared, count, gamma, m, v, eps):
-    """dgamma, slope, tilt and shift of  dx = slope dy + tilt x + shift,  from a channel's sums."""
+@jit
+def grad_coefficients(total, shared, count, gamma, m, v, eps):
+    """dgamma, and the coefficients of  dx = slope dy + x_coefficient x + shift,  from the sums."""
     root = 1 / np.sqrt(v + eps)
     dgamma = shared * root
     slope = gamma * root
-    tilt = -slope * root * dgamma / count
-    return dgamma, slope, tilt, -slope * total / count - tilt * m
+    x_coefficient = -slope * root * dgamma / count
+    return dgamma, slope, x_coefficient, -slope * total / count - x_coefficient * m
 
 
-@loop
-def normalise_maps(x, gamma, beta, eps, y, mean, variance, first, last):
+@jit
+def batch_norm_maps(x, gamma, beta, eps, y, mean, variance, first, last):
     """y, m and v of the channels first to last."""
     number, count = x.dtype.type, len(x) * x.shape[2]
     for c in range(first, last):
         some = x[0, c, :BLOCK]
         k = number(some.sum() / len(some))
         sums = sums_of_channel(x, x, c, k, k)
-        m, v, slope, shift, far = line(sums[0], sums[1], k, count, gamma[c], beta[c], eps)
-        if far:
+        m, v, slope, shift, ill_conditioned = affine_coefficients(
+            sums[0], sums[1], k, count, gamma[c], beta[c], eps
+        )
+        if ill_conditioned:
             k = number(m)
             sums = sums_of_channel(x, x, c, k, k)
-            m, v, slope, shift, far = line(sums[0], sums[1], k, count, gamma[c], beta[c], eps)
+            m, v, slope, shift, ill_conditioned = affine_coefficients(
+                sums[0], sums[1], k, count, gamma[c], beta[c], eps
+            )
         mean[c], variance[c] = m, v
         slope, shift = number(slope), number(shift)
         for n in range(len(x)):
@@ -60,22 +65,24 @@ def normalise_maps(x, gamma, beta, eps, y, mean, variance, first, last):
                 y[n, c, p] = slope * x[n, c, p] + shift
 
 
-@loop
-def normalise_input_maps(dy, x, gamma, mean, variance, eps, dx, dgamma, dbeta, first, last):
+@jit
+def batch_norm_backward_maps(dy, x, gamma, mean, variance, eps, dx, dgamma, dbeta, first, last):
     """dx, dgamma and dbeta of the channels first to last."""
     number, count = x.dtype.type, len(x) * x.shape[2]
     for c in range(first, last):
         m, v = mean[c], variance[c]
         total, shared = sums_of_channel(dy, x, c, number(0), m)
-        dgamma[c], slope, tilt, shift = plane(total, shared, count, gamma[c], m, v, eps)
+        dgamma[c], slope, x_coefficient, shift = grad_coefficients(
+            total, shared, count, gamma[c], m, v, eps
+        )
         dbeta[c] = total
-        slope, tilt, shift = number(slope), number(tilt), number(shift)
+        slope, x_coefficient, shift = number(slope), number(x_coefficient), number(shift)
         for n in range(len(x)):
             for p in range(x.shape[2]):
-                dx[n, c, p] = slope * dy[n, c, p] + tilt * x[n, c, p] + shift
+                dx[n, c, p] = slope * dy[n, c, p] + x_coefficient * x[n, c, p] + shift
 
 
-@loop
+@jit
 def sums_of_channel(a, b, c, k, m):
     """sum (a - k),  sum (a - k) (b - m):  of each run of a map, and then of all in float64."""
     total = product = 0.0
@@ -92,7 +99,7 @@ def sums_of_channel(a, b, c, k, m):
     return total, product
 
 
-@loop
+@jit
 def sums_of_pixels(a, b, k, m, total, product, first, last):
     """The same sums of all channels, of the blocks of pixels first to last:  total[block, c]."""
     for block in range(first, last):
@@ -111,7 +118,7 @@ def sums_of_pixels(a, b, k, m, total, product, first, last):
                 q[c] += d * (b[end - 1, c] - m[c])
 
 
-@loop
+@jit
 def add_up(blocks):
     """Sum over the blocks (blocks, C), in float64."""
     total = np.zeros(blocks.shape[1])
@@ -121,39 +128,41 @@ def add_up(blocks):
     return total
 
 
-@loop
-def lines(total, squares, k, count, gamma, beta, eps, m, v, slope, shift):
-    """`line` for all channels; whether one of them was far."""
-    any_far = False
+@jit
+def affine_coefficients_of_channels(total, squares, k, count, gamma, beta, eps, m, v, slope, shift):
+    """`affine_coefficients` for all channels; whether one of them was ill-conditioned."""
+    any_ill_conditioned = False
     for c in range(len(k)):
-        m[c], v[c], slope[c], shift[c], far = line(
+        m[c], v[c], slope[c], shift[c], ill_conditioned = affine_coefficients(
             total[c], squares[c], k[c], count, gamma[c], beta[c], eps
         )
-        any_far |= far
-    return any_far
+        any_ill_conditioned |= ill_conditioned
+    return any_ill_conditioned
 
 
-@loop
-def planes(total, shared, count, gamma, m, v, eps, dgamma, dbeta, slope, tilt, shift):
-    """`plane` for all channels."""
+@jit
+def grad_coefficients_of_channels(
+    total, shared, count, gamma, m, v, eps, dgamma, dbeta, slope, x_coefficient, shift
+):
+    """`grad_coefficients` for all channels."""
     for c in range(len(m)):
         dbeta[c] = total[c]
-        dgamma[c], slope[c], tilt[c], shift[c] = plane(
+        dgamma[c], slope[c], x_coefficient[c], shift[c] = grad_coefficients(
             total[c], shared[c], count, gamma[c], m[c], v[c], eps
         )
 
 
-@loop
-def line_of_pixels(x, slope, shift, y, first, last):
+@jit
+def apply_affine(x, slope, shift, y, first, last):
     """y = slope x + shift,  of the pixels first to last."""
     for p in range(first, last):
         for c in range(len(slope)):
             y[p, c] = slope[c] * x[p, c] + shift[c]
 
 
-@loop
-def plane_of_pixels(dy, x, slope, tilt, shift, dx, first, last):
-    """dx = slope dy + tilt x + shift,  of the pixels first to last."""
+@jit
+def apply_grad(dy, x, slope, x_coefficient, shift, dx, first, last):
+    """dx = slope dy + x_coefficient x + shift,  of the pixels first to last."""
     for p in range(first, last):
         for c in range(len(slope)):
-            dx[p, c] = slope[c] * dy[p, c] + tilt[c] * x[p, c] + shift[c]
+            dx[p, c] = slope[c] * dy[p, c] + x_coefficient[c] * x[p, c] + shift[c]

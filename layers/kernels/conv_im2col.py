@@ -1,156 +1,134 @@
-"""The three convolutions as matrix products over columns, a few images at a time.
+"""Convolution as one product over columns, channels last, a few images at a time.
 
     conv2d          Y = W_row @ X_col
-    conv2d_input    X_col = W_row^T @ Y, then col2im (of thin images as in `FlatCol2im`)
+    conv2d_input    X_col = W_row^T @ Y, then col2im
     conv2d_weight   W_row = Y @ X_col^T, summed over the images
 
-Each is registered as one opaque operator: `torch.compile` and `torch.export` see a single node,
-whose size does not grow with the batch.  Operators take integers, so the `Geometry` travels flat.
-Their derivatives are in conv.py.
+Letters and the order in memory: im2col.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..ops.geometry import Geometry
-from ..ops.registry import operator, wide
-from .im2col import Im2col
-from .im2col_nchw import FlatCol2im, FlatIm2col, Pointwise
-from .openmp import shares, side_by_side
+from ..ops.dtypes import upcast, upcast_dtype
+from ..ops.geometry import Geometry, Pair
+from ..ops.registry import Kernel
+from .im2col import Im2col, col2im, col2im_by_taps, repeated
+from .jit import why_not_jit
+from .openmp import parallel_map, partition
+from .workspace import workspace
 
-LONG_RUN = 24  # numbers side by side from which copying them channels last is fast
-LEAST = 1 << 27  # multiplications, from which it pays to give each thread images of its own
-MOST = 1 << 20  # weights, up to which it pays: each thread fetches all of them
-LONG_MAP = 128  # pixels of a map from which 1x1 filters take it where it lies
-
-
-def is_thin(geometry: Geometry, run: int) -> bool:
-    """Whether flat_im2col.py is better: runs of `run` numbers are short, and the stride allows."""
-    return geometry.stride == (1, 1) and run <= LONG_RUN and not geometry.is_pointwise
+MIN_PARALLEL_MULTIPLICATIONS = 1 << 27  # from which it pays to give each thread its own images
+MAX_PARALLEL_WEIGHTS = 1 << 20  # up to which it pays: every thread reads all of them
 
 
-def half_im2col_moves_less(geometry: Geometry, in_channels: int, out_channels: int) -> bool:
-    """Whether `FlatCol2im` moves fewer numbers for each pixel: columns of g, and sums twice."""
-    kh, kw = geometry.kernel_size
-    fits = geometry.stride == (1, 1) and geometry.groups == 1
-    return fits and out_channels * kw + 2 * in_channels * kh < in_channels * kh * kw
-
-
-def shares_of(x: Tensor, weights: int, output_size: Sequence[int]) -> list[slice]:
-    """The images x in a part for each thread; in one where that costs less, for so many weights."""
-    multiplications = weights * len(x) * prod(output_size)
-    pays = multiplications >= LEAST and weights <= MOST
-    return shares(x) if pays else [slice(0, len(x))]
-
-
-def choose_layout(x: Tensor, geometry: Geometry) -> Im2col:
-    """For columns of the image x, whose im2col copies rows of windows."""
-    _, channels, height, width = x.shape
-    layout: type[Im2col] = Im2col
-    if geometry.is_pointwise and has_large_maps(x):
-        layout = Pointwise
-    elif is_thin(geometry, channels * geometry.kernel_size[1]):
-        layout = FlatIm2col
-    return layout((height, width), channels, geometry)
-
-
-def has_large_maps(x: Tensor) -> bool:
-    """Whether x lies channels first, in maps large enough for products of their own."""
-    channels_first = x.is_contiguous() and not x.is_contiguous(memory_format=torch.channels_last)
-    return channels_first and x.shape[2] * x.shape[3] >= LONG_MAP
-
-
-def plan_conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
-    """The layout, and an empty y (N, C_out, H_out, W_out)."""
-    layout = choose_layout(x, Geometry.unflatten(geometry))
-    return layout, layout.new_volume(x, (x.shape[0], weight.shape[0], *layout.output_size))
-
-
-@operator(fake=lambda *inputs: plan_conv2d(*inputs)[1], convolves=True)
-def conv2d(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
-    """x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out)."""
-    layout, y = plan_conv2d(x, weight, geometry)
+def conv2d(
+    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, y: Tensor
+) -> None:
+    layout = Im2col(x.shape[2:], x.shape[1], geometry, channels_last)
     w_row = layout.w_row(weight)
-    if layout.geometry.is_pointwise:
-        layout.product(w_row, layout.matrices(x), y)
-        return y
 
     def convolve(images: slice) -> None:
         for chunk, x_col in layout.filled(x[images]):
-            layout.product(w_row, x_col, chunk.of(y[images]))
+            y_row = layout.y_row(chunk.of(y[images]))  # a view
+            if channels_last:
+                # Y^T = X_col^T @ W_row^T: in bfloat16 torch.bmm fills rows by a fast kernel,
+                # columns by loops thousands of times slower.
+                torch.bmm(x_col.mT, w_row.mT, out=y_row.mT)
+            else:
+                torch.bmm(repeated(w_row, len(x_col)), x_col, out=y_row)
 
-    side_by_side(convolve, shares_of(x, weight.numel(), y.shape[2:]), x)
-    return y
-
-
-def plan_conv2d_input(
-    weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
-) -> tuple[Im2col, Tensor]:
-    """The layout, and an empty x (N, C_in, *image_size)."""
-    size = (image_size[0], image_size[1])
-    shape = Geometry.unflatten(geometry)
-    in_channels = weight.shape[1] * shape.groups
-    layout: Im2col
-    if shape.is_pointwise and has_large_maps(g):
-        layout = Pointwise(size, in_channels, shape)
-    elif is_thin(shape, run=in_channels) or half_im2col_moves_less(shape, in_channels, len(weight)):
-        layout = FlatCol2im(size, in_channels, len(weight), shape)
-    else:
-        layout = Im2col(size, in_channels, shape)
-    return layout, layout.new_volume(g, (g.shape[0], in_channels, *image_size))
+    parallel_map(convolve, partition_images(x, weight.numel(), y.shape[2:]), x)
 
 
-@operator(fake=lambda *inputs: plan_conv2d_input(*inputs)[1], convolves=True)
 def conv2d_input(
-    weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
-) -> Tensor:
-    """weight (C_out, C_in/G, K_h, K_w), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size)."""
-    layout, x = plan_conv2d_input(weight, g, geometry, image_size)
+    add_columns: Callable[..., None],
+    weight: Tensor,
+    g: Tensor,
+    geometry: Geometry,
+    image_size: Pair,
+    channels_last: bool,
+    algorithm: str,
+    x: Tensor,
+) -> None:
+    """
+    Args:
+        add_columns: a way to compute `col2im`.
+    """
+    layout = Im2col(image_size, x.shape[1], geometry, channels_last)
     w_row = layout.w_row(weight)
-    if layout.geometry.is_pointwise:
-        layout.product(w_row.mT, layout.matrices(g), x)
-        return x
+    in_place = channels_last and x.dtype == upcast_dtype(x)
 
     def convolve(images: slice) -> None:
-        slopes, pixels = g[images], x[images]
-        for chunk, memory in layout.chunks(slopes):
+        for chunk, memory in layout.chunks(g[images]):
+            part = x[images][chunk.images]
             if chunk.rows.start == 0:
-                total = wide(pixels[chunk.images].zero_())
-            layout.spread(w_row, chunk.of(slopes), chunk, memory, total)
-            if total.dtype != x.dtype:
-                pixels[chunk.images] = total
+                total = (part if in_place else accumulator(part, channels_last=True)).zero_()
+            g_row, x_col = layout.y_row(chunk.of(g[images])), layout.x_col(memory, chunk)
+            torch.bmm(g_row.mT, repeated(w_row, len(x_col)), out=x_col.mT)
+            add_columns(layout.windows(memory, chunk), total, geometry, chunk.rows.start)
+            if not in_place and chunk.rows.stop == g.shape[2]:
+                part.copy_(total)
 
-    side_by_side(convolve, shares_of(g, weight.numel(), g.shape[2:]), g)
-    return x
-
-
-def plan_conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> tuple[Im2col, Tensor]:
-    """The layout, and an empty weight (C_out, C_in/G, K_h, K_w)."""
-    layout = choose_layout(x, Geometry.unflatten(geometry))
-    kernel_size = layout.geometry.kernel_size
-    return layout, x.new_empty(g.shape[1], layout.channels, *kernel_size)
+    parallel_map(convolve, partition_images(g, weight.numel(), g.shape[2:]), g)
 
 
-@operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1], convolves=True)
-def conv2d_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
-    """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w)."""
-    layout, weight = plan_conv2d_weight(x, g, geometry)
-    if layout.geometry.is_pointwise and type(layout) is Im2col and wide(weight) is weight:
-        y, x_col = layout.matrices(g), layout.matrices(x)
-        torch.bmm(y, x_col.mT, out=layout.w_row(weight))  # which is a view
-        return weight
+def conv2d_weight(
+    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, weight: Tensor
+) -> None:
+    layout = Im2col(x.shape[2:], x.shape[1], geometry)
 
     def correlate(images: slice) -> Tensor:
-        w_row = wide(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
+        w_row = upcast(torch.zeros_like(layout.w_row(weight).mT).mT)  # K is the product's long side
         for chunk, x_col in layout.filled(x[images]):
-            layout.add_product(w_row, layout.matrices(chunk.of(g[images])), x_col)
+            g_row = layout.y_row(chunk.of(g[images]))
+            if w_row.dtype == g.dtype:
+                w_row.baddbmm_(g_row, x_col.mT)
+            else:
+                w_row += torch.bmm(g_row, x_col.mT)
         return w_row
 
-    w_row = reduce(torch.add, side_by_side(correlate, shares_of(x, weight.numel(), g.shape[2:]), x))
-    return weight.copy_(layout.filters(w_row))
+    parts = parallel_map(correlate, partition_images(x, weight.numel(), g.shape[2:]), x)
+    weight.copy_(layout.filters(reduce(torch.add, parts)))
+
+
+def partition_images(x: Tensor, weights: int, output_size: Sequence[int]) -> list[slice]:
+    """The images x in a part for each thread; in one where that costs less, for so many weights."""
+    multiplications = weights * len(x) * prod(output_size)
+    pays = multiplications >= MIN_PARALLEL_MULTIPLICATIONS and weights <= MAX_PARALLEL_WEIGHTS
+    return partition(x) if pays else [slice(0, len(x))]
+
+
+def accumulator(x: Tensor, channels_last: bool) -> Tensor:
+    """Memory for the sums of images like x, (n, C, H, W), in the workspace."""
+    n, channels, height, width = x.shape
+    like = x.new_empty(0, dtype=upcast_dtype(x))
+    memory = workspace(like, x.numel(), "accumulator")
+    if channels_last:
+        return memory.view(n, height, width, channels).permute(0, 3, 1, 2)
+    return memory.view(x.shape)
+
+
+def why_not_im2col(algorithm: str) -> str | None:
+    return "Winograd's algorithm was asked for" if algorithm == "winograd" else None
+
+
+def _supports(a: Tensor, b: Tensor, geometry: Geometry, *options: Any) -> str | None:
+    return why_not_im2col(options[-1])
+
+
+def _supports_loops(weight: Tensor, g: Tensor, geometry: Geometry, *options: Any) -> str | None:
+    return why_not_im2col(options[-1]) or why_not_jit(g)
+
+
+CONV2D = Kernel("im2col", conv2d, _supports)
+CONV2D_INPUT = Kernel("im2col", partial(conv2d_input, col2im), _supports_loops)
+CONV2D_INPUT_BY_TAPS = Kernel("im2col_by_taps", partial(conv2d_input, col2im_by_taps), _supports)
+CONV2D_WEIGHT = Kernel("im2col", conv2d_weight, _supports)

@@ -14,12 +14,13 @@ middle is 36 products of matrices, so that the whole is a chain of products:
     M[e] [tiles x K]  = V[e] @ U[e]             for each of the 36 points e
     Y [16 x tiles K]  = A2 [16 x 36] @ M
 
-On a CPU, V and Y are computed by loops (winograd_loops.py): the same sums with their common parts
-shared, and D never written down.  Elsewhere they are the products that stand here.
+V and Y are computed by loops (conv_winograd_loops.py): the same sums with their common parts
+shared, and D never materialised.
 
-Its derivatives are such chains again: by the image, the same convolution with the filters turned
-round; by the filters, the transposed chain.  The price is accuracy: about 1e-5 relative in float32
-where im2col has 1e-6, because the points +-2 bring factors of up to 64 together.
+Its derivatives are such chains again: with respect to the image, the same convolution with the
+filters rotated by 180 degrees; with respect to the filters, the transposed chain.  The price is
+accuracy: about 1e-5 relative in float32 where im2col has 1e-6, because the points +-2 bring factors
+of up to 64 together.
 
 Letters: G groups (and the matrix G), C = C_in/G and K = C_out/G channels of a group, T tiles.
 Source: Lavin and Gray 2015, section 4.1, F(4x4, 3x3), with the points 0, +-1, +-2 and infinity.
@@ -35,135 +36,117 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ops.dtypes import upcast
 from ..ops.geometry import Geometry, Pair
-from ..ops.registry import channels_last, operator, wide
+from ..ops.registry import Kernel
 from . import conv_winograd_loops as loops
-from .conv_im2col import plan_conv2d_weight
-from .conv_winograd_plan import REACH, TILE, Chunk, Plan, shares, tiling
-from .jit import array, divide, has_loops
-from .openmp import side_by_side
+from .conv_winograd_plan import REACH, TILE, Chunk, Plan, partition, tiling
+from .jit import array, parallel_for, why_not_jit
+from .openmp import parallel_map
 
-Matrix = tuple[tuple[float, ...], ...]
+MIN_CHANNELS = 48  # on both sides, from which fewer multiplications outweigh the transforms
 
-A_T: Matrix = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-B_T: Matrix = (
-    (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
-)  # fmt: skip
-G: Matrix = (
+G = (
     (1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
     (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1),
 )  # fmt: skip
 
 
-def fits(geometry: Geometry) -> bool:
-    """Whether the chain computes this convolution: 3x3, stride and dilation 1, padding up to 2."""
-    same = geometry._replace(padding=(0, 0), groups=1)
-    return same == Geometry((3, 3)) and max(geometry.padding) <= 2
+def conv2d(
+    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, y: Tensor
+) -> None:
+    x, w = upcast(x), upcast(weight).unflatten(0, (geometry.groups, -1))
+    _convolve(x, w, _g2(x.dtype), geometry.padding, y, channels_last)
 
 
-def _both_ways(matrix: Matrix, like: Tensor) -> Tensor:
-    """The matrix applied along rows and along columns, as one matrix."""
-    return _kronecker_square(matrix, like.dtype, like.device)
+def conv2d_input(
+    weight: Tensor,
+    g: Tensor,
+    geometry: Geometry,
+    image_size: Pair,
+    channels_last: bool,
+    algorithm: str,
+    x: Tensor,
+) -> None:
+    """The same convolution, of g, with every filter rotated and inputs for outputs."""
+    (ph, pw), g = geometry.padding, upcast(g)
+    w = upcast(weight).unflatten(0, (geometry.groups, -1)).transpose(1, 2)
+    rotated = _g2(g.dtype).flip(1)  # G2 for the taps in reverse order
+    _convolve(g, w, rotated, (2 - ph, 2 - pw), x, channels_last)
 
 
-@cache  # on a GPU every constant that is made anew is a transfer, for which it has to wait
-def _kronecker_square(matrix: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor:
-    square = [[a * b for a in above for b in row] for above in matrix for row in matrix]
-    return torch.tensor(square, dtype=dtype, device=device)
+def conv2d_weight(
+    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, weight: Tensor
+) -> None:
+    """U[e]^T += (A2^T g)[e]^T @ V[e] over the chunks of tiles, then W = G2^T U."""
+    x, g, groups = upcast(x), upcast(g), geometry.groups
+    channels, filters = x.shape[1] // groups, g.shape[1] // groups
+    g2 = _g2(x.dtype)
+
+    def correlate(images: slice) -> Tensor:
+        w = x.new_empty(groups, filters, channels, 3, 3)
+        plan = Plan.of(x[images], tiling(g.shape[2:]), groups, filters)
+        v = _input_transform(x[images], geometry.padding, plan)
+
+        def add(some: slice) -> None:
+            scratch_u, scratch_m, scratch_y = plan.filter_scratch(x)
+            u = _view(scratch_u, 36, groups, some.stop - some.start, channels)
+            for number, chunk in enumerate(plan.chunks):
+                part = g[images][chunk[0]].unflatten(1, (groups, -1))[:, :, some]
+                m = _output_transform_adjoint(part, chunk, plan, scratch_m, scratch_y)
+                beta = 0 if number == 0 else 1
+                u.flatten(0, 1).baddbmm_(m.mT.flatten(0, 1), v(chunk).flatten(0, 1), beta=beta)
+            taps = torch.mm(g2.T, u.flatten(1), out=x.new_empty(9, u[0].numel()))
+            w[:, some] = taps.view(3, 3, *u.shape[1:]).permute(2, 3, 4, 0, 1)  # 3, 3, G, K, C
+
+        parallel_map(add, plan.filters, x)
+        return w if plan.chunks else w.zero_()  # no image, no gradient
+
+    parts = partition(x, tiling(g.shape[2:]), 9 * groups * filters * channels)
+    weight.copy_(reduce(torch.add, parallel_map(correlate, parts, x)).flatten(0, 1))
 
 
-def _filters(g2: Tensor, w: Tensor, room: Tensor) -> Tensor:
-    """U (36, G, C, K) of filters (G, K, C, 3, 3), C and K in memory in the same order as there."""
-    if w.stride(1) < w.stride(2):
-        return _transform(g2, _taps(w.transpose(1, 2), room), room)
-    return _transform(g2, _taps(w, room), room).mT
+def _convolve(
+    x: Tensor, w: Tensor, g2: Tensor, padding: Pair, y: Tensor, channels_last: bool
+) -> None:
+    """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
+    groups, filters = w.shape[:2]
+    in_place = channels_last and y.dtype == x.dtype
+
+    def convolve(images: slice) -> None:
+        plan = Plan.of(x[images], tiling(y.shape[2:]), groups, filters)
+        v = _input_transform(x[images], padding, plan)
+
+        def multiply(some: slice) -> None:
+            scratch_u, scratch_m, scratch_y = plan.filter_scratch(x)
+            u = _filter_transform(g2, w[:, some], scratch_u)
+            for chunk in plan.chunks:
+                tiles = v(chunk)
+                m = _view(scratch_m, *tiles.shape[:3], u.shape[3])  # 36, G, T, K
+                torch.bmm(tiles.flatten(0, 1), u.flatten(0, 1), out=m.flatten(0, 1))
+                part = y[images][chunk[0]].unflatten(1, (groups, -1))[:, :, some]
+                if in_place:
+                    _output_transform(m, y[images][chunk[0]], chunk, plan, some.start)
+                else:
+                    _output_transform_copied(m, part, chunk, plan, scratch_y)
+
+        parallel_map(multiply, plan.filters, x)
+
+    parallel_map(convolve, partition(x, tiling(y.shape[2:]), w.numel()), x)
 
 
-def _taps(w: Tensor, room: Tensor) -> Tensor:
-    """(G, K, C, 3, 3) as (9, G, K, C): a view, if they lie as torch's do, which costs nothing."""
-    return w.permute(3, 4, 0, 1, 2).flatten(0, 1).to(room.dtype)
-
-
-def _tiles(
-    volume: Tensor, before: Pair, side: int, band: slice, columns: int, rooms: tuple[Tensor, Tensor]
-) -> Tensor:
-    """The side x side pixels from each tile's corner on, in a band of tiles.
-
-    Args:
-        volume: (n, G, C, H, W), with `before` zeros above and to the left, and as many as it takes
-            below and to the right.
-        rooms: for the band with its zeros, and for the tiles.
-    Returns:
-        (side^2, G, T, C).
-    """
-    (top, left), (n, groups, channels, height, width) = before, volume.shape
-    count, reach = band.stop - band.start, side - TILE
-    padded = _view(rooms[0], n, TILE * count + reach, TILE * columns + reach, groups, channels)
-    above = TILE * band.start - top  # the row of the volume on which the first of `padded` lies
-    first, stop = max(0, above), min(height, above + padded.shape[1])
-    inside = padded.zero_()[:, first - above : stop - above, left : left + width]
-    inside.copy_(volume.permute(0, 3, 4, 1, 2)[:, first:stop])
-    by_image, by_row, by_pixel, by_group, _ = padded.stride()
-    seen = padded.as_strided(
-        (side, side, groups, n, count, columns, channels),
-        (by_row, by_pixel, by_group, by_image, TILE * by_row, TILE * by_pixel, 1),
-    )
-    _view(rooms[1], *seen.shape).copy_(seen)
-    return _view(rooms[1], side * side, groups, n * count * columns, channels)
-
-
-def _rows(volume: Tensor, start: int, count: int, room: Tensor) -> tuple[Any, int]:
-    """Rows of (n, G, C, H, W) as pixels (n, R, W, G*C), and the number of the first.
-
-    From `start` on, as many as `count` and the volume allow; all, where nothing need be copied.
-    """
-    pixels = volume.permute(0, 3, 4, 1, 2)
-    if pixels.is_contiguous():
-        return array(pixels.flatten(3)), 0
-    pixels = pixels[:, max(0, start) : start + count]
-    return array(_view(room, *pixels.shape).copy_(pixels).flatten(3)), max(0, start)
-
-
-def _transform(matrix: Tensor, tiles: Tensor, room: Tensor) -> Tensor:
-    """The matrix times every tile; (points, G, T, channels) before and after."""
-    out = _view(room, len(matrix), *tiles.shape[1:])
-    torch.mm(matrix, tiles.flatten(1), out=out.flatten(1))
-    return out
-
-
-def _products(a: Tensor, b: Tensor, room: Tensor) -> Tensor:
-    """For each point and group a product of matrices."""
-    out = _view(room, *a.shape[:3], b.shape[3])
-    torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=out.flatten(0, 1))
-    return out
-
-
-def _add_products(a: Tensor, b: Tensor, total: Tensor, *, first: bool) -> None:
-    """total += those, or = for the first."""
-    total.flatten(0, 1).baddbmm_(a.flatten(0, 1), b.flatten(0, 1), beta=0 if first else 1)
-
-
-def _view(room: Tensor, *shape: int) -> Tensor:
-    return room[: prod(shape)].view(shape)
-
-
-def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable[[Chunk], Tensor]:
+def _input_transform(x: Tensor, padding: Pair, plan: Plan) -> Callable[[Chunk], Tensor]:
     """How to get V (36, G, T, C) of a chunk.  A single one is transformed once, for all filters."""
-    room_d, room_v = plan.rooms_for_tiles(like)
-    b2 = _both_ways(B_T, like)
+    scratch_d, scratch_v = plan.tile_scratch(x)
 
     def transform(chunk: Chunk) -> Tensor:
         images, band = chunk
-        part = x[images].unflatten(1, (plan.groups, -1))
-        if not has_loops(x):
-            tiles = _tiles(part, padding, REACH, band, plan.columns, (room_v, room_d))
-            return _transform(b2, tiles, room_v)
         start, rows = TILE * band.start - padding[0], band.stop - band.start
-        pixels, first = _rows(part, start, TILE * rows + REACH - TILE, room_d)
-        v = _view(room_v, 36, plan.groups, len(part) * rows * plan.columns, plan.channels)
+        pixels, first = _rows(x[images], start, TILE * rows + REACH - TILE, scratch_d)
+        tiles = len(x[images]) * rows * plan.columns
+        v = _view(scratch_v, 36, plan.groups, tiles, plan.channels)
         where = first - start, padding[1], rows, plan.columns
-        divide(loops.see, v.shape[2], v.numel(), pixels, *where, array(v))
+        parallel_for(loops.input_transform, tiles, v.numel(), pixels, *where, array(v))
         return v
 
     if len(plan.chunks) > 1:
@@ -172,126 +155,121 @@ def _transformed(x: Tensor, padding: Pair, plan: Plan, like: Tensor) -> Callable
     return lambda chunk: v[0]
 
 
-def _convolve(x: Tensor, w: Tensor, g2: Tensor, padding: Pair, size: Sequence[int]) -> Tensor:
-    """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, *size)."""
-    groups, filters = w.shape[:2]
-    height, width = size
-    y = channels_last(x, len(x), groups * filters, height, width)
-    a2 = _both_ways(A_T, g2)
-
-    def convolve(share: slice) -> None:
-        pixels = y[share].permute(0, 2, 3, 1)
-        outputs = pixels.unflatten(3, (groups, -1))  # N, H, W, G, K
-        plan = Plan.of(x[share], tiling((height, width)), groups, filters)
-        v = _transformed(x[share], padding, plan, g2)
-
-        def multiply(some: slice) -> None:
-            room_u, room_m, room_y = plan.rooms_for_filters(g2)
-            u = _filters(g2, w[:, some], room_u)
-            for chunk in plan.chunks:
-                images, band = chunk
-                m = _products(v(chunk), u, room_m)  # 36, G, T, K
-                if has_loops(x):
-                    rows = TILE * band.start, band.stop - band.start
-                    where = array(pixels[images]), *rows, plan.columns, groups, some.start
-                    divide(loops.lay, m.shape[2], m.numel(), array(m), *where)
-                    continue
-                tiles = _transform(a2, m, room_y)  # 16, G, T, K
-                out = outputs[images, TILE * band.start : TILE * band.stop, :, :, some]
-                _lay(tiles.view(TILE, TILE, groups, len(out), -1, plan.columns, u.shape[3]), out)
-
-        side_by_side(multiply, plan.filters, x)
-
-    side_by_side(convolve, shares(x, tiling((height, width)), w.numel()), x)
-    return y
+def _filter_transform(g2: Tensor, w: Tensor, scratch: Tensor) -> Tensor:
+    """U (36, G, C, K) of filters (G, K, C, 3, 3), C and K in memory in the same order as there."""
+    adjacent = w.stride(1) < w.stride(2)
+    taps = (w.transpose(1, 2) if adjacent else w).permute(3, 4, 0, 1, 2).flatten(0, 1)
+    u = _view(scratch, 36, *taps.shape[1:])
+    torch.mm(g2, taps.flatten(1), out=u.flatten(1))
+    return u if adjacent else u.mT
 
 
-def _lay(tiles: Tensor, out: Tensor) -> None:
-    """Tiles (4, 4, G, n, rows, columns, K) side by side into outputs (n, H, W, G, K)."""
-    picture = tiles.permute(3, 4, 0, 5, 1, 2, 6)  # n, rows, 4, columns, 4, G, K
-    height, width = out.shape[1:3]
-    if height % TILE == width % TILE == 0:
-        out.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE)).copy_(picture)
-    else:  # the last tiles hang over the border
-        out.copy_(picture.flatten(3, 4).flatten(1, 2)[:, :height, :width])
+def _output_transform(m: Tensor, y: Tensor, chunk: Chunk, plan: Plan, filter: int) -> None:
+    """Y of a chunk, to where it belongs in y (n, G*K, H_out, W_out), channels last.
+
+    Args:
+        filter: the first in every group.
+    """
+    band = chunk[1]
+    rows = TILE * band.start, band.stop - band.start
+    where = array(y.permute(0, 2, 3, 1)), *rows, plan.columns, plan.groups, filter
+    parallel_for(loops.output_transform, m.shape[2], m.numel(), array(m), *where)
 
 
-@operator(
-    convolves=True,
-    fake=lambda x, weight, geometry: channels_last(
-        x, x.shape[0], weight.shape[0], *Geometry.unflatten(geometry).output_size(x.shape[2:])
-    ),
-)
-def winograd(x: Tensor, weight: Tensor, geometry: Sequence[int]) -> Tensor:
-    """x (N, C_in, H, W), weight (C_out, C_in/G, 3, 3) -> y (N, C_out, H_out, W_out)."""
-    shape = Geometry.unflatten(geometry)
-    w = weight.unflatten(0, (shape.groups, -1))
-    size = shape.output_size(x.shape[2:])
-    return _convolve(x, w, _both_ways(G, wide(x[:0])), shape.padding, size)
+def _output_transform_copied(
+    m: Tensor, part: Tensor, chunk: Chunk, plan: Plan, scratch: Tensor
+) -> None:
+    """The same for outputs (n, G, K, H_out, W_out) in another order or precision."""
+    n, groups, filters, height, width = part.shape
+    top = TILE * chunk[1].start
+    rows = chunk[1].stop - chunk[1].start
+    pixels = _view(scratch, n, min(TILE * rows, height - top), width, groups * filters)
+    where = array(pixels), 0, rows, plan.columns, groups, 0
+    parallel_for(loops.output_transform, m.shape[2], m.numel(), array(m), *where)
+    part[:, :, :, top : top + TILE * rows] = pixels.unflatten(3, (groups, -1)).permute(
+        0, 3, 4, 1, 2
+    )
 
 
-@operator(
-    convolves=True,
-    fake=lambda weight, g, geometry, image_size: channels_last(
-        g, g.shape[0], weight.shape[1] * geometry[-1], *image_size
-    ),
-)
-def winograd_input(
-    weight: Tensor, g: Tensor, geometry: Sequence[int], image_size: Sequence[int]
+def _output_transform_adjoint(
+    part: Tensor, chunk: Chunk, plan: Plan, scratch_m: Tensor, scratch_y: Tensor
 ) -> Tensor:
-    """weight (C_out, C_in/G, 3, 3), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size).
+    """M = A2^T g of a chunk, g (n, G, K, H_out, W_out)."""
+    band = chunk[1]
+    start, rows = TILE * band.start, band.stop - band.start
+    pixels, first = _rows(part.flatten(1, 2), start, TILE * rows, scratch_y)
+    m = _view(scratch_m, 36, plan.groups, len(part) * rows * plan.columns, part.shape[2])
+    where = pixels, start - first, rows, plan.columns
+    parallel_for(loops.output_transform_adjoint, m.shape[2], m.numel(), *where, array(m))
+    return m
 
-    The same convolution, of g, with every filter turned round and inputs for outputs.
+
+def _rows(x: Tensor, start: int, count: int, scratch: Tensor) -> tuple[Any, int]:
+    """Rows of (n, G*C, H, W) as pixels (n, R, W, G*C), and the number of the first.
+
+    From `start` on, as many as `count` and the image allow; all, where nothing need be copied.
     """
-    shape = Geometry.unflatten(geometry)
-    ph, pw = shape.padding
-    w = weight.unflatten(0, (shape.groups, -1)).transpose(1, 2)
-    turned = _both_ways(G, wide(g[:0])).flip(1)  # G2 for the taps in reverse order
-    return _convolve(g, w, turned, (2 - ph, 2 - pw), image_size)
+    pixels = x.permute(0, 2, 3, 1)
+    if pixels.is_contiguous():
+        return array(pixels), 0
+    pixels = pixels[:, max(0, start) : start + count]
+    return array(_view(scratch, *pixels.shape).copy_(pixels)), max(0, start)
 
 
-@operator(fake=lambda *inputs: plan_conv2d_weight(*inputs)[1], convolves=True)
-def winograd_weight(x: Tensor, g: Tensor, geometry: Sequence[int]) -> Tensor:
-    """x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, 3, 3).
+@cache
+def _g2(dtype: torch.dtype) -> Tensor:
+    """G applied along rows and along columns, as one matrix (36, 9)."""
+    square = [[a * b for a in above for b in row] for above in G for row in G]
+    return torch.tensor(square, dtype=dtype)
 
-    U[e]^T += (A2^T g)[e]^T @ V[e] over the chunks of tiles, then W = G2^T U.
+
+def _view(scratch: Tensor, *shape: int) -> Tensor:
+    return scratch[: prod(shape)].view(shape)
+
+
+def _why_not(
+    x: Tensor, geometry: Geometry, algorithm: str, channels: int, output_size: Sequence[int]
+) -> str | None:
     """
-    shape = Geometry.unflatten(geometry)
-    groups = shape.groups
-    channels, filters = x.shape[1] // groups, g.shape[1] // groups
-    like = wide(x[:0])
-    a2, g2 = _both_ways(A_T, like), _both_ways(G, like)
+    Args:
+        channels: the fewer of C_in and C_out.
+    """
+    if algorithm == "im2col":
+        return "im2col was asked for"
+    if geometry._replace(padding=(0, 0), groups=1) != Geometry((3, 3)):
+        return "it is for 3x3 filters with stride and dilation 1"
+    if max(geometry.padding) > 2:
+        return "it is for a padding of up to 2"
+    if reason := why_not_jit(upcast(x[:0])):
+        return reason
+    if algorithm == "winograd":
+        return None
+    if x.dtype != torch.float32 or geometry.groups > 1:
+        return "it was measured in float32 and one group only"
+    if channels < MIN_CHANNELS:
+        return f"fewer than {MIN_CHANNELS} channels do not outweigh the transforms"
+    if TILE**2 * prod(tiling(output_size)) > 2 * prod(output_size):
+        return "less than half of its tiles would be outputs"
+    return None
 
-    def correlate(share: slice) -> Tensor:
-        w = like.new_empty(groups, filters, channels, 3, 3)
-        plan = Plan.of(x[share], tiling(g.shape[2:]), groups, filters)
-        v = _transformed(x[share], shape.padding, plan, like)
 
-        def gradients(chunk: Chunk, some: slice, room_m: Tensor, room_y: Tensor) -> Tensor:
-            """M = A2^T g."""
-            images, band = chunk
-            part = g[share][images].unflatten(1, (groups, -1))[:, :, some]
-            if not has_loops(g):
-                tiles = _tiles(part, (0, 0), TILE, band, plan.columns, (room_m, room_y))
-                return _transform(a2.T, tiles, room_m)
-            start, rows = TILE * band.start, band.stop - band.start
-            pixels, first = _rows(part, start, TILE * rows, room_y)
-            m = _view(room_m, 36, groups, len(part) * rows * plan.columns, some.stop - some.start)
-            where = start - first, rows, plan.columns
-            divide(loops.spread, m.shape[2], m.numel(), pixels, *where, array(m))
-            return m
+def _supports(x: Tensor, weight: Tensor, geometry: Geometry, _: bool, algorithm: str) -> str | None:
+    size = geometry.output_size(x.shape[2:])
+    return _why_not(x, geometry, algorithm, min(weight.shape[:2]), size)
 
-        def add(some: slice) -> None:
-            room_u, room_m, room_y = plan.rooms_for_filters(like)
-            u = _view(room_u, 36, groups, some.stop - some.start, channels)
-            for number, chunk in enumerate(plan.chunks):
-                m = gradients(chunk, some, room_m, room_y)
-                _add_products(m.mT, v(chunk), u, first=number == 0)
-            taps = torch.mm(g2.T, u.flatten(1), out=like.new_empty(9, u[0].numel()))
-            w[:, some] = taps.view(3, 3, *u.shape[1:]).permute(2, 3, 4, 0, 1)  # 3, 3, G, K, C
 
-        side_by_side(add, plan.filters, x)
-        return w if plan.chunks else w.zero_()  # no image, no gradient
+def _supports_input(
+    weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, _: bool, algorithm: str
+) -> str | None:
+    return _why_not(g, geometry, algorithm, min(weight.shape[:2]), g.shape[2:])
 
-    parts = shares(x, tiling(g.shape[2:]), 9 * groups * filters * channels)
-    return reduce(torch.add, side_by_side(correlate, parts, x)).flatten(0, 1).to(x.dtype)
+
+def _supports_weight(
+    x: Tensor, g: Tensor, geometry: Geometry, _: bool, algorithm: str
+) -> str | None:
+    return _why_not(x, geometry, algorithm, min(x.shape[1], g.shape[1]), g.shape[2:])
+
+
+CONV2D = Kernel("winograd", conv2d, _supports)
+CONV2D_INPUT = Kernel("winograd", conv2d_input, _supports_input)
+CONV2D_WEIGHT = Kernel("winograd", conv2d_weight, _supports_weight)

@@ -1,4 +1,4 @@
-"""Winograd's transforms, of some channels of a tile at a time (for a CPU; see loops.py).
+"""Winograd's transforms, of some channels of a tile at a time (for a CPU; see jit.py).
 
 As sums with common parts, B^T d B takes 240 additions and multiplications for each channel, where
 the product with the 36 x 36 matrix takes 2592.  Pixels are read where the image has them, zeros
@@ -9,7 +9,7 @@ first dimension, and turns the two round, so that the same step again does the o
 
     t[j, e, lane] = sum over i of  matrix[e, i] d[i, j, lane]
 
-Letters as in winograd.py; images lie channels last, (N, H, W, G*C).  Of the tiles, `rows` x
+Letters as in conv_winograd.py; images lie channels last, (N, H, W, G*C).  Of the tiles, `rows` x
 `columns` in each image, the three loops that come first do their part, first to last.
 """
 
@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import loop
+from .jit import jit
+from .loops import copy
 
 LANES = 64  # channels at a time
 SIZE = 36 * LANES
 
 
-@loop
-def see(x, above, left, rows, columns, v, first, last):
+@jit
+def input_transform(x, above, left, rows, columns, v, first, last):
     """V (36, G, T, C) = B^T d B of every tile.
 
     The first one's 6x6 pixels begin `above` and `left` of the image.
@@ -37,14 +38,14 @@ def see(x, above, left, rows, columns, v, first, last):
             for c in range(0, channels, LANES):
                 lanes = min(LANES, channels - c)
                 read(x[n], row - above, column - left, 6, g * channels + c, lanes, d)
-                evaluate(d, t)
-                evaluate(t, d)
+                apply_b_t(d, t)
+                apply_b_t(t, d)
                 for e in range(36):
                     copy(d, e * LANES, v[e, g, tile], c, lanes)
 
 
-@loop
-def lay(m, y, above, rows, columns, groups, skipped, first, last):
+@jit
+def output_transform(m, y, above, rows, columns, groups, skipped, first, last):
     """y = A^T m A of every tile, M (36, G, T, K), laid side by side.
 
     Args:
@@ -61,14 +62,14 @@ def lay(m, y, above, rows, columns, groups, skipped, first, last):
                 channel = g * (y.shape[3] // groups) + skipped + k
                 for e in range(36):
                     copy(m[e, g, tile], k, d, e * LANES, lanes)
-                interpolate(d, 6, t)
-                interpolate(t, 4, d)
+                apply_a_t(d, 6, t)
+                apply_a_t(t, 4, d)
                 write(d, y[n], above + row, column, channel, lanes)
 
 
-@loop
-def spread(y, above, rows, columns, m, first, last):
-    """The transpose of `lay`: M (36, G, T, K) = A y A^T of every tile.
+@jit
+def output_transform_adjoint(y, above, rows, columns, m, first, last):
+    """The transpose of `output_transform`: M (36, G, T, K) = A y A^T of every tile.
 
     Of the images y, (N, H, W, G*K), the first `above` rows are not asked for.
     """
@@ -80,14 +81,14 @@ def spread(y, above, rows, columns, m, first, last):
             for k in range(0, filters, LANES):
                 lanes = min(LANES, filters - k)
                 read(y[n], above + row, column, 4, g * filters + k, lanes, d)
-                distribute(d, 4, t)
-                distribute(t, 6, d)
+                apply_a(d, 4, t)
+                apply_a(t, 6, d)
                 for e in range(36):
                     copy(d, e * LANES, m[e, g, tile], k, lanes)
 
 
-@loop
-def evaluate(d, t):
+@jit
+def apply_b_t(d, t):
     """The matrix is B^T."""
     two, four, five = d.dtype.type(2), d.dtype.type(4), d.dtype.type(5)
     for j in range(6):
@@ -105,8 +106,8 @@ def evaluate(d, t):
             t[e + 5 * LANES] = four * d1 - five * d3 + d5
 
 
-@loop
-def interpolate(d, columns, t):
+@jit
+def apply_a_t(d, columns, t):
     """The matrix is A^T, of 4 rows; d has so many columns."""
     two, four, eight = d.dtype.type(2), d.dtype.type(4), d.dtype.type(8)
     step = columns * LANES
@@ -121,8 +122,8 @@ def interpolate(d, columns, t):
             t[e + 3 * LANES] = slope + eight * steep + d[i + 5 * step]
 
 
-@loop
-def distribute(d, columns, t):
+@jit
+def apply_a(d, columns, t):
     """The matrix is A, of 4 columns."""
     two, four = d.dtype.type(2), d.dtype.type(4)
     step = columns * LANES
@@ -139,7 +140,7 @@ def distribute(d, columns, t):
             t[e + 5 * LANES] = d3
 
 
-@loop
+@jit
 def read(image, row, column, side, channel, lanes, d):
     """d [i, j, lane] = side x side pixels of the image from (row, column) on, zero outside it."""
     height, width, _ = image.shape
@@ -152,18 +153,10 @@ def read(image, row, column, side, channel, lanes, d):
                 d[at : at + LANES] = 0
 
 
-@loop
+@jit
 def write(d, image, row, column, channel, lanes):
     """4 x 4 pixels to where they belong in the image, as far as they lie in it."""
     height, width, _ = image.shape
     for i in range(min(4, height - row)):
         for j in range(min(4, width - column)):
             copy(d, (4 * i + j) * LANES, image[row + i, column + j], channel, lanes)
-
-
-@loop
-def copy(values, first, out, at, count):
-    # unsigned, so that nobody must ask whether an index counts from behind
-    first, at = np.uint64(first), np.uint64(at)
-    for c in range(np.uint64(count)):
-        out[at + c] = values[first + c]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Pair
-from .conv_im2col import shares_of
-from .openmp import threads
+from .conv_im2col import partition_images
+from .openmp import num_threads
 from .workspace import workspace
 
 TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
@@ -22,8 +22,9 @@ TILE, REACH = 4, 6  # pixels along a tile, and along what it sees
 # second-level cache: more of them where that has 2 MB.  (torch 2.9 does not tell its size.)
 CAPABILITIES: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
 CPU_TILES, DEVICE_TILES = 256 if CAPABILITIES.get("l2_cache_size", 0) >= 2 << 20 else 128, 2048
-FEW = 2  # times so many are all transformed at once, and threads divide the filters
-LARGE, FILTERS = 1 << 18, 10 << 16  # weights that are divided where tiles are few; at a time
+MAX_TOGETHER = 2  # times so many are all transformed at once, and threads divide the filters
+MIN_DIVIDED_WEIGHTS = 1 << 18  # weights from which the filters are divided where tiles are few,
+WEIGHTS_AT_A_TIME = 10 << 16  # and how many of them are transformed at a time
 
 Chunk = tuple[slice, slice]  # which images, and which rows of tiles
 
@@ -34,11 +35,12 @@ def tiling(output_size: Sequence[int]) -> Pair:
     return -(-height // TILE), -(-width // TILE)
 
 
-def shares(x: Tensor, tiling: Pair, weights: int) -> list[slice]:
+def partition(x: Tensor, tiling: Pair, weights: int) -> list[slice]:
     """The images by threads.  Not where tiles are few: there the filters are, and tiles common."""
-    if x.is_cpu and len(x) * prod(tiling) <= FEW * CPU_TILES and weights > LARGE:
+    few_tiles = len(x) * prod(tiling) <= MAX_TOGETHER * CPU_TILES
+    if x.is_cpu and few_tiles and weights > MIN_DIVIDED_WEIGHTS:
         return [slice(0, len(x))]
-    return shares_of(x, weights, (TILE * tiling[0], TILE * tiling[1]))
+    return partition_images(x, weights, (TILE * tiling[0], TILE * tiling[1]))
 
 
 class Plan(NamedTuple):
@@ -61,11 +63,12 @@ class Plan(NamedTuple):
         """For images x (N, G*C, H, W), and filters (G, filters, C, 3, 3)."""
         (rows, columns), total, channels = tiling, len(x), x.shape[1] // groups
         budget, some = CPU_TILES if x.is_cpu else DEVICE_TILES, filters
-        if total * rows * columns <= FEW * budget and x.is_cpu:
-            budget *= FEW
+        if total * rows * columns <= MAX_TOGETHER * budget and x.is_cpu:
+            budget *= MAX_TOGETHER
             weights = 9 * groups * channels * filters
-            if weights > LARGE:
-                some = 16 * ceil(filters / max(threads(), ceil(weights / FILTERS)) / 16)
+            if weights > MIN_DIVIDED_WEIGHTS:
+                parts = max(num_threads(), ceil(weights / WEIGHTS_AT_A_TIME))
+                some = 16 * ceil(filters / parts / 16)
         images = min(total, budget // max(1, rows * columns))
         band, images = rows if images else max(1, budget // columns), max(1, images)
         chunks = [
@@ -73,15 +76,15 @@ class Plan(NamedTuple):
             for first in range(0, total, images)
             for top in range(0, rows, band)
         ]
-        parts = [slice(k, min(k + some, filters)) for k in range(0, filters, some)]
-        return cls(chunks, parts, columns, images * band * columns, groups, channels)
+        some_filters = [slice(k, min(k + some, filters)) for k in range(0, filters, some)]
+        return cls(chunks, some_filters, columns, images * band * columns, groups, channels)
 
-    def rooms_for_tiles(self, like: Tensor) -> Sequence[Tensor]:
+    def tile_scratch(self, like: Tensor) -> Sequence[Tensor]:
         """Memory for D and V, from the workspace."""
-        numbers = 36 * self.groups * self.tiles * self.channels
-        return workspace(like, 2 * numbers, "tiles").split(numbers)
+        numel = 36 * self.groups * self.tiles * self.channels
+        return workspace(like, 2 * numel, "tiles").split(numel)
 
-    def rooms_for_filters(self, like: Tensor) -> Sequence[Tensor]:
+    def filter_scratch(self, like: Tensor) -> Sequence[Tensor]:
         """Memory for U, M and Y, from the workspace."""
         filters = self.groups * self.filters[0].stop
         sizes = 36 * filters * self.channels, 36 * filters * self.tiles, 16 * filters * self.tiles

@@ -1,4 +1,4 @@
-"""im2col and col2im: a convolution as one matrix product (chapter, "Implementation as Matrix
+"""im2col and col2im, channels last and a chunk at a time (chapter, "Implementation as Matrix
 Multiplication").
 
 The chapter's product is  W_row [C_out x K] @ X_col [K x pixels],  K = C * K_h * K_w.
@@ -8,8 +8,8 @@ R of the H_out rows of windows at a time.  Columns are K_h*K_w times larger than
 as many images, or rows of one image, are stretched out at a time as fit a small workspace; that is
 also what makes it fast (docs/performance.md).
 
-Here the numbers lie channels last, so that a window row is a run of K_w*C of them in memory.
-An image so thin that those runs are short is laid out as in flat_im2col.py instead.
+Here channels are adjacent in memory, so that a row of a window is one run of K_w*C values.  Images
+with so few channels that those runs are short are laid out as in im2col_nchw.py instead.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry, Pair
+from ..ops.memory_format import empty_images
 from .im2col_loops import add_windows
-from .jit import array, divide, has_loops
+from .jit import array, parallel_for
 from .workspace import workspace, workspace_bytes
 
 
@@ -38,29 +39,34 @@ class Chunk(NamedTuple):
         """(n, R)."""
         return self.images.stop - self.images.start, self.rows.stop - self.rows.start
 
-    def of(self, volume: Tensor) -> Tensor:
-        """The chunk's part of an output volume (N, C, H_out, W_out)."""
-        return volume[self.images, :, self.rows]
+    def of(self, y: Tensor) -> Tensor:
+        """The chunk's part of outputs (N, C, H_out, W_out)."""
+        return y[self.images, :, self.rows]
 
 
 class Im2col:
     """The matrices of one convolution: their sizes and their order in memory.
 
-    Columns are stored as (G, n, R, W_out, K_h, K_w, C): X_col is their transpose.
+    Outputs that are channels last take a product for each group, with X_col the transpose of
+    columns (G, n, R, W_out, K_h, K_w, C); contiguous outputs a product for each group of each
+    image, of columns (n, G, R, W_out, K_h, K_w, C).
     """
 
-    memory_format = torch.channels_last
-
-    def __init__(self, image_size: Pair, in_channels: int, geometry: Geometry) -> None:
-        """For images (N, in_channels, *image_size)."""
-        self.geometry = geometry
+    def __init__(
+        self,
+        image_size: Sequence[int],
+        in_channels: int,
+        geometry: Geometry,
+        channels_last: bool = True,
+    ) -> None:
+        """For images (N, in_channels, *image_size), and outputs of a memory format."""
+        self.geometry, self.channels_last = geometry, channels_last
         self.groups = geometry.groups
-        self.image_size = image_size
         self.output_size = geometry.output_size(image_size)
         self.channels = in_channels // geometry.groups
 
-    def numbers(self, rows: int) -> int:
-        """How many there are in the columns of some rows of one image."""
+    def numel(self, rows: int) -> int:
+        """The size of the columns of some rows of one image."""
         per_window = self.groups * self.channels * prod(self.geometry.kernel_size)
         return per_window * rows * self.output_size[1]
 
@@ -68,22 +74,18 @@ class Im2col:
         """All windows of a batch, a chunk at a time, with memory for its columns."""
         (height, _), total = self.output_size, like.shape[0]
         budget = max(1, workspace_bytes(like) // like.element_size())
-        n = budget // max(1, self.numbers(height))
-        rows = height if n else max(1, budget * height // self.numbers(height))
-        n, rows = _equal(total, max(1, n)), _equal(height, rows)
-        memory = workspace(like, n * self.numbers(rows))
+        n = budget // max(1, self.numel(height))
+        rows = height if n else max(1, budget * height // self.numel(height))
+        n, rows = _equal_parts(total, max(1, n)), _equal_parts(height, rows)
+        memory = workspace(like, n * self.numel(rows))
         for first in range(0, total, n):
             images = slice(first, min(first + n, total))
             for top in range(0, height, rows):
                 chunk = Chunk(images, slice(top, min(top + rows, height)))
-                yield chunk, memory[: chunk.size[0] * self.numbers(chunk.size[1])]
+                yield chunk, memory[: chunk.size[0] * self.numel(chunk.size[1])]
 
     def filled(self, x: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
-        """All windows, a chunk at a time, with their X_col; pointwise, that is the image itself."""
-        if self.geometry.is_pointwise:
-            if len(x) > 0:
-                yield Chunk(slice(0, len(x)), slice(0, self.output_size[0])), self.matrices(x)
-            return
+        """All windows, a chunk at a time, with their X_col."""
         for chunk, memory in self.chunks(x):
             if chunk.rows.start == 0:
                 padded = self.padded(x[chunk.images])
@@ -91,14 +93,29 @@ class Im2col:
             yield chunk, self.x_col(memory, chunk)
 
     def x_col(self, memory: Tensor, chunk: Chunk) -> Tensor:
-        """The columns as matrices (G, K, n * pixels)."""
-        return memory.view(self.groups, -1, self.channels * prod(self.geometry.kernel_size)).mT
+        """The columns as matrices (G, K, n * pixels), or (n * G, K, pixels)."""
+        n = 1 if self.channels_last else chunk.size[0]
+        size = self.channels * prod(self.geometry.kernel_size)
+        return memory.view(n * self.groups, -1, size).mT
 
-    def _windows(self, memory: Tensor, chunk: Chunk) -> Tensor:
+    def y_row(self, y: Tensor) -> Tensor:
+        """A chunk's outputs (n, G*C', R, W_out) as (G, C', n * pixels), or (n * G, C', pixels).
+
+        A view if they lie so, otherwise a copy.
+        """
+        if self.channels_last:
+            return as_matrices(y, self.groups)
+        return y.flatten(2).unflatten(1, (self.groups, -1)).flatten(0, 1)
+
+    def windows(self, memory: Tensor, chunk: Chunk) -> Tensor:
         """The columns as (n, G, C, K_h, K_w, R, W_out)."""
         n, rows = chunk.size
-        shape = n, rows, self.output_size[1], *self.geometry.kernel_size, self.channels
-        return memory.view(self.groups, *shape).permute(1, 0, 6, 4, 5, 2, 3)
+        shape = rows, self.output_size[1], *self.geometry.kernel_size, self.channels
+        if self.channels_last:
+            columns = memory.view(self.groups, n, *shape).transpose(0, 1)
+        else:
+            columns = memory.view(n, self.groups, *shape)
+        return columns.permute(0, 1, 6, 4, 5, 2, 3)
 
     def im2col(self, padded: Tensor, chunk: Chunk, memory: Tensor) -> None:
         """Stretch every window of the chunk out into a column.
@@ -109,7 +126,7 @@ class Im2col:
             padded: the chunk's images, (n, G*C, H + 2P, W + 2P), as `self.padded` makes them.
             memory: overwritten.
         """
-        windows = self._windows(memory, chunk)
+        windows = self.windows(memory, chunk)
         (sh, sw), (dh, dw) = self.geometry.stride, self.geometry.dilation
         by_image, by_channel, by_row, by_pixel = padded.stride()
         strides = (
@@ -119,42 +136,18 @@ class Im2col:
         first = padded[:, :, sh * chunk.rows.start :]
         windows.copy_(first.as_strided(windows.shape, strides))  # a view until it is copied
 
-    def col2im(self, memory: Tensor, chunk: Chunk, x: Tensor) -> None:
-        """The adjoint of `im2col`: every number is added back to the pixel it was read from."""
-        col2im(self._windows(memory, chunk), x, self.geometry, chunk.rows.start)
-
     def padded(self, x: Tensor) -> Tensor:
         """x with its zeros around it, in this layout; x itself if it needs neither."""
         (ph, pw), (n, channels, height, width) = self.geometry.padding, x.shape
         if not (ph or pw):
-            return x.contiguous(memory_format=self.memory_format)
-        padded = self.new_volume(x, (n, channels, height + 2 * ph, width + 2 * pw)).zero_()
+            return x.contiguous(memory_format=torch.channels_last)
+        shape = n, channels, height + 2 * ph, width + 2 * pw
+        padded = empty_images(x, shape, channels_last=True).zero_()
         padded[:, :, ph : ph + height, pw : pw + width] = x
         return padded
 
-    def matrices(self, volume: Tensor) -> Tensor:
-        """A chunk's outputs (n, G*C', R, W_out) as matrices (G, C', n * pixels): a view."""
-        rows = volume.permute(0, 2, 3, 1).flatten(0, 2)
-        return rows.unflatten(1, (self.groups, -1)).permute(1, 2, 0)
-
-    def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
-        """volume (n, G*C', R, W_out) = W_row @ X_col."""
-        _product_by_columns(w_row, x_col, self.matrices(volume))
-
-    def spread(self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor) -> None:
-        """x += col2im(W_row^T @ Y), Y the chunk's gradients g (n, G*C', R, W_out)."""
-        _product_by_columns(w_row.mT, self.matrices(g), self.x_col(memory, chunk))
-        self.col2im(memory, chunk, x)
-
-    def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
-        """W_row += Y @ X_col^T."""
-        if w_row.dtype != y.dtype:
-            w_row += torch.bmm(y, x_col.mT)
-        else:
-            w_row.baddbmm_(y, x_col.mT)
-
     def w_row(self, weight: Tensor) -> Tensor:
-        """Filters (C_out, C, K_h, K_w) as W_row (G, C_out/G, K), K in the order of the columns."""
+        """Filters (C_out, C, K_h, K_w) as W_row (G, C', K), K in the order of the columns."""
         return weight.permute(0, 2, 3, 1).flatten(1).unflatten(0, (self.groups, -1))
 
     def filters(self, w_row: Tensor) -> Tensor:
@@ -162,41 +155,53 @@ class Im2col:
         kernel = self.geometry.kernel_size
         return w_row.flatten(0, 1).unflatten(1, (*kernel, -1)).permute(0, 3, 1, 2)
 
-    def new_volume(self, like: Tensor, shape: Sequence[int]) -> Tensor:
-        """An uninitialised volume (N, C, H, W) in this layout."""
-        return torch.empty(
-            tuple(shape), dtype=like.dtype, device=like.device, memory_format=self.memory_format
-        )
+
+def as_matrices(y: Tensor, groups: int, name: str = "matrices") -> Tensor:
+    """A chunk's outputs (n, G*C', R, W_out) as matrices (G, C', n * pixels).
+
+    A view if they are channels last, otherwise a copy in the workspace of that name.
+    """
+    if y.stride(1) != 1:
+        y = scratch_pixels(y, name).copy_(y)
+    return y.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, (groups, -1)).permute(1, 2, 0)
+
+
+def scratch_pixels(y: Tensor, name: str = "pixels") -> Tensor:
+    """Channels-last memory for outputs like y, (n, C, R, W_out), in the workspace of that name."""
+    n, channels, rows, width = y.shape
+    pixels = workspace(y, y.numel(), name).view(n, rows, width, channels)
+    return pixels.permute(0, 3, 1, 2)
+
+
+def repeated(w_row: Tensor, batch: int) -> Tensor:
+    """W_row (G, ...) for so many products; if G = 1 or there are no more, nothing is copied."""
+    return w_row.expand(batch // len(w_row), *w_row.shape).flatten(0, 1)
 
 
 def col2im(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:
     """x[n, g*C + c, S p + D i - P, S q + D j - P] += windows[n,g,c,i,j,p,q].
 
+    The adjoint of `Im2col.im2col`: every value is added back to the pixel it was read from.
+
     Args:
         windows: (n, G, C, K_h, K_w, R, W_out), of the R rows of windows from `top` on.
-        x: (n, G*C, H, W).
+        x: (n, G*C, H, W), channels last.
     """
-    pixels, (channels, _, _, *outputs) = x.permute(0, 2, 3, 1), windows.shape[2:]
-    if has_loops(x) and windows.dtype == x.dtype and pixels.is_contiguous():
-        columns = windows.permute(1, 0, 5, 6, 3, 4, 2).flatten(5)
-        constants = tuple(geometry.flatten()), channels, top
-        arrays = array(columns), array(pixels.flatten(2))
-        divide(add_windows, len(x), columns.numel(), *arrays, *constants)
-        return
-    grouped = x.unflatten(1, (geometry.groups, channels))
-    part = geometry.first_row(top)  # the rows as a picture of their own
-    for tap in part.taps(x.shape[2:], outputs):
+    pixels, channels = x.permute(0, 2, 3, 1), windows.shape[2]
+    columns = windows.permute(1, 0, 5, 6, 3, 4, 2).flatten(5)
+    arrays = array(columns), array(pixels.flatten(2))
+    constants = tuple(geometry.flatten()), channels, top
+    parallel_for(add_windows, len(x), columns.numel(), *arrays, *constants)
+
+
+def col2im_by_taps(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:
+    """`col2im` in torch's operations, one for each position inside the window."""
+    grouped = x.unflatten(1, (geometry.groups, -1))
+    part = geometry.first_row(top)  # the rows as an image of their own
+    for tap in part.taps(x.shape[2:], windows.shape[5:]):
         grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
 
 
-def _equal(total: int, most: int) -> int:
+def _equal_parts(total: int, most: int) -> int:
     """The size of equal parts, as few as have no more than `most` each."""
     return max(1, ceil(total / max(1, ceil(total / most))))
-
-
-def _product_by_columns(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """out = a @ b for outputs that lie column by column, by out^T = b^T @ a^T.
-
-    In bfloat16 torch.bmm fills rows by a fast kernel, columns by loops thousands of times slower.
-    """
-    torch.bmm(b.mT, a.mT, out=out.mT)

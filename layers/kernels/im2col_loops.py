@@ -1,13 +1,12 @@
-"""col2im, window by window (for a CPU; see loops.py).  Letters as in im2col.py."""
+"""col2im, window by window (for a CPU; see jit.py).  Letters as in im2col.py."""
 
 from __future__ import annotations
 
-import numpy as np
+from .jit import jit
+from .loops import add, taps_inside
 
-from .jit import inside, loop
 
-
-@loop
+@jit
 def add_windows(columns, x, window, channels, top, first, last):
     """x[n, S p + D i - P, S q + D j - P, g C + c] += columns[g, n, p, q, i, j, c].
 
@@ -25,10 +24,10 @@ def add_windows(columns, x, window, channels, top, first, last):
         for g in range(groups):
             for p in range(rows):
                 row = (top + p) * sh - ph
-                above, below = inside(row, down, kh, height)
+                above, below = taps_inside(row, down, kh, height)
                 for q in range(outputs):
                     column = q * sw - pw
-                    left, end = inside(column, right, kw, width)
+                    left, end = taps_inside(column, right, kw, width)
                     for i in range(above, below):
                         values, pixels = columns[g, n, p, q, i], x[n, row + down * i]
                         if groups == right == 1:  # the taps of a row are one run of numbers
@@ -38,11 +37,3 @@ def add_windows(columns, x, window, channels, top, first, last):
                         for j in range(left, end):
                             at = ((column + right * j) * groups + g) * channels
                             add(values, j * channels, pixels, at, channels)
-
-
-@loop
-def add(values, first, out, at, count):
-    # unsigned, so that nobody must ask whether an index counts from behind
-    first, at = np.uint64(first), np.uint64(at)
-    for c in range(np.uint64(max(0, count))):
-        out[at + c] += values[first + c]

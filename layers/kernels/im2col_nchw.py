@@ -1,41 +1,46 @@
-"""Columns channels first: of thin images, whose every tap is one shift of a flat vector.
+"""im2col channels first: for images with few channels, whose every tap is a shift of a flat vector.
 
-With few channels a window row is a short run of numbers, and copying it costs more than using it.
-At stride 1 the image itself has longer runs.  Count the positions of a window along whole rows of
-the padded image, W of them to a row, not only the W_out at which it fits: then moving from one
-position to the next is moving one number on, and what a tap (i, j) reads at all positions is
+With few channels a row of a window is a short run in memory, and copying it costs more than using
+it.  At stride 1 the image itself has longer runs.  Count the positions of a window along whole rows
+of the padded image, W of them to a row, not only the W_out at which it fits: then moving from one
+position to the next is moving one value on, and what a tap (i, j) reads at all positions is
 
     flat[D i W + D j : D i W + D j + L],   L = (R - 1) W + W_out,
 
-one run of L numbers where there were R runs of W_out.  The K_w - 1 positions per row at which
+one run of L values where there were R runs of W_out.  The K_w - 1 positions per row at which
 the window straddles the border are computed and thrown away (as outputs), or are zero (as
 gradients).
 
 Letters as in im2col.py; columns are stored as (n, G, C, K_h, K_w, pitch), pitch >= L.
 
-`FlatIm2col` does so for the outputs and the gradient by the filters, `FlatCol2im` half of it for
-the gradient by the image.  `Pointwise` is for 1x1 windows on images that lie channels first.
+`Im2colNCHW` does so for the outputs and the gradient with respect to the filters, `Col2imNCHW` half
+of it for the gradient with respect to the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from ..ops.geometry import Geometry, Pair
-from .im2col import Chunk, Im2col
-from .workspace import workspace_bytes
+from ..ops.geometry import Geometry
+from .im2col import Chunk, Im2col, repeated
+
+LINE = 16  # float32 values of a cache line
 
 
-class FlatIm2col(Im2col):
+class Im2colNCHW(Im2col):
     """The same matrices as `Im2col`, one for each group of each image."""
 
-    memory_format = torch.contiguous_format
-
-    def __init__(self, image_size: Pair, in_channels: int, geometry: Geometry) -> None:
-        super().__init__(image_size, in_channels, geometry)
+    def __init__(
+        self,
+        image_size: Sequence[int],
+        in_channels: int,
+        geometry: Geometry,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(image_size, in_channels, geometry, channels_last)
         (height, width), (ph, pw) = image_size, geometry.padding
         self.padded_size = height + 2 * ph, width + 2 * pw
 
@@ -47,60 +52,69 @@ class FlatIm2col(Im2col):
         """L, rounded up so that rows start at cache lines: products are faster."""
         return _whole_lines(self.length(rows))
 
-    def numbers(self, rows: int) -> int:
+    def numel(self, rows: int) -> int:
         kh, kw = self.geometry.kernel_size
         return self.groups * self.channels * kh * kw * self.pitch(rows)
 
     def chunks(self, like: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
-        ends = None  # the numbers beyond L, which stay zero
+        ends = None  # the values beyond L, which stay zero
         for chunk, memory in super().chunks(like):
             if ends != (ends := chunk.size[1]):
                 memory.view(-1, self.pitch(ends))[:, self.length(ends) :].zero_()
             yield chunk, memory
 
-    def _columns(self, memory: Tensor, chunk: Chunk) -> Tensor:
+    def columns(self, memory: Tensor, chunk: Chunk) -> Tensor:
         """The columns as (n, G, C, K_h, K_w, pitch)."""
         n, rows = chunk.size
         kernel = self.geometry.kernel_size
         return memory.view(n, self.groups, self.channels, *kernel, self.pitch(rows))
 
-    def _shifts(self) -> Pair:
-        """How far the flat vector moves from tap to tap: a row down, a pixel right."""
-        (dh, dw), width = self.geometry.dilation, self.padded_size[1]
-        return dh * width, dw
-
     def x_col(self, memory: Tensor, chunk: Chunk) -> Tensor:
         """The columns as matrices (n*G, K, pitch)."""
-        return self._columns(memory, chunk).flatten(2, 4).flatten(0, 1)
+        return self.columns(memory, chunk).flatten(2, 4).flatten(0, 1)
 
-    def _in_rows(self, flat: Tensor, rows: int) -> Tensor:
-        """(..., pitch) as (..., R, W_out), a view."""
-        shape = (*flat.shape[:-1], rows, self.output_size[1])
-        return flat.as_strided(shape, (*flat.stride()[:-1], self.padded_size[1], 1))
+    def in_rows(self, flat: Tensor, rows: int) -> Tensor:
+        """(n*G, C', pitch) as (n, G*C', R, W_out), a view if G = 1 or C' is not adjacent."""
+        maps = flat.unflatten(0, (-1, self.groups)).flatten(1, 2)
+        *strides, by_pixel = maps.stride()
+        shape = (*maps.shape[:-1], rows, self.output_size[1])
+        return maps.as_strided(shape, (*strides, self.padded_size[1] * by_pixel, by_pixel))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """x with its zeros around it, contiguous; x itself if it needs neither."""
+        (ph, pw), (n, channels, height, width) = self.geometry.padding, x.shape
+        if not (ph or pw):
+            return x.contiguous()
+        padded = x.new_zeros(n, channels, *self.padded_size)
+        padded[:, :, ph : ph + height, pw : pw + width] = x
+        return padded
 
     def im2col(self, padded: Tensor, chunk: Chunk, memory: Tensor) -> None:
         """columns[n,g,c,i,j,l] = flat[n, g*C + c, D i W + D j + l]."""
-        columns = self._columns(memory, chunk)[..., : self.length(chunk.size[1])]
+        columns = self.columns(memory, chunk)[..., : self.length(chunk.size[1])]
         by_image, by_channel, _, _ = padded.stride()
-        strides = (by_image, self.channels * by_channel, by_channel, *self._shifts(), 1)
+        (dh, dw), width = self.geometry.dilation, self.padded_size[1]
+        strides = (by_image, self.channels * by_channel, by_channel, dh * width, dw, 1)
         first = padded[:, :, chunk.rows.start :]
         columns.copy_(first.as_strided(columns.shape, strides))
 
-    def matrices(self, volume: Tensor) -> Tensor:
+    def product(self, w_row: Tensor, x_col: Tensor) -> Tensor:
+        """W_row @ X_col (n*G, C', pitch), with C' adjacent in memory for outputs channels last."""
+        w_row = repeated(w_row, len(x_col))
+        if self.channels_last:
+            return torch.bmm(x_col.mT, w_row.mT).mT
+        return torch.bmm(w_row, x_col)
+
+    def y_row(self, y: Tensor) -> Tensor:
         """(n, G*C', R, W_out) as (n*G, C', pitch), zero where a window would straddle."""
-        rows = volume.shape[2]
-        flat = volume.new_zeros(*volume.shape[:2], self.pitch(rows))
-        self._in_rows(flat, rows).copy_(volume)
-        return flat.unflatten(1, (self.groups, -1)).flatten(0, 1)
-
-    def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
-        flat = torch.bmm(_repeat(w_row, len(x_col)), x_col)
-        flat = flat.view(*volume.shape[:2], -1)
-        volume.copy_(self._in_rows(flat, volume.shape[2]))
-
-    def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
-        """A product for each image, then their sum."""
-        w_row += torch.bmm(y, x_col.mT).unflatten(0, (-1, self.groups)).sum(0)
+        (n, channels, rows, _), pitch = y.shape, self.pitch(y.shape[2])
+        if self.channels_last:
+            flat = y.new_zeros(n, pitch, channels).mT
+        else:
+            flat = y.new_zeros(n, channels, pitch)
+        flat = flat.unflatten(1, (self.groups, -1)).flatten(0, 1)
+        self.in_rows(flat, rows).copy_(y)
+        return flat
 
     def w_row(self, weight: Tensor) -> Tensor:
         return weight.flatten(1).unflatten(0, (self.groups, -1))
@@ -109,8 +123,8 @@ class FlatIm2col(Im2col):
         return w_row.flatten(0, 1).unflatten(1, (-1, *self.geometry.kernel_size))
 
 
-class FlatCol2im(Im2col):
-    """The gradient by a thin image: the taps of a row by im2col, the rows of taps by col2im.
+class Col2imNCHW(Im2col):
+    """The gradient with respect to a thin image: a row's taps by im2col, the rows by col2im.
 
         sums[c,i,l] = sum over co, j of  w[co,c,i,j] * g[co, l - D j]
         x[c, D i W + l] += sums[c,i,l]
@@ -120,10 +134,8 @@ class FlatCol2im(Im2col):
     Of `Im2col` this is the division into chunks; the matrices are its own.
     """
 
-    memory_format = torch.contiguous_format
-
     def __init__(
-        self, image_size: Pair, in_channels: int, out_channels: int, geometry: Geometry
+        self, image_size: Sequence[int], in_channels: int, out_channels: int, geometry: Geometry
     ) -> None:
         super().__init__(image_size, in_channels, geometry)
         self.filters_per_group = out_channels // geometry.groups
@@ -132,31 +144,28 @@ class FlatCol2im(Im2col):
     def pitch(self, rows: int) -> int:
         return _whole_lines(rows * self.width)
 
-    def sums(self, rows: int) -> int:
-        """How many there are for some rows of one image."""
+    def sums_numel(self, rows: int) -> int:
+        """The size of the sums of some rows of one image."""
         return self.groups * self.channels * self.geometry.kernel_size[0] * self.pitch(rows)
 
-    def numbers(self, rows: int) -> int:
-        """Those, and the columns of g."""
+    def numel(self, rows: int) -> int:
+        """The size of those, and of the columns of g."""
         columns = self.filters_per_group * self.geometry.kernel_size[1] * self.pitch(rows)
-        return self.sums(rows) + self.groups * columns
+        return self.sums_numel(rows) + self.groups * columns
+
+    def split(self, memory: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
+        """A chunk's memory as sums (n*G, C * K_h, pitch) and columns (n*G, C' * K_w, pitch)."""
+        n, rows = chunk.size
+        shape = n * self.groups, -1, self.pitch(rows)
+        sums, columns = memory.tensor_split([n * self.sums_numel(rows)])
+        return sums.view(shape), columns.view(shape)
 
     def w_row(self, weight: Tensor) -> Tensor:
         """Filters as (G, C_out/G * K_w, C * K_h), the last tap of a row first."""
         groups = weight.unflatten(0, (self.groups, -1)).flip(4)
         return groups.permute(0, 1, 4, 2, 3).flatten(3).flatten(1, 2)
 
-    def spread(self, w_row: Tensor, g: Tensor, chunk: Chunk, memory: Tensor, x: Tensor) -> None:
-        n, rows = chunk.size
-        sums, columns = memory.tensor_split([n * self.sums(rows)])
-        sums, columns = (
-            part.view(n * self.groups, -1, self.pitch(rows)) for part in (sums, columns)
-        )
-        self._shift(g, columns)
-        torch.bmm(_repeat(w_row, len(columns)).mT, columns, out=sums)
-        self._add(sums.view(n, self.groups * self.channels, -1, self.pitch(rows)), chunk, x)
-
-    def _shift(self, g: Tensor, columns: Tensor) -> None:
+    def im2col_rows(self, g: Tensor, columns: Tensor) -> None:
         """columns[n,g,co,j,l] = flat[n, g*Co + co, l - D j], j from the last tap to the first."""
         n, filters, rows, width = g.shape
         taps, right = self.geometry.kernel_size[1], self.geometry.dilation[1]
@@ -168,8 +177,13 @@ class FlatCol2im(Im2col):
         shifts = flat.as_strided((n, filters, taps, pitch), (*flat.stride()[:2], right, 1))
         columns.view(n, filters, taps, pitch).copy_(shifts)
 
-    def _add(self, sums: Tensor, chunk: Chunk, x: Tensor) -> None:
-        """Row i of the taps D i rows further down; then the padding goes."""
+    def col2im_rows(self, sums: Tensor, chunk: Chunk, x: Tensor) -> None:
+        """Row i of the taps D i rows further down; then the padding goes.
+
+        Args:
+            sums: (n*G, C * K_h, pitch).
+            x: the chunk's images, (n, G*C, H, W), contiguous; added to.
+        """
         (ph, pw), down, rows = self.geometry.padding, self.geometry.dilation[0], chunk.size[1]
         height, top = x.shape[2], chunk.rows.start
         part = x  # of the padded image: the rows that this chunk's windows see
@@ -177,8 +191,9 @@ class FlatCol2im(Im2col):
             height, top = rows + self.geometry.span[0] - 1, 0
             part = x.new_zeros(*x.shape[:2], height, self.width)
         flat = part.view(*x.shape[:2], -1)
-        for i, numbers in enumerate(sums[..., : rows * self.width].unbind(2)):
-            flat.narrow(2, (top + i * down) * self.width, rows * self.width).add_(numbers)
+        by_row = sums.view(*x.shape[:2], -1, self.pitch(rows))[..., : rows * self.width]
+        for i, run in enumerate(by_row.unbind(2)):
+            flat.narrow(2, (top + i * down) * self.width, rows * self.width).add_(run)
         if part is not x:
             above = chunk.rows.start - ph  # the row of x on which the first of `part` lies
             first, stop = max(0, above), min(x.shape[2], above + height)
@@ -187,36 +202,5 @@ class FlatCol2im(Im2col):
                 x[:, :, first:stop].add_(inside)
 
 
-class Pointwise(Im2col):
-    """1x1 windows that visit every pixel once: the image is its own columns, nothing is copied."""
-
-    memory_format = torch.contiguous_format
-
-    def matrices(self, volume: Tensor) -> Tensor:
-        """(n, G*C', H, W) as (n*G, C', H*W): a view."""
-        return volume.flatten(2).unflatten(1, (self.groups, -1)).flatten(0, 1)
-
-    def product(self, w_row: Tensor, x_col: Tensor, volume: Tensor) -> None:
-        torch.bmm(_repeat(w_row, len(x_col)), x_col, out=self.matrices(volume))
-
-    def add_product(self, w_row: Tensor, y: Tensor, x_col: Tensor) -> None:
-        """Some images at a time: all come at once here, and so would all their products.
-
-        On a CPU one image after the other, whose product is added where it belongs.
-        """
-        images = 1 if y.is_cpu else max(1, workspace_bytes(y) // (w_row.numel() * y.element_size()))
-        parts = (t.split(images * self.groups) for t in (y, x_col))
-        for left, right in zip(*parts, strict=True):
-            if images == 1:
-                super().add_product(w_row, left, right)
-            else:
-                w_row += torch.bmm(left, right.mT).unflatten(0, (-1, self.groups)).sum(0)
-
-
-def _whole_lines(numbers: int) -> int:
-    return -(-numbers // 16) * 16
-
-
-def _repeat(w_row: Tensor, batch: int) -> Tensor:
-    """W_row (G, ...) for every image; if G = 1 nothing is copied."""
-    return w_row.expand(batch // len(w_row), *w_row.shape).flatten(0, 1)
+def _whole_lines(numel: int) -> int:
+    return -(-numel // LINE) * LINE

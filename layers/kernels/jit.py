@@ -1,13 +1,11 @@
-"""Loops over single numbers, compiled to machine code by numba, for a CPU.
+"""Loops over single values, compiled to machine code by numba, for a CPU.
 
 A chain of torch's operations goes through memory once for each; a loop does all of them while it
-has a number at hand.  It also says plainly what is computed.  A GPU has no use for it, nor is it
-needed: where numba is missing, the same operators take torch's operations instead.
+has a value at hand.  It also says plainly what is computed.  A GPU has no use for it, nor is it
+needed: where numba is missing, torch's operations compute the same, and one warning says so.
 
-A loop is compiled when it is first called with numbers of a type, which takes about a second, and
-kept in `__pycache__` for the next time.  A change of its file has it compiled again; so what a loop
-calls belongs in the same file.  Who changes `inside`, the options of `loop`, or parallel.py,
-deletes `__pycache__`.
+A loop is compiled when it is first called with values of a dtype, which takes about a second, and
+kept on disk for the next process (compiled_cache.py).
 """
 
 from __future__ import annotations
@@ -21,45 +19,83 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .openmp import has_team, threads
+from .fallback import warn_once
+from .openmp import library, num_threads, openmp_available
 
-try:
-    import numba
-
-    from .parallel import in_parallel
-except ImportError:  # every operator has another way
-    numba = None  # type: ignore[assignment]
-
-LEAST = 1 << 19  # numbers, from which a second thread is worth its call
+NUMBA = (0, 61), (0, 69)  # the first version that is supported, and the first that is not yet
+INSTALL = f"install 'numba>={NUMBA[0][0]}.{NUMBA[0][1]},<{NUMBA[1][0]}.{NUMBA[1][1]}'"
+MIN_PARALLEL_NUMEL = 1 << 19  # from which a second thread is worth waking up
 TYPES = torch.float32, torch.float64
 
-Loop = Callable[..., Any]
+Compiled = Callable[..., Any]
 
 
-def loop(function: Loop) -> Loop:
-    """The function compiled; sums may be taken in any order, NaN and infinity remain what they are.
+def _import_numba() -> tuple[Any, str]:
+    """numba, or what is the matter with it."""
+    try:
+        import numba
+    except Exception as error:  # its own, too: it refuses some versions of numpy
+        return None, f"numba cannot be imported ({error}): {INSTALL}"
+    version = tuple(int(part) for part in numba.__version__.split(".")[:2])
+    if not NUMBA[0] <= version < NUMBA[1]:
+        return None, f"numba {numba.__version__} is not supported: {INSTALL}"
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
+    return numba, ""
 
-    It runs without Python's lock, so that threads can compute side by side.
+
+numba, _problem = _import_numba()
+
+
+def jit(function: Compiled) -> Compiled:
+    """The function compiled: sums in any order, but NaN and infinity as they are.
+
+    It releases the GIL, so that threads can run it at the same time.
     """
     if numba is None:
         return function
-    options: Any = dict(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+    from .compiled_cache import disk_cache
+
+    compiled = numba.njit(
+        function, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"}
+    )
+    compiled._cache = disk_cache(function)
+    return compiled
+
+
+def jit_unavailable() -> str | None:
+    """Why loops are not compiled here, or None.  Whoever asks first is warned."""
+    problem = _problem or _compiles()
+    if problem:
+        warn_once(f"{problem}.  Without it, some of layers/ takes several times as long on a CPU")
+    return problem or None
+
+
+@cache
+def _compiles() -> str:
+    """What is the matter with numba, if anything: tried out."""
     try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # nowhere to keep it
-        return numba.njit(function, **options)
+        return "" if jit(_successor)(1) == 2 else f"numba miscalculates: {INSTALL}"
+    except Exception as error:
+        return f"numba cannot compile here ({type(error).__name__}: {error}): {INSTALL}"
 
 
-@loop
-def inside(start, step, taps, length):
-    """Which of the pixels start + step * tap lie in an image of some length: first tap, stop."""
-    first = -(start // step) if start < 0 else 0
-    return first, min(taps, (length - 1 - start) // step + 1)
+def _successor(number):
+    return number + 1
 
 
-def has_loops(x: Tensor) -> bool:
-    """Whether numbers like these can be looped over."""
-    return numba is not None and x.device.type == "cpu" and x.dtype in TYPES
+def why_not_jit(x: Tensor) -> str | None:
+    """None, or why values like these cannot be looped over."""
+    if not x.is_cpu:
+        return "compiled loops are for a CPU"
+    if x.dtype not in TYPES:
+        return f"loops are compiled for float32 and float64, not {x.dtype}"
+    return jit_unavailable()
+
+
+def has_jit(x: Tensor) -> bool:
+    """Whether values like these can be looped over."""
+    return why_not_jit(x) is None
 
 
 def array(volume: Tensor) -> Any:
@@ -67,15 +103,15 @@ def array(volume: Tensor) -> Any:
     return volume.detach().numpy()
 
 
-def lies_plainly(x: Tensor) -> bool:
-    """Whether loops can go over (N, C, ...) along memory: contiguous, or channels last."""
-    return has_loops(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
+def is_dense(x: Tensor) -> bool:
+    """Whether loops can run over x (N, C, ...) along memory: contiguous, or channels last."""
+    return has_jit(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
 
 
-def lay(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
-    """Whether `like`, which lies plainly, has channels last; and all volumes in its order.
+def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
+    """Whether `like`, which is dense, is channels last; and all volumes in that memory format.
 
-    As pixels (M, C) if so, else as maps (N, C, P); copied only if they lie otherwise.
+    As pixels (M, C) if so, otherwise as maps (N, C, P); copied only if strided otherwise.
     """
     arrays, channels = [array(volume) for volume in volumes], like.shape[1]
     if like.stride(1) == 1:
@@ -86,20 +122,40 @@ def lay(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
     return False, [np.ascontiguousarray(a.reshape(shape)) for a in arrays]
 
 
-def divide(function: Loop, total: int, numbers: int, *arguments: Any) -> None:
-    """function(*arguments, first, last) for the parts of range(total), each by a thread.
+def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) -> None:
+    """function(*arguments, first, last) for parts of range(total), each on a thread of its own.
 
     Args:
-        function: a loop, whose parts write nothing in common.
-        numbers: that are read in all; a few are not worth a second thread.
+        function: a compiled loop, whose parts write to disjoint memory.
+        numel: elements read in all; a few are not worth a second thread.
     """
-    compiled = hasattr(function, "py_func")  # and not without numba, or for a debugger
-    if compiled and has_team() and threads() > 1 < total and numbers >= LEAST:
-        _in_parallel(function)(arguments, total, threads())  # some parts may be empty
+    threads = num_threads() if numel >= MIN_PARALLEL_NUMEL else 1
+    if threads > 1 < total and openmp_available() and _is_bound():
+        _in_parallel(function)(arguments, total, threads)  # some parts may be empty
     else:
         function(*arguments, 0, total)
 
 
 @cache
-def _in_parallel(function: Loop) -> Loop:
-    return loop(in_parallel(function))
+def _in_parallel(function: Compiled) -> Compiled:
+    from .parallel import in_parallel
+
+    return jit(in_parallel(function))
+
+
+@cache
+def _is_bound() -> bool:
+    """Whether compiled code calls the OpenMP library that torch computes with: tried out."""
+    if numba is None:
+        return False
+    try:
+        from . import parallel
+
+        theirs = parallel.bind(library())
+        problem = "" if theirs == [*jit(parallel.addresses)()] else "they are bound to another one"
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        message = f"compiled loops cannot call torch's OpenMP library ({problem})"
+        warn_once(f"{message}, so each of them runs on one thread: {INSTALL}")
+    return not problem

@@ -1,72 +1,73 @@
-"""Local response normalisation of some pixels after the other (for a CPU; see loops.py).
+"""Local response normalisation of some pixels after the other (for a CPU; see jit.py).
 
 All channels of a pixel are taken together, in a scratch where the next channel is `step` numbers
 on: one channels last, and channels first as many as pixels are taken at a time.  A sum over
-neighbouring channels is then a sum of shifts of the scratch.  Letters as in response_norm.py.
+neighbouring channels is then a sum of shifts of the scratch.  Letters as in local_response_norm.py.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .jit import loop
+from .jit import jit
+from .loops import add, copy
 
 PIXELS = 128  # taken at a time, of images that lie channels first
 
 
-@loop
-def normalise(x, size, a, beta, k, y, first, last):
+@jit
+def local_response_norm(x, size, a, beta, k, y, first, last):
     """y of some pixels (M, C), or of some blocks of PIXELS of images (N, C, P)."""
     channels, step = x.shape[1], 1 if x.ndim == 2 else PIXELS
     v, s, power = scratch(x, step), scratch(x, step), scratch(x, step)
-    near = np.zeros((channels + size - 1) * step, x.dtype)
-    for lot in range(first, last):
-        collect(x, lot, step, v)
-        damping(v, size, step, a, beta, k, near, s, power)
+    padded = np.zeros((channels + size - 1) * step, x.dtype)
+    for block in range(first, last):
+        load(x, block, step, v)
+        scale_and_power(v, size, step, a, beta, k, padded, s, power)
         for i in range(len(v)):
             v[i] *= power[i]
-        deal(v, lot, step, y)
+        store(v, block, step, y)
 
 
-@loop
-def gradient(dy, x, size, a, beta, k, dx, first, last):
+@jit
+def local_response_norm_backward(dy, x, size, a, beta, k, dx, first, last):
     channels, step = x.shape[1], 1 if x.ndim == 2 else PIXELS
     v, s, power = scratch(x, step), scratch(x, step), scratch(x, step)
     direct = scratch(x, step)
-    near = np.zeros((channels + size - 1) * step, x.dtype)
+    padded = np.zeros((channels + size - 1) * step, x.dtype)
     slope = x.dtype.type(2 * a * beta)
-    for lot in range(first, last):
-        collect(x, lot, step, v)
-        damping(v, size, step, a, beta, k, near, s, power)
-        collect(dy, lot, step, direct)
+    for block in range(first, last):
+        load(x, block, step, v)
+        scale_and_power(v, size, step, a, beta, k, padded, s, power)
+        load(dy, block, step, direct)
         front = (size - 1) // 2 * step  # the window, transposed
-        near[:front] = 0
-        near[front + len(v) :] = 0
+        padded[:front] = 0
+        padded[front + len(v) :] = 0
         for i in range(len(v)):
             direct[i] *= power[i]
             power[i] = direct[i] * v[i] / s[i]
-        copy(power, near, front)
-        add_shifts(near, size, step, 0, s)
+        copy(power, 0, padded, front, len(v))
+        add_shifts(padded, size, step, 0, s)
         for i in range(len(v)):
             direct[i] -= slope * v[i] * s[i]
-        deal(direct, lot, step, dx)
+        store(direct, block, step, dx)
 
 
-@loop
+@jit
 def scratch(x, step):
     return np.zeros(x.shape[1] * step, x.dtype)
 
 
-@loop
-def damping(v, size, step, a, beta, k, near, s, power):
+@jit
+def scale_and_power(v, size, step, a, beta, k, padded, s, power):
     """s, and s^-beta; AlexNet's 0.75 by two square roots, several times faster than a power."""
     front, weight = size // 2 * step, v.dtype.type(a)
-    near[:front] = 0
-    near[front + len(v) :] = 0
+    padded[:front] = 0
+    padded[front + len(v) :] = 0
     for i in range(len(v)):
         power[i] = weight * v[i] * v[i]
-    copy(power, near, front)
-    add_shifts(near, size, step, k, s)
+    copy(power, 0, padded, front, len(v))
+    add_shifts(padded, size, step, k, s)
     if beta == 0.75:
         one = v.dtype.type(1)
         for i in range(len(v)):
@@ -77,48 +78,34 @@ def damping(v, size, step, a, beta, k, near, s, power):
             power[i] = s[i] ** v.dtype.type(-beta)
 
 
-@loop
-def add_shifts(near, size, step, k, s):
-    """s = k + the sum of `size` shifts of `near`, by a channel each."""
+@jit
+def add_shifts(padded, size, step, k, s):
+    """s = k + the sum of `size` shifts of `padded`, by a channel each."""
     for i in range(len(s)):
         s[i] = k
     for t in range(size):
-        add(near[t * step :], s)
+        add(padded, t * step, s, 0, len(s))
 
 
-@loop
-def add(values, out):
-    for i in range(len(out)):
-        out[i] += values[i]
-
-
-@loop
-def copy(values, out, at):
-    out = out[at:]
-    for i in range(len(values)):
-        out[i] = values[i]
-
-
-@loop
-def collect(x, lot, step, v):
-    """The numbers of a lot of pixels, channel after channel."""
+@jit
+def load(x, block, step, v):
+    """The numbers of a block of pixels, channel after channel."""
     if x.ndim == 2:
-        copy(x[lot], v, 0)
+        copy(x[block], 0, v, 0, len(v))
     else:
         blocks = -(-x.shape[2] // step)
-        n, first = lot // blocks, lot % blocks * step
+        n, first = block // blocks, block % blocks * step
         for c in range(x.shape[1]):
-            copy(x[n, c, first : first + step], v, c * step)
+            copy(x[n, c], first, v, c * step, min(step, x.shape[2] - first))
 
 
-@loop
-def deal(v, lot, step, y):
-    """Back to where `collect` took them."""
+@jit
+def store(v, block, step, y):
+    """Back to where `load` took them."""
     if y.ndim == 2:
-        copy(v, y[lot], 0)
+        copy(v, 0, y[block], 0, len(v))
     else:
         blocks = -(-y.shape[2] // step)
-        n, first = lot // blocks, lot % blocks * step
+        n, first = block // blocks, block % blocks * step
         for c in range(y.shape[1]):
-            pixels = y[n, c, first : first + step]
-            copy(v[c * step : c * step + len(pixels)], pixels, 0)
+            copy(v, c * step, y[n, c], first, min(step, y.shape[2] - first))

@@ -1,4 +1,4 @@
-"""L2-norm pooling and its gradient, by loops for a CPU (loops.py).
+"""L2-norm pooling and its gradient, by loops for a CPU (jit.py).
 
 The sum over a window goes down its columns first, and then along its row.  The forward pass takes
 some rows of windows at a time, and sums along from every pixel on; those that windows start from
@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import loop
+from .jit import jit
+from .loops import add, clear, copy
 
-ROOM = 1 << 11  # numbers in a volume of a loop's own: it stays in the first cache
+SCRATCH_NUMEL = 1 << 11  # numbers in a volume of a loop's own: it stays in the first cache
 
 
-@loop
-def norms(x, window, lanes, y, first, last):
+@jit
+def l2_pool(x, window, lanes, y, first, last):
     """y = the L2 norm of every window; of the rows of windows first to last, of all images."""
     kh, kw, sh, sw = window[:4]
     height, width = x.shape[1:]
     outputs, across = y.shape[1:]
-    room = width + (kw - 1) * lanes  # the last are no pixels, and zero
-    rows = max(1, min(last - first, ROOM // room))
-    down, along = np.zeros((rows, room), x.dtype), np.empty((rows, room), x.dtype)
+    pitch = width + (kw - 1) * lanes  # the last are no pixels, and zero
+    rows = max(1, min(last - first, SCRATCH_NUMEL // pitch))
+    down, along = np.zeros((rows, pitch), x.dtype), np.empty((rows, pitch), x.dtype)
     for top in range(first, last, rows):
         count = min(rows, last - top)
         for o in range(count):
@@ -38,24 +39,21 @@ def norms(x, window, lanes, y, first, last):
                     down[o, c] += x[n, row, c] * x[n, row, c]
         add_along(down.reshape(-1), kw, lanes, along.reshape(-1))
         part = y.reshape(-1)[top * across : (top + count) * across]
-        pick(along, sw, lanes, part.reshape(count, across))
+        subsample_rows(along, sw, lanes, part.reshape(count, across))
         for c in range(len(part)):
             part[c] = np.sqrt(part[c])
 
 
-@loop
+@jit
 def add_along(x, taps, step, y):
     """y[c] = sum over the taps of  x[c + tap * step]."""
-    for c in range(len(x)):
-        y[c] = x[c]
+    copy(x, 0, y, 0, len(x))
     for tap in range(1, taps):
-        ahead = x[tap * step :]
-        for c in range(len(ahead)):
-            y[c] += ahead[c]
+        add(x, tap * step, y, 0, len(x) - tap * step)
 
 
-@loop
-def pick(x, stride, lanes, y):
+@jit
+def subsample_rows(x, stride, lanes, y):
     """Every stride-th pixel of each row."""
     for o in range(y.shape[0]):
         if lanes == 1:
@@ -68,28 +66,28 @@ def pick(x, stride, lanes, y):
                     to[c] = start[c]
 
 
-@loop
-def norm_gradient(dy, x, y, window, lanes, dx, first, last):
+@jit
+def l2_pool_backward(dy, x, y, window, lanes, dx, first, last):
     """dx = x * sum over the windows that see the pixel of  dy / y;  of the images first to last."""
     kh, kw, sh, sw = window[:4]
     height, width = x.shape[1:]
     share, sums = np.empty(dy.shape[2], dy.dtype), np.empty(width, dy.dtype)
     for n in range(first, last):
-        clean = 0
+        cleared = 0
         for p in range(dy.shape[1]):
             for q in range(dy.shape[2]):
                 share[q] = dy[n, p, q] / y[n, p, q] if y[n, p, q] != 0 else 0
             sums[:] = 0
-            spread(share, kw, sw, lanes, sums)
-            clean = clear(dx[n], clean, p * sh + kh)
+            add_along_adjoint(share, kw, sw, lanes, sums)
+            cleared = clear(dx[n], cleared, p * sh + kh)
             for row in range(p * sh, min(p * sh + kh, height)):
                 for c in range(width):
                     dx[n, row, c] += sums[c] * x[n, row, c]
-        clear(dx[n], clean, height)
+        clear(dx[n], cleared, height)
 
 
-@loop
-def spread(share, taps, stride, lanes, sums):
+@jit
+def add_along_adjoint(share, taps, stride, lanes, sums):
     """To every pixel of a row the shares of the windows that see it."""
     windows, width = len(share) // lanes, len(sums) // lanes
     if lanes == 1:
@@ -102,11 +100,3 @@ def spread(share, taps, stride, lanes, sums):
             part, total = share[q * lanes : (q + 1) * lanes], sums[j * lanes : (j + 1) * lanes]
             for c in range(lanes):
                 total[c] += part[c]
-
-
-@loop
-def clear(x, clean, stop):
-    """Zeros in the rows of x that are not clean yet, up to `stop`: how many are clean then."""
-    for row in range(clean, min(stop, len(x))):
-        x[row] = 0
-    return max(clean, min(stop, len(x)))

@@ -1,7 +1,7 @@
 """Max-pooling and its switches: which pixel won, the gather that reads it, the scatter-add back.
 
 For a K_h x K_w window there are K_h*K_w taps; tap (i, j) of every window is one strided slice of
-the image.  Nothing is unfolded.  On a CPU loops go from window to window (pooling_loops.py),
+the image.  Nothing is unfolded.  On a CPU loops go from window to window (max_pool_loops.py),
 elsewhere operations from tap to tap.
 
 Letters: N images, C channels, H x W pixels, H_out x W_out windows.  `switches` hold, per window,
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry
-from ..ops.registry import channels_last, operator, wide
+from ..ops.legacy import channels_last, operator, upcast
 from . import max_pool_loops as loops
-from .jit import array, divide, has_loops
+from .jit import array, has_jit, parallel_for
 
-WIDE, NEAR = 26, 3  # pixels along a row, and from window to window, for which `max_first` is fast
+MIN_ROW_PIXELS = 26  # from which `max_channels_first` is the faster loop,
+MAX_STRIDE = 3  # and up to which
 CPU_CHUNK = 4 << 20  # bytes of image walked over at a time, so that they stay in the cache
 
 
@@ -77,28 +78,30 @@ def max_pool2d(
     x: Tensor, geometry: Sequence[int], output_size: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """x (N, C, H, W) -> y and switches (N, C, *output_size).  First maximum wins; NaN beats all."""
-    v = wide(x) if x.is_cpu else x  # comparisons are exact; a CPU has loops over floats
+    v = upcast(x) if x.is_cpu else x  # comparisons are exact; a CPU has loops over floats
     y, switches = _empty_max_pool2d(x, geometry, output_size)
     y = y.to(v.dtype)
-    if not has_loops(v):
+    if not has_jit(v):
         _max_by_taps(v, y, switches, Geometry.unflatten(geometry))
     elif is_channels_last(v):
-        _max_last(v, geometry, y, switches)
-    elif v.shape[3] >= WIDE and geometry[3] <= NEAR:
+        _max_channels_last(v, geometry, y, switches)
+    elif v.shape[3] >= MIN_ROW_PIXELS and geometry[3] <= MAX_STRIDE:
         arrays = maps(y), maps(switches)
-        divide(loops.max_first, len(arrays[0]), v.numel(), maps(v), tuple(geometry), *arrays)
+        parallel_for(
+            loops.max_channels_first, len(arrays[0]), v.numel(), maps(v), tuple(geometry), *arrays
+        )
     else:
         results = channels_last(y, *y.shape), channels_last(switches, *y.shape)
-        _max_last(v, geometry, *results)
+        _max_channels_last(v, geometry, *results)
         for out, result in zip((y, switches), results, strict=True):
             out.copy_(result)
     return y.to(x.dtype), switches
 
 
-def _max_last(x: Tensor, geometry: Sequence[int], y: Tensor, switches: Tensor) -> None:
+def _max_channels_last(x: Tensor, geometry: Sequence[int], y: Tensor, switches: Tensor) -> None:
     """y and switches lie channels last; x is copied if it does not."""
     rows, arrays = y.shape[0] * y.shape[2], (images(y), images(switches))
-    divide(loops.max_last, rows, x.numel(), images(x), tuple(geometry), *arrays)
+    parallel_for(loops.max_channels_last, rows, x.numel(), images(x), tuple(geometry), *arrays)
 
 
 def _max_by_taps(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> None:
@@ -117,12 +120,12 @@ def _max_by_taps(x: Tensor, y: Tensor, switches: Tensor, geometry: Geometry) -> 
 @operator(fake=lambda x, switches, geometry: like(x, switches.shape[2:]))
 def take(x: Tensor, switches: Tensor, geometry: Sequence[int]) -> Tensor:
     """y[n,c,p] = x[n,c, the pixel that p's switch names]: a gather.  (N, C, H_out, W_out)."""
-    v = wide(x) if x.is_cpu else x
+    v = upcast(x) if x.is_cpu else x
     y = like(x, switches.shape[2:], v.dtype)
-    if has_loops(v):
+    if has_jit(v):
         view = images if is_channels_last(y) else single
         arrays = view(v), tuple(geometry), view(switches), view(y)
-        divide(loops.take, len(arrays[0]), v.numel(), *arrays)
+        parallel_for(loops.gather, len(arrays[0]), v.numel(), *arrays)
     else:
         places, seen = _places(switches, Geometry.unflatten(geometry), x.shape[2:])
         torch.mul(v.flatten(2).gather(2, places).view(y.shape), seen, out=y)
@@ -135,13 +138,14 @@ def put(y: Tensor, switches: Tensor, geometry: Sequence[int], image_size: Sequen
 
     Where windows overlap, a pixel that won in several of them receives all their values.
     """
-    v = wide(y)
+    v = upcast(y)
     x = like(y, image_size, v.dtype)
-    if has_loops(v):
+    if has_jit(v):
         last = is_channels_last(x)
-        view, function = (images, loops.put_last) if last else (maps, loops.put_first)
+        view = images if last else maps
+        scatter = loops.scatter_channels_last if last else loops.scatter_channels_first
         arrays = view(v), tuple(geometry), view(switches), view(x)
-        divide(function, len(arrays[0]), x.numel(), *arrays)
+        parallel_for(scatter, len(arrays[0]), x.numel(), *arrays)
     else:
         places, seen = _places(switches, Geometry.unflatten(geometry), image_size)
         flat = v.new_zeros(*v.shape[:2], x.shape[2] * x.shape[3])

@@ -1,7 +1,7 @@
 """Sums over windows, and their adjoint: what average and norm pooling are made of.
 
 First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.  A few images
-at a time, so that the running sums stay in the cache.  Letters as in pooling_kernels.py.
+at a time, so that the running sums stay in the cache.  Letters as in max_pool.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry, Tap
-from ..ops.registry import operator
+from ..ops.legacy import operator
 from .max_pool import chunks, like
 
 

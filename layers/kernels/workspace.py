@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .openmp import kept, threads
+from .openmp import num_threads, thread_cache
 
 CPU_WORKSPACE = 4 << 20  # bytes per thread
 DEVICE_WORKSPACE = 256 << 20  # bytes: a few large products keep a GPU busy
@@ -20,21 +20,21 @@ LARGEST_KEPT = 40 << 20  # bytes
 
 
 def workspace_bytes(like: Tensor) -> int:
-    return min(CPU_WORKSPACE * threads(), LARGEST_KEPT) if like.is_cpu else DEVICE_WORKSPACE
+    return min(CPU_WORKSPACE * num_threads(), LARGEST_KEPT) if like.is_cpu else DEVICE_WORKSPACE
 
 
-def workspace(like: Tensor, numbers: int, name: str = "workspace") -> Tensor:
-    """Uninitialised memory for `numbers` of like's dtype, valid until the name's next call.
+def workspace(like: Tensor, numel: int, name: str = "workspace") -> Tensor:
+    """Uninitialised memory for `numel` elements of like's dtype, valid until the name's next call.
 
     On a CPU a request up to `LARGEST_KEPT` is met from memory that this thread keeps; any other
     device has an allocator that keeps its own.
     """
-    size = numbers * like.element_size()
+    size = numel * like.element_size()
     if not like.is_cpu or size > LARGEST_KEPT:
-        return like.new_empty(numbers)
-    memory: Tensor | None = kept().get(name)
+        return like.new_empty(numel)
+    memory: Tensor | None = thread_cache().get(name)
     if memory is None or len(memory) < size:
         with torch.inference_mode(False):  # whoever asks first, everybody may write
             memory = torch.empty(max(size, workspace_bytes(like)), dtype=torch.uint8)
-        kept()[name] = memory
+        thread_cache()[name] = memory
     return memory[:size].view(like.dtype)

@@ -12,8 +12,18 @@ from types import EllipsisType
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 Pair = tuple[int, int]
+
+
+def image_size(images: Tensor) -> Pair:
+    """(H, W) of (N, C, H, W), as numbers that an operator accepts.
+
+    Under `torch.jit.trace`, with which TensorBoard draws its graph, sizes are tensors.
+    """
+    height, width = images.shape[2:]
+    return (int(height), int(width)) if torch.jit.is_tracing() else (height, width)
 
 
 class Tap(NamedTuple):

@@ -1,20 +1,187 @@
-"""Kernels as operators: one opaque node each to `torch.compile`, `torch.export` and FakeTensor."""
+"""Operators: defined once in plain torch, and computed by the first kernel that supports a call.
+
+`@operator` registers a definition of ops/ as `torch.ops.convnets.<its name>`: one opaque node to
+`torch.compile`, `torch.export` and FakeTensor.  A call is computed by the first kernel of its row
+in `TABLE` that supports it, or else by the definition.  Kernels are optional, what they compute is
+not: outputs have the shape, dtype and strides of the definition's `empty`, whoever fills them.
+
+An operator has no derivative of its own: an autograd Function calls it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..precision import in_conv_precision
-from .geometry import Pair
-
-KERNELS: dict[str, Callable[..., Any]] = {}  # by name, the function behind each operator
+from .geometry import Geometry, Pair
+from .precision import in_conv_precision
 
 LIBRARY = torch.library.Library("convnets", "FRAGMENT")
+MAX_CHOICES = 4096  # that are remembered
+
+SCHEMA_TYPES = {
+    Tensor: "Tensor", Geometry: "SymInt[]", Pair: "SymInt[]", int: "SymInt", float: "float",
+    bool: "bool", str: "str", torch.dtype: "ScalarType",
+}  # fmt: skip
+
+
+class Kernel(NamedTuple):
+    """A fast way to compute an operator, for some of its calls."""
+
+    name: str
+    compute: Callable[..., None]  # compute(*inputs, *outputs) fills the outputs
+    supports: Callable[..., str | None]  # supports(*inputs): None, or why not
+
+
+class Operator(NamedTuple):
+    definition: Callable[..., Any]  # in plain torch; takes those of the inputs that it names
+    empty: Callable[..., Any]  # of all inputs: the outputs, uninitialised
+
+
+class Call(NamedTuple):
+    """A call that was computed while `record` was on."""
+
+    operator: str
+    inputs: tuple
+    kernel: Kernel | None  # None: by the definition
+    refused: dict[str, str]  # by kernels that are preferred to it: why
+
+
+OPERATORS: dict[str, Operator] = {}
+TABLE: dict[str, tuple[Kernel, ...]] = {}  # kernels/ fills it, if it is there
+
+_choices: dict[tuple, Kernel | None] = {}
+_records: list[list[Call]] = []
+
+
+def operator(
+    *, empty: Callable[..., Any], convolves: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
+    """Register a definition; its name is the registered operator from then on.
+
+    The operator takes the arguments of `empty`, and one more, `kernels`: whether kernels may
+    compute it.  (`torch.library.custom_op` does the same with more layers of Python, which a small
+    network can feel.)
+
+    Args:
+        empty: new outputs of the right shape, dtype and strides, from the inputs.  The definition
+            takes those inputs that it names; those it does not, such as `channels_last`, are about
+            the layout, or for kernels.
+        convolves: whether its products on a GPU have the precision of torch's convolutions.
+    """
+
+    def register(definition: Callable[..., Any]) -> Any:
+        name, types = definition.__name__, get_type_hints(empty)
+        del types["return"]
+        convert = _converter(types)
+        named = [[*types].index(parameter) for parameter in signature(definition).parameters]
+        OPERATORS[name] = Operator(definition, empty)
+
+        def compute(*arguments: Any) -> Any:
+            *inputs, kernels = arguments
+            inputs = convert(inputs)
+            kernel = choose(name, inputs) if kernels else None
+            if _records:
+                _records[-1].append(_call(name, inputs, kernel, kernels))
+            outputs = empty(*inputs)
+            single = isinstance(outputs, Tensor)
+            if kernel is None:
+                results = definition(*[inputs[at] for at in named])
+                pairs = [(results, outputs)] if single else zip(results, outputs, strict=True)
+                placed = tuple(_placed(result, output) for result, output in pairs)
+                return placed[0] if single else placed
+            kernel.compute(*inputs, *([outputs] if single else outputs))
+            return outputs
+
+        full_name = f"convnets::{name}"
+        torch.library.define(full_name, _schema(types, get_type_hints(definition)["return"]))
+        torch.library.impl(full_name, "default", compute)
+        if convolves:
+            torch.library.impl(full_name, "CUDA", in_conv_precision(compute))
+        torch.library.register_fake(full_name, lambda *inputs: empty(*convert(inputs[:-1])))
+        registered = getattr(torch.ops.convnets, name).default
+        LIBRARY.impl(name, _without_derivatives(registered), "Autograd")
+        registered.definition = definition  # in operations that torch can differentiate
+        return registered
+
+    return register
+
+
+def _schema(types: dict[str, Any], result: Any) -> str:
+    """(Tensor x, SymInt[] geometry, ..., bool kernels) -> Tensor."""
+    arguments = "".join(f"{SCHEMA_TYPES[kind]} {name}, " for name, kind in types.items())
+    single = result is Tensor
+    outputs = "Tensor" if single else f"({', '.join(SCHEMA_TYPES[r] for r in result.__args__)})"
+    return f"({arguments}bool kernels) -> {outputs}"
+
+
+def _converter(types: dict[str, Any]) -> Callable[..., list]:
+    """Geometries and sizes from lists of integers, all that a schema knows."""
+    make = [
+        (at, Geometry.unflatten if kind is Geometry else tuple)
+        for at, kind in enumerate(types.values())
+        if kind in (Geometry, Pair)
+    ]
+
+    def convert(inputs: Any) -> list:
+        inputs = list(inputs)
+        for at, kind in make:
+            inputs[at] = kind(inputs[at])
+        return inputs
+
+    return convert
+
+
+def _placed(result: Tensor, output: Tensor) -> Tensor:
+    """The result, in the promised layout and dtype."""
+    same = result.dtype == output.dtype and result.stride() == output.stride()
+    return result if same else output.copy_(result)
+
+
+def choose(name: str, inputs: list) -> Kernel | None:
+    """The first kernel in an operator's row that supports the call; None for its definition.
+
+    Remembered by all that `supports` may ask: layout, shape, dtype and device of the tensors, and
+    the other inputs themselves.
+    """
+    key = name, *[
+        (v.dtype, v.device, v.shape, v.stride()) if isinstance(v, Tensor) else v for v in inputs
+    ]  # fmt: skip
+    if key not in _choices:
+        if len(_choices) == MAX_CHOICES:
+            _choices.clear()
+        supporting = (k for k in TABLE.get(name, ()) if k.supports(*inputs) is None)
+        _choices[key] = next(supporting, None)
+    return _choices[key]
+
+
+@contextmanager
+def record() -> Iterator[list[Call]]:
+    """Collect every call of an operator, with the kernel that computed it and those that did not.
+
+    Of all threads of the process: a backward pass runs on threads of its own.
+    """
+    calls: list[Call] = []
+    _records.append(calls)
+    try:
+        yield calls
+    finally:
+        _records[:] = [each for each in _records if each is not calls]
+
+
+def _call(name: str, inputs: list, kernel: Kernel | None, kernels: bool) -> Call:
+    refused = {}
+    for candidate in TABLE.get(name, ()) if kernels else ():
+        if candidate is kernel:
+            break
+        refused[candidate.name] = str(candidate.supports(*inputs))
+    return Call(name, tuple(inputs), kernel, refused)
 
 
 NO_DERIVATIVES = (
@@ -38,93 +205,18 @@ class NotDifferentiable(torch.autograd.Function):
         raise NotImplementedError(NO_DERIVATIVES)
 
 
-def operator(
-    *, fake: Callable[..., Any], convolves: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a kernel as torch.ops.convnets.<its name>, for every device.
+def _without_derivatives(registered: Any) -> Callable[..., Any]:
+    def call(*inputs: Any) -> Any:
+        """What autograd calls: of what a kernel does inside, nothing is recorded."""
+        if torch.is_grad_enabled() and torch._C._any_requires_grad(*inputs):
+            return NotDifferentiable.apply(registered, *inputs)
+        if forward_ad._current_level >= 0 and any(map(_has_tangent, inputs)):
+            raise NotImplementedError(NO_DERIVATIVES)
+        with torch._C._AutoDispatchBelowADInplaceOrView():  # a view inside is none outside
+            return registered._op(*inputs)
 
-    The decorated name is then the operator.  It has no derivative of its own: an autograd
-    Function calls it.  (`torch.library.custom_op` does the same with more layers of Python, which
-    a small network can feel.)
-
-    Args:
-        fake: the kernel without the computation: outputs of the right shape, dtype and layout.
-        convolves: whether its products on a GPU have the precision of torch's convolutions.
-    """
-
-    def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        name = f"convnets::{kernel.__name__}"
-        torch.library.define(name, torch.library.infer_schema(kernel, mutates_args=()))
-        torch.library.impl(name, "default", kernel)
-        if convolves:
-            torch.library.impl(name, "CUDA", in_conv_precision(kernel))
-        torch.library.register_fake(name, fake)
-        KERNELS[kernel.__name__] = kernel
-        registered = getattr(torch.ops.convnets, kernel.__name__).default
-
-        def without_gradients(*inputs: Any) -> Any:
-            """What autograd calls: of what a kernel does inside, nothing is recorded."""
-            if torch.is_grad_enabled() and torch._C._any_requires_grad(*inputs):
-                return NotDifferentiable.apply(registered, *inputs)
-            if forward_ad._current_level >= 0 and any(map(_has_tangent, inputs)):
-                raise NotImplementedError(NO_DERIVATIVES)
-            with torch._C._AutoDispatchBelowAutograd():
-                return registered._op(*inputs)
-
-        LIBRARY.impl(kernel.__name__, without_gradients, "Autograd")
-        return registered
-
-    return register
+    return call
 
 
 def _has_tangent(value: Any) -> bool:
     return isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None
-
-
-def refuse_complex(name: str, *tensors: Tensor | None) -> None:
-    """Raise, as torch does, where an operator has no meaning for complex numbers.
-
-    Raises:
-        NotImplementedError: which is torch's type, and a RuntimeError.
-    """
-    for tensor in tensors:
-        if tensor is not None and tensor.is_complex():
-            raise NotImplementedError(
-                f"{name} is not implemented for complex numbers, got {tensor.dtype}"
-            )
-
-
-def require_float(name: str, *tensors: Tensor | None) -> None:
-    """The same for an operator that has no meaning for whole numbers or bool either.
-
-    Raises:
-        NotImplementedError: which is torch's type, and a RuntimeError.
-    """
-    for tensor in tensors:
-        if tensor is not None and not tensor.is_floating_point():
-            raise NotImplementedError(f"{name} needs floating-point numbers, got {tensor.dtype}")
-
-
-def wide(values: Tensor) -> Tensor:
-    """Values to add up: half precision in float32, as torch's own kernels do it."""
-    return values.float() if values.element_size() < 4 else values
-
-
-def wide_dtype(values: Tensor) -> torch.dtype:
-    """That of `wide(values)`."""
-    return torch.float32 if values.element_size() < 4 else values.dtype
-
-
-def channels_last(like: Tensor, *shape: int) -> Tensor:
-    """An uninitialised volume (N, C, H, W) = shape, like another's numbers, channels last."""
-    layout = torch.channels_last
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
-
-
-def image_size(volume: Tensor) -> Pair:
-    """(H, W) of (N, C, H, W), as numbers that an operator accepts.
-
-    Under `torch.jit.trace`, with which TensorBoard draws its graph, sizes are tensors.
-    """
-    height, width = volume.shape[2:]
-    return (int(height), int(width)) if torch.jit.is_tracing() else (height, width)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from layers.kernels import jit as loops
+from layers.kernels import jit
 
 
 @pytest.fixture(params=["loops", "operations"])
 def way(request, monkeypatch):
     """By compiled loops, as on a CPU, and by torch's operations, as elsewhere or without numba."""
     if request.param == "operations":
-        monkeypatch.setattr(loops, "numba", None)
-    elif loops.numba is None:
-        pytest.skip("numba is not installed")
+        monkeypatch.setattr(jit, "jit_unavailable", lambda: "by torch's operations")
+    elif jit.jit_unavailable():
+        pytest.skip("loops are not compiled")

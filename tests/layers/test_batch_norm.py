@@ -10,7 +10,7 @@ from tests.cases import channels_last, contiguous, since
 
 
 @pytest.mark.parametrize("layout", [contiguous, channels_last])
-def test_batch_norm_s_running_statistics_of_a_large_image(layout, way):
+def test_batch_norm_s_running_statistics_of_a_large_image(layout):
     """Four million numbers, one after the other in float32, would leave four digits."""
     x = layout(torch.rand(1, 2, 2048, 2048) ** 4 + 3)
     running = torch.zeros(2), torch.zeros(2)
@@ -24,7 +24,7 @@ def test_batch_norm_s_running_statistics_of_a_large_image(layout, way):
 @pytest.mark.parametrize(
     "shape", [(3, 4, 0), (0,), (0, 3), (0, 3, 2, 2), (2, 3, 0, 4), (3, 0, 2, 2), (0, 0)], ids=str
 )
-def test_batch_norm_of_nothing_is_nothing(shape, training, way):
+def test_batch_norm_of_nothing_is_nothing(shape, training):
     results = []
     channels = shape[1:2]
     for norm in (L.batch_norm, F.batch_norm):

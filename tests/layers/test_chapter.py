@@ -8,7 +8,7 @@ import layers
 import layers.functional as L
 from layers.kernels import conv_im2col as conv_kernels
 from layers.kernels.im2col import Im2col
-from layers.kernels.im2col_nchw import FlatIm2col
+from layers.kernels.im2col_nchw import Im2colNCHW
 from layers.kernels.workspace import workspace, workspace_bytes
 from layers.ops.geometry import Geometry
 
@@ -78,7 +78,7 @@ def test_im2col_and_col2im_are_adjoint(workspace, monkeypatch):
 def test_both_layouts_are_unfold_and_fold(thin, size, monkeypatch):
     """The windows, and their adjoint, whatever the workspace held before."""
     monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", size)
-    monkeypatch.setattr("layers.kernels.conv_im2col.LONG_RUN", 100 if thin else 0)
+    monkeypatch.setattr("layers.kernels.conv_im2col.MAX_NCHW_RUN", 100 if thin else 0)
     kernel, window = (3, 2), dict(padding=(1, 1), dilation=(1, 2))
     geometry = Geometry(kernel, (1, 1), **window, groups=2).flatten()
     x = torch.randn(3, 4, 7, 6, dtype=torch.float64)
@@ -99,7 +99,7 @@ def test_both_layouts_are_unfold_and_fold(thin, size, monkeypatch):
         conv_kernels.conv2d_input(weight, g, geometry, (7, 6)),
         torch.nn.functional.fold((w_row.mT @ grouped).flatten(1, 2), (7, 6), kernel, **window),
     )
-    for kind in (Im2col, FlatIm2col):
+    for kind in (Im2col, Im2colNCHW):
         layout = kind((7, 6), 4, Geometry(kernel, groups=2))
         assert torch.equal(layout.filters(layout.w_row(weight)), weight)
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_iter
 import layers.functional as L
 from layers.kernels.conv_winograd import _kronecker_square
 from layers.kernels.workspace import DEVICE_WORKSPACE, workspace, workspace_bytes
-from layers.ops.registry import KERNELS
+from layers.ops.legacy import KERNELS
 from tests.cases import fake_cuda, since
 from tests.layers.test_contract import LAYERS
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers.locally_connected import LocalInput, LocalWeight
+from layers.locally_connected import LocallyConnectedInput, LocallyConnectedWeight
 from tests.cases import CONV, LAYOUTS, doubles, table
 
 CASES = [case for case in CONV if not isinstance(case.padding, str)]
@@ -46,11 +46,9 @@ def test_equals_the_definition(case):
     assert_close(y, expected)
 
 
-@pytest.mark.parametrize("workspace", [1, 4 << 20])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @table(CASES)
-def test_from_conv_is_the_convolution(case, layout, workspace, monkeypatch):
-    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", workspace)
+def test_from_conv_is_the_convolution(case, layout):
     conv = torch.nn.Conv2d(case.image[1], case.filters, case.kernel, **case.options).double()
     layer = layers.LocallyConnected2d.from_conv(conv, case.image[2:])
     (x,) = doubles(case.image)
@@ -85,9 +83,11 @@ def test_one_scalar_computed_three_ways(case):
     x, weight = doubles(case.image, layer.weight.shape, requires_grad=False)
     y = call(layer, x, weight, None)
     g = torch.randn_like(y)
-    scalar = (g * y).sum()
-    assert_close((x * LocalInput.apply(weight, g, layer.geometry, case.image[2:])).sum(), scalar)
-    assert_close((weight * LocalWeight.apply(x, g, layer.geometry)).sum(), scalar)
+    scalar, geometry, options = (g * y).sum(), layer.geometry.flatten(), (False, True)
+    dx = LocallyConnectedInput.apply(weight, g, geometry, case.image[2:], *options)
+    dw = LocallyConnectedWeight.apply(x, g, geometry, *options)
+    assert_close((x * dx).sum(), scalar)
+    assert_close((weight * dw).sum(), scalar)
 
 
 def test_weights_differ_between_positions_and_counts():

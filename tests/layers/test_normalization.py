@@ -21,7 +21,7 @@ def compare(ours, theirs, *inputs):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("beta", [0.75, 0.5])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 11])
-def test_response_norm_equals_torch(size, beta, layout, way):
+def test_response_norm_equals_torch(size, beta, layout):
     (x,) = doubles((3, 7, 4, 19))
     compare(
         lambda x: L.local_response_norm(layout(x), size, 0.3, beta, 2.0),
@@ -30,7 +30,7 @@ def test_response_norm_equals_torch(size, beta, layout, way):
     )
 
 
-def test_response_norm_equals_the_definition(way):
+def test_response_norm_equals_the_definition():
     """Krizhevsky et al. 2012, section 3.3: sums over max(0, i - n/2) .. min(N - 1, i + n/2)."""
     (a,) = doubles((1, 6, 2, 2), requires_grad=False)
     k, n, alpha, beta = 2.0, 5, 1e-4, 0.75
@@ -49,12 +49,12 @@ def test_the_paper_read_literally_is_five_times_alpha():
     assert_close(literal, F.local_response_norm(x, 5, 5e-4, 0.75, 2.0))
 
 
-def test_response_norm_of_no_channels(way):
+def test_response_norm_of_no_channels():
     assert L.local_response_norm(torch.randn(2, 0, 3, 3), 5).shape == (2, 0, 3, 3)
 
 
 @pytest.mark.parametrize("size", [2, 5])
-def test_response_norm_derivatives(size, way):
+def test_response_norm_derivatives(size):
     (x,) = doubles((2, 6, 2, 2))
 
     def f(x):
@@ -88,7 +88,7 @@ def test_batch_norm_in_training_equals_torch(shape, layout):
 @pytest.mark.parametrize("shape", [(5, 3, 7, 4), (5, 3, 9), (40, 3), (7, 3, 9, 11)], ids=str)
 @pytest.mark.parametrize("far", [0.0, 1e3], ids=["near", "far"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_batch_norm_either_way_equals_torch(shape, far, layout, way):
+def test_batch_norm_of_many_numbers_equals_torch(shape, far, layout):
     """Whole blocks of pixels and others, even and odd."""
     layout = layout if len(shape) == 4 else contiguous
     x, weight, bias = doubles(shape, 3, 3)
@@ -100,7 +100,7 @@ def test_batch_norm_either_way_equals_torch(shape, far, layout, way):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
-def test_batch_norm_is_exact_where_the_mean_is_far_from_zero(layout, way):
+def test_batch_norm_is_exact_where_the_mean_is_far_from_zero(layout):
     x = layout(torch.randn(8, 4, 16, 16) + torch.tensor([0.0, 3.0, 30.0, 300.0]).view(4, 1, 1))
     y = L.batch_norm(x, None, None, training=True)
     exact = F.batch_norm(x.double(), None, None, training=True)
@@ -108,7 +108,7 @@ def test_batch_norm_is_exact_where_the_mean_is_far_from_zero(layout, way):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
-def test_batch_norm_is_exact_where_the_first_number_is_far_from_the_mean(layout, way):
+def test_batch_norm_is_exact_where_the_first_number_is_far_from_the_mean(layout):
     """One of 50,000 numbers, that is a tenth of the variance, or makes up most of it."""
     for outlier in (70, 10_000):
         x = torch.randn(4, 2, 112, 112)
@@ -121,16 +121,17 @@ def test_batch_norm_is_exact_where_the_first_number_is_far_from_the_mean(layout,
         assert_close(running[1].double(), v, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("upstream", [contiguous, channels_last])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_batch_norm_s_outputs_lie_as_the_compiler_is_told(layout, upstream, way):
+def test_batch_norm_s_outputs_lie_as_the_compiler_is_told(layout, upstream, kernels):
     x, dy = (f(torch.randn(2, 3, 4, 5)) for f in (layout, upstream))
-    m, v = torch.rand(2, 3)
-    for kernel, arguments in (
-        (torch.ops.convnets.normalise, (x, m, v, 1e-5)),
-        (torch.ops.convnets.normalise_input, (dy, x, m, m, v, 1e-5)),
+    (m, v), options = torch.rand(2, 3), (1e-5, layout is channels_last, kernels)
+    for operator, arguments in (
+        (torch.ops.convnets.batch_norm, (x, m, v, *options)),
+        (torch.ops.convnets.batch_norm_backward, (dy, x, m, m, v, *options)),
     ):
-        torch.library.opcheck(kernel.default, arguments, test_utils="test_faketensor")
+        torch.library.opcheck(operator.default, arguments, test_utils="test_faketensor")
 
 
 def test_batch_norm_with_running_statistics_equals_torch():
@@ -143,7 +144,7 @@ def test_batch_norm_with_running_statistics_equals_torch():
     )  # fmt: skip
 
 
-def test_batch_norm_derivatives(way):
+def test_batch_norm_derivatives():
     x, weight, bias = doubles((3, 2, 2, 2), 2, 2)
 
     def f(x, weight, bias):

@@ -10,13 +10,13 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from analysis.peers import LocalReference
-from layers.kernels import openmp as threads
-from layers.kernels.jit import divide, loop, numba
+from analysis.baselines import LocalReference
+from layers.kernels import openmp
+from layers.kernels.jit import jit, numba, parallel_for
 from layers.kernels.workspace import workspace
 from tests.cases import LAYOUTS, ConvCase, assert_same_step, doubles, table
 
-needs_openmp = pytest.mark.skipif(threads._openmp is None, reason="no OpenMP library is loaded")
+needs_openmp = pytest.mark.skipif(openmp._openmp is None, reason="no OpenMP library is loaded")
 
 
 CPU = torch.empty(0)
@@ -26,8 +26,12 @@ CPU = torch.empty(0)
 def many(request, monkeypatch):
     """So many threads, for whatever size."""
     torch.set_num_threads(request.param)
-    for file in ("kernels.conv_im2col", "local_response_norm", "kernels.jit"):
-        monkeypatch.setattr(f"layers.{file}.LEAST", 0)
+    for name in (
+        "kernels.conv_im2col.MIN_PARALLEL_MULTIPLICATIONS",
+        "local_response_norm.MIN_PARALLEL_NUMEL",
+        "kernels.jit.MIN_PARALLEL_NUMEL",
+    ):
+        monkeypatch.setattr(f"layers.{name}", 0)
     return request.param
 
 
@@ -35,8 +39,8 @@ def many(request, monkeypatch):
 def library(request, monkeypatch):
     """With an OpenMP library, and as on a machine that has none."""
     if request.param == "none":
-        monkeypatch.setattr(threads, "_openmp", None)
-    elif threads._openmp is None:
+        monkeypatch.setattr(openmp, "_openmp", None)
+    elif openmp._openmp is None:
         pytest.skip("no OpenMP library is loaded")
 
 
@@ -44,7 +48,7 @@ CASES = [
     ConvCase("wide", (6, 24, 7, 8), 5, padding=(1, 1)),
     ConvCase("thin", (6, 2, 7, 8), 5, padding=(1, 1)),
     ConvCase("groups", (6, 4, 7, 8), 6, groups=2),
-    ConvCase("uneven-shares", (5, 24, 7, 8), 5),
+    ConvCase("uneven-parts", (5, 24, 7, 8), 5),
     ConvCase("an-image", (1, 3, 7, 8), 5),
     ConvCase("no-image", (0, 3, 7, 8), 5),
 ]
@@ -59,8 +63,8 @@ def test_convolution(case, algorithm, many, library):
     assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
 
 
-def test_filters_side_by_side(many, library, monkeypatch):
-    for name in ("LARGE", "FILTERS"):
+def test_filters_by_thread(many, library, monkeypatch):
+    for name in ("MIN_DIVIDED_WEIGHTS", "WEIGHTS_AT_A_TIME"):
         monkeypatch.setattr(f"layers.kernels.conv_winograd_plan.{name}", 1)
     x, weight = doubles((2, 4, 7, 9), (80, 2, 3, 3))
     options = {"padding": 1, "groups": 2}
@@ -108,7 +112,7 @@ def test_loops(name, options, layout, many, library):
     assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))
 
 
-@loop
+@jit
 def count(seen, step, parts, first, last):
     for i in range(first, last):
         seen[i] += step
@@ -118,9 +122,9 @@ def count(seen, step, parts, first, last):
 @pytest.mark.parametrize("total", [0, 1, 2, 3, 7, 100])
 def test_the_parts_of_a_loop_are_all_and_none_twice(total, many, library):
     seen, parts = np.zeros(total, np.float32), np.zeros(total + 1, np.int64)
-    divide(count, total, 1, seen, 0.5, parts)
+    parallel_for(count, total, 1, seen, 0.5, parts)
     assert (seen == 0.5).all()
-    if numba is not None and threads.has_team() and total >= many:
+    if numba is not None and openmp.openmp_available() and total >= many:
         assert (parts > 0).sum() == many
 
 
@@ -131,33 +135,33 @@ def fail(first, last):
 
 @pytest.mark.skipif(numba is None, reason="loops are not compiled")
 def test_a_loop_that_fails_is_an_error(many, library):
-    with pytest.raises(RuntimeError if threads.has_team() else KeyError):
-        divide(loop(fail), 9, 1)
+    with pytest.raises(RuntimeError if openmp.openmp_available() else KeyError):
+        parallel_for(jit(fail), 9, 1)
 
 
 @needs_openmp
 def test_parts_have_a_thread_each_and_torch_none_beside_it(many):
     def look(part):
-        return part, threads.threads(), torch.is_grad_enabled(), threading.get_ident()
+        return part, openmp.num_threads(), torch.is_grad_enabled(), threading.get_ident()
 
-    parts, counts, grads, idents = zip(*threads.side_by_side(look, range(many), CPU), strict=True)
+    parts, counts, grads, idents = zip(*openmp.parallel_map(look, range(many), CPU), strict=True)
     assert parts == (*range(many),)
     assert counts == (1,) * many
     assert not any(grads)
     assert len({*idents}) == many
-    assert threads.threads() == many
+    assert openmp.num_threads() == many
     assert torch.is_grad_enabled()
 
 
 def test_more_parts_than_threads(many, library):
-    assert threads.side_by_side(lambda part: part**2, range(8), CPU) == [i**2 for i in range(8)]
+    assert openmp.parallel_map(lambda part: part**2, range(8), CPU) == [i**2 for i in range(8)]
 
 
 def test_parts_within_a_part(many, library):
     def inner(part):
-        return threads.side_by_side(lambda number: (part, number), range(2), CPU)
+        return openmp.parallel_map(lambda number: (part, number), range(2), CPU)
 
-    assert threads.side_by_side(inner, range(2), CPU) == [[(i, 0), (i, 1)] for i in range(2)]
+    assert openmp.parallel_map(inner, range(2), CPU) == [[(i, 0), (i, 1)] for i in range(2)]
 
 
 @needs_openmp
@@ -168,7 +172,7 @@ def test_every_thread_keeps_memory_of_its_own(many):
         barrier.wait()  # otherwise one thread might be done before the next begins
         return workspace(torch.empty(0), 10).data_ptr()
 
-    first, second = (threads.side_by_side(memory, range(many), CPU) for _ in range(2))
+    first, second = (openmp.parallel_map(memory, range(many), CPU) for _ in range(2))
     assert len({*first}) == many
     assert first == second
 
@@ -180,7 +184,7 @@ def test_an_exception_is_raised(mistaken, many, library):
             raise KeyError(part)
 
     with pytest.raises(KeyError, match=str(mistaken)):
-        threads.side_by_side(fail, range(2), CPU)
+        openmp.parallel_map(fail, range(2), CPU)
 
 
 def test_inference_mode(many, library):
@@ -194,8 +198,8 @@ def test_inference_mode(many, library):
 @needs_openmp
 @pytest.mark.parametrize("images", [0, 1, 4, 5, 6, 7, 12, 100])
 def test_shares_are_equal_or_there_is_only_one(images, many):
-    shares = threads.shares(torch.empty(images, 3))
-    assert [i for share in shares for i in range(images)[share]] == [*range(images)]
-    sizes = [share.stop - share.start for share in shares]
-    assert len(shares) == 1 or (len(shares) == many and max(sizes) * many <= images / 0.8)
-    assert len(shares) == many or images == 0 or images % many
+    parts = openmp.partition(torch.empty(images, 3))
+    assert [i for part in parts for i in range(images)[part]] == [*range(images)]
+    sizes = [part.stop - part.start for part in parts]
+    assert len(parts) == 1 or (len(parts) == many and max(sizes) * many <= images / 0.8)
+    assert len(parts) == many or images == 0 or images % many

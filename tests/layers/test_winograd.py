@@ -54,7 +54,7 @@ def test_equals_torch_forward_and_backward(case, tiles, layout, monkeypatch):
 )
 def test_some_filters_at_a_time_change_nothing(case, monkeypatch):
     x, weight = doubles(case.image, case.weight)
-    for name in ("LARGE", "FILTERS"):
+    for name in ("MIN_DIVIDED_WEIGHTS", "WEIGHTS_AT_A_TIME"):
         monkeypatch.setattr(f"layers.kernels.conv_winograd_plan.{name}", 1)
     ours, theirs = (f(x, weight, **case.options) for f in (conv2d, F.conv2d))
     assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))

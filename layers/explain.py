@@ -1,0 +1,55 @@
+"""Which kernel computes a call, and why not another: what the table of layers/kernels/ answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from . import functional
+from .ops.registry import Call, record
+
+
+def explain(function: str, *args: Any, **kwargs: Any) -> None:
+    """Print which kernels compute a function and its gradient, and why those above them do not.
+
+        layers.explain("conv2d", x, weight, padding=1)
+
+    The function is run, forward and backward, on the tensors given: that is what is reported.
+
+    Args:
+        function: a name in `layers.functional`.
+        args, kwargs: what the function takes.
+    Raises:
+        ValueError: no such function.
+    """
+    if function not in functional.__all__:
+        raise ValueError(f"no function {function!r}: use one of {', '.join(functional.__all__)}")
+    args, kwargs = tree_map(_leaf, (args, kwargs))
+    with torch.enable_grad(), record() as calls:
+        outputs = tree_leaves(getattr(functional, function)(*args, **kwargs))
+        differentiable = [y for y in outputs if isinstance(y, Tensor) and y.requires_grad]
+        if differentiable:
+            torch.autograd.backward(differentiable, [torch.ones_like(y) for y in differentiable])
+    if not calls:
+        print(f"{function} is computed by torch's operations alone")
+    for call in calls:
+        print(_report(call))
+
+
+def _leaf(value: Any) -> Any:
+    """A tensor to differentiate with respect to, where that can be done."""
+    if not isinstance(value, Tensor):
+        return value
+    floating = value.is_floating_point() or value.is_complex()
+    return value.detach().requires_grad_(floating)
+
+
+def _report(call: Call) -> str:
+    tensors = [value for value in call.inputs if isinstance(value, Tensor)]
+    shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+    taken = call.kernel.name if call.kernel else "its definition in layers/ops/"
+    lines = [f"{call.operator} {shapes} {str(tensors[0].dtype).removeprefix('torch.')}: {taken}"]
+    return "\n    ".join(lines + [f"not {name}: {why}" for name, why in call.refused.items()])

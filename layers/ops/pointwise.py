@@ -1,0 +1,48 @@
+"""What is done to every number by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .registry import operator
+
+
+def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
+    """The gradient of y = max(0, x), from its output.
+
+        dx = dy where y > 0, else 0
+
+    dy and y of any one shape.  Where y is NaN, dx is dy, as in torch.
+    """
+    return torch.ops.aten.threshold_backward(dy, y, 0)
+
+
+def _empty_q(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
+    return indices.new_empty((*indices.shape, classes), dtype=dtype)
+
+
+@operator(empty=_empty_q)
+def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
+    """Class indices as rows of probabilities.
+
+        q[n,c] = 1 where c = indices[n], else 0;  all 0 where indices[n] = ignore_index
+
+    indices (...), int64 -> (..., classes).
+
+    Raises:
+        IndexError: an index that is no class.  On a GPU the kernel fails, as torch's own.
+    """
+    counted = indices != ignore_index
+    places = torch.where(counted, indices, 0)
+    if indices.is_cpu and ((places < 0) | (places >= classes)).any():
+        raise IndexError(f"targets must be class indices from 0 to {classes - 1}")
+    q = indices.new_zeros((*indices.shape, classes), dtype=dtype)
+    return q.scatter_(-1, places.unsqueeze(-1), counted.unsqueeze(-1).to(dtype))
+
+
+@torch.library.register_vmap("convnets::one_hot")
+def _(info: Any, in_dims: tuple, indices: Tensor, *constants: Any) -> tuple[Tensor, int]:
+    return one_hot(indices.movedim(in_dims[0], 0), *constants), 0
