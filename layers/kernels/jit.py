@@ -22,8 +22,8 @@ from torch import Tensor
 from .fallback import warn_once
 from .openmp import library, num_threads, openmp_available
 
-NUMBA = (0, 61), (0, 69)  # the first version that is supported, and the first that is not yet
-INSTALL = f"install 'numba>={NUMBA[0][0]}.{NUMBA[0][1]},<{NUMBA[1][0]}.{NUMBA[1][1]}'"
+OLDEST, TOO_NEW = (0, 61), (0, 69)  # of numba: compiled_cache.py and parallel.py use its internals
+INSTALL = "install 'numba>={}.{},<{}.{}'".format(*OLDEST, *TOO_NEW)
 MIN_PARALLEL_NUMEL = 1 << 19  # from which a second thread is worth waking up
 TYPES = torch.float32, torch.float64
 
@@ -38,7 +38,7 @@ def _import_numba() -> tuple[Any, str]:
         version = tuple(int(part) for part in numba.__version__.split(".")[:2])
     except Exception as error:  # its own, too: it refuses some versions of numpy
         return None, f"numba cannot be imported ({error}): {INSTALL}"
-    if not NUMBA[0] <= version < NUMBA[1]:
+    if not OLDEST <= version < TOO_NEW:
         return None, f"numba {numba.__version__} is not supported: {INSTALL}"
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
@@ -68,7 +68,7 @@ def jit_unavailable() -> str | None:
     """Why loops are not compiled here, or None.  Whoever asks first is warned."""
     problem = _problem or _compiles()
     if problem:
-        warn_once(f"{problem}.  Without it, some of layers/ takes several times as long on a CPU")
+        warn_once(f"{problem}.  Until then some of layers/ takes several times as long on a CPU")
     return problem or None
 
 
@@ -94,11 +94,6 @@ def why_not_jit(x: Tensor) -> str | None:
     return jit_unavailable()
 
 
-def has_jit(x: Tensor) -> bool:
-    """Whether values like these can be looped over."""
-    return why_not_jit(x) is None
-
-
 def array(volume: Tensor) -> Any:
     """The same memory, as numba takes it."""
     return volume.detach().numpy()
@@ -106,7 +101,7 @@ def array(volume: Tensor) -> Any:
 
 def is_dense(x: Tensor) -> bool:
     """Whether loops can run over x (N, C, ...) along memory: contiguous, or channels last."""
-    return has_jit(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
+    return why_not_jit(x) is None and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
 
 
 def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:

@@ -56,12 +56,6 @@ def test_local_connection(threads, library, monkeypatch):
     assert_same_step(layer(x), theirs, inputs, torch.randn_like(theirs))
 
 
-def test_response_normalisation(threads, library):
-    (x,) = doubles((6, 7, 4, 4))
-    ours, theirs = (f(x, 5) for f in (L.local_response_norm, F.local_response_norm))
-    assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))
-
-
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -69,6 +63,7 @@ def test_response_normalisation(threads, library):
         ("max_pool2d", (3, 2)),
         ("lp_pool2d", (2, 3, 2)),
         ("batch_norm", (None, None, None, None, True)),
+        ("local_response_norm", (5,)),
     ],
 )
 def test_loops(name, options, layout, threads, library):

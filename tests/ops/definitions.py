@@ -3,15 +3,6 @@
 from functools import partial
 
 from layers.ops.pointwise import relu_backward
-from layers.ops.pool import (
-    lp_pool2d,
-    lp_pool2d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-    max_pool2d_gather,
-    window_sum,
-    window_sum_backward,
-)
 from layers.ops.registry import OPERATORS
 
 conv2d, conv2d_input, conv2d_weight = (
@@ -31,6 +22,27 @@ batch_norm, batch_norm_backward, local_response_norm, local_response_norm_backwa
         "local_response_norm",
         "local_response_norm_backward",
         "one_hot",
+    )
+)
+
+(
+    max_pool2d,
+    max_pool2d_gather,
+    max_pool2d_backward,
+    window_sum,
+    window_sum_backward,
+    lp_pool2d,
+    lp_pool2d_backward,
+) = (
+    OPERATORS[name].definition
+    for name in (
+        "max_pool2d",
+        "max_pool2d_gather",
+        "max_pool2d_backward",
+        "window_sum",
+        "window_sum_backward",
+        "lp_pool2d",
+        "lp_pool2d_backward",
     )
 )
 
