@@ -121,7 +121,9 @@ CASES = [
     Case("max_unpool2d", max_unpool2d),
     Case("batch_norm", batch_norm(True), [*IMAGES, PIXELS, ROW], lambda c: [(c,), (c,)]),
     Case("batch_norm-eval", batch_norm(False), ANY, lambda c: [(c,), (c,)]),
-    Case("local_response_norm", of("local_response_norm", 3), dtypes=(torch.float32, torch.float64)),
+    Case(
+        "local_response_norm", of("local_response_norm", 3), dtypes=(torch.float32, torch.float64)
+    ),
     Case("relu", of("relu")),
     Case("tanh", of("tanh")),
     Case("softmax", of("softmax", 1)),

@@ -180,7 +180,10 @@ def test_is_channels_last_is_suggest_memory_format():
         if random.random() < 0.2:
             strides[random.randrange(4)] = random.choice([0, 1, 2, 6])
         x = torch.empty_strided(image, strides)
-        formats = [torch.empty(image, memory_format=f) for f in (torch.contiguous_format, torch.channels_last)]
+        formats = [
+            torch.empty(image, memory_format=f)
+            for f in (torch.contiguous_format, torch.channels_last)
+        ]
         plain, last_ = (t.stride() for t in formats)
         if plain != last_:
             answer = F.avg_pool2d(x, 1).stride() == last_
