@@ -146,14 +146,17 @@ def sum_windows(x: Tensor, geometry: Geometry, output_size: Pair) -> Tensor:
 def spread_windows(y: Tensor, geometry: Geometry, image_size: Pair) -> Tensor:
     """Its adjoint: every pixel adds up the windows that see it.
 
-    They are a window themselves, at stride 1, of y with S - 1 zeros between its values.
+    They are a window themselves, at stride 1, of y with S - 1 zeros after each of its values.
     """
     (sh, sw), (ph, pw), (span_h, span_w) = geometry.stride, geometry.padding, geometry.span
+    n, channels, height, width = y.shape
     spaced = F.pad(y[:, :, :, None, :, None], (0, sw - 1, 0, 0, 0, sh - 1))
+    spaced = spaced.reshape(n, channels, height * sh, width * sw)
     transposed = geometry._replace(stride=(1, 1), padding=(span_h - 1 - ph, span_w - 1 - pw))
-    return sum_windows(spaced.flatten(4, 5).flatten(2, 3), transposed, image_size)
+    return sum_windows(spaced, transposed, image_size)
 
 
 def _sum_taps(windows: Tensor) -> Tensor:
-    """(..., K_h, K_w), one of which is 1, summed over both, tap by tap."""
-    return reduce(torch.add, windows.flatten(-2).unbind(-1))
+    """(..., K_h, K_w) summed over both."""
+    rows = reduce(torch.add, windows.unbind(-1))
+    return reduce(torch.add, rows.unbind(-1))
