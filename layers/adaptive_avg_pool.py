@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .max_pool import avg_pool2d
+from .avg_pool import avg_pool2d
 from .ops.dtypes import require_float, upcast
 from .ops.geometry import as_int
 from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last

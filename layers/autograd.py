@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .ops.memory_format import in_layout
+from .ops.geometry import image_size
 
 
 class Function(torch.autograd.Function):
@@ -139,59 +139,41 @@ class PerImage(Function):
 
 
 class Adjoint(PerImage):
-    """A linear map of images, f(t, *switches, geometry, image_size, output_size).
+    """A linear map of images, f(t, *switches, geometry, size, channels_last, kernels).
 
-    A linear map is its own forward derivative, and its backward is its transpose.
+    `size` is the result's (H, W).  A linear map is its own forward derivative, and its backward is
+    its transpose.
     """
 
     TRANSPOSE: type[Adjoint]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, *switches, geometry, image_size, output_size = inputs
-        ctx.sizes = geometry, image_size, output_size
+        t, *switches, ctx.geometry, ctx.size, channels_last, kernels = inputs
+        ctx.transposed_size, ctx.options = image_size(t), (channels_last, kernels)
         ctx.save_for_backward(*switches)
         ctx.save_for_forward(*switches)
 
     @classmethod
     def backward(cls, ctx: Any, upstream: Tensor) -> tuple:
-        constants = *ctx.saved_tensors, *ctx.sizes
-        return cls.TRANSPOSE.apply(upstream, *constants), *(None for _ in constants)
+        constants = *ctx.saved_tensors, ctx.geometry, ctx.transposed_size, *ctx.options
+        return cls.TRANSPOSE.apply(upstream, *constants), *[None] * len(constants)
 
     @classmethod
     def jvp(cls, ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return cls.apply(tangent, *ctx.saved_tensors, *ctx.sizes)
+        return cls.apply(tangent, *ctx.saved_tensors, ctx.geometry, ctx.size, *ctx.options)
 
 
-class InMemoryFormat(Function):
-    """x with the strides of a memory format, and its gradient with the same.
-
-    For what torch.nn lays out as its input, where an operation alone would follow the upstream
-    gradient.  Nothing is copied that has those strides already.
-    """
-
-    @staticmethod
-    def forward(x: Tensor, channels_last: bool) -> Tensor:
-        return in_layout(x, channels_last)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, ctx.channels_last = inputs
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple:
-        return InMemoryFormat.apply(upstream, ctx.channels_last), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return tangent.view_as(tangent)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, x: Tensor, _: bool) -> tuple[Tensor, int]:
-        return x, in_dims[0]  # the strides of a batched tensor are vmap's own affair
-
-
-in_memory_format = graph_node(InMemoryFormat)
+def adjoint_pair(
+    name: str, forward: Callable, transpose: Callable
+) -> tuple[type[Adjoint], type[Adjoint]]:
+    """Two Functions, each the derivative of the other, of two linear operators."""
+    pair: Any = [
+        type(f"{name}{suffix}", (Adjoint,), {"forward": staticmethod(operator)})
+        for operator, suffix in ((forward, ""), (transpose, "Backward"))
+    ]
+    pair[0].TRANSPOSE, pair[1].TRANSPOSE = reversed(pair)
+    return pair[0], pair[1]
 
 
 def may_be_differentiated() -> bool:

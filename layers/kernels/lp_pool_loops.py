@@ -6,7 +6,7 @@ are picked out after that.  A processor adds up what lies side by side 16 number
 this is faster than to compute no more than is wanted.
 
 Images are rows (A, H, W*B) with `lanes` numbers B to a pixel: channels last A = N, B = C, channels
-first A = N*C, B = 1.  `window` are the nine numbers of a geometry, without padding or dilation.
+first A = N*C, B = 1.  `window` is a Geometry as a tuple, without padding or dilation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCRATCH_NUMEL = 1 << 11  # numbers in a volume of a loop's own: it stays in the 
 @jit
 def l2_pool(x, window, lanes, y, first, last):
     """y = the L2 norm of every window; of the rows of windows first to last, of all images."""
-    kh, kw, sh, sw = window[:4]
+    (kh, kw), (sh, sw) = window[:2]
     height, width = x.shape[1:]
     outputs, across = y.shape[1:]
     pitch = width + (kw - 1) * lanes  # the last are no pixels, and zero
@@ -69,7 +69,7 @@ def subsample_rows(x, stride, lanes, y):
 @jit
 def l2_pool_backward(dy, x, y, window, lanes, dx, first, last):
     """dx = x * sum over the windows that see the pixel of  dy / y;  of the images first to last."""
-    kh, kw, sh, sw = window[:4]
+    (kh, kw), (sh, sw) = window[:2]
     height, width = x.shape[1:]
     share, sums = np.empty(dy.shape[2], dy.dtype), np.empty(width, dy.dtype)
     for n in range(first, last):

@@ -361,13 +361,13 @@ def test_registered_operators_pass_torch_s_own_checks():
     """torch.library.opcheck: schema, fake kernels and their agreement with the real ones."""
     x, weight, g = torch.randn(2, 4, 6, 6), torch.randn(6, 2, 3, 3), torch.randn(2, 6, 6, 6)
     conv = [3, 3, 1, 1, 1, 1, 1, 1, 2]
-    untied = torch.randn(6, 6, 2, 18, 3)
+    untied, channels = torch.randn(6, 6, 2, 18, 3), torch.rand(3, 4)
     pool = [3, 3, 2, 2, 1, 1, 1, 1, 1]
     y, switches = torch.ops.convnets.max_pool2d(x, pool, [3, 3])
     calls = {
-        "conv2d": (x, weight, conv),
-        "conv2d_input": (weight, g, conv, [6, 6]),
-        "conv2d_weight": (x, g, conv),
+        "conv2d": (x, weight, conv, False, "auto", True),
+        "conv2d_input": (weight, g, conv, [6, 6], False, "auto", True),
+        "conv2d_weight": (x, g, conv, False, "auto", True),
         "max_pool2d": (x, pool, [3, 3]),
         "take": (x, switches, pool),
         "put": (y, switches, pool, [6, 6]),
@@ -375,14 +375,14 @@ def test_registered_operators_pass_torch_s_own_checks():
         "window_spread": (y, pool, [6, 6]),
         "norm_pool": (x, 2.0, pool, [3, 3]),
         "norm_pool_input": (y, x, y.abs(), 2.0, pool),
-        "normalise": (x, *x[:, :, 0, 0], 1e-5),
-        "normalise_input": (torch.randn_like(x), x, *x.abs().flatten(2)[0, :, :3].T, 1e-5),
-        "gate": (x, x.relu()),
-        "response_norm": (x, 3, 0.1, 0.75, 2.0),
-        "response_norm_input": (torch.randn_like(x), x, 3, 0.1, 0.75, 2.0),
-        "local": (x, untied, conv),
-        "local_input": (untied, g, conv, [6, 6]),
-        "local_weight": (x, g, conv),
+        "batch_norm": (x, *channels[:2], 1e-5, False, True),
+        "batch_norm_backward": (torch.randn_like(x), x, *channels, 1e-5, False, True),
+        "local_response_norm": (x, 3, 0.1, 0.75, 2.0, True),
+        "local_response_norm_backward": (torch.randn_like(x), x, 3, 0.1, 0.75, 2.0, True),
+        "locally_connected2d": (x, untied, conv, False, True),
+        "locally_connected2d_input": (untied, g, conv, [6, 6], False, True),
+        "locally_connected2d_weight": (x, g, conv, False, True),
+        "one_hot": (torch.tensor([0, 2, -100]), 3, torch.float32, -100, True),
     }
     for name, arguments in calls.items():
         torch.library.opcheck(getattr(torch.ops.convnets, name).default, arguments)

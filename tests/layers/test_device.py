@@ -16,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 import layers.functional as L
-from layers.kernels.conv_winograd import _kronecker_square
 from layers.kernels.workspace import DEVICE_WORKSPACE, workspace, workspace_bytes
 from layers.ops.legacy import KERNELS
+from layers.ops.pointwise import relu_backward
+from layers.ops.registry import OPERATORS
 from tests.cases import fake_cuda, since
 from tests.layers.test_contract import LAYERS
 
@@ -34,25 +35,33 @@ FREE = {
     "_unsafe_view", "scalar_tensor",
 }  # fmt: skip
 
-# By operator: (id, arguments as shapes or constants, launches allowed).  "N" is the batch.
-N = "N"
+# By operator: (id, arguments as shapes or constants, launches allowed).  "N" is the batch, and the
+# last argument is whether kernels may compute.
+N, LAST = "N", "channels last?"
+X, Y, UNTIED = (N, 16, 16, 16), (N, 32, 16, 16), (16, 16, 1, 144, 8)
+IM2COL = LAST, "auto", True
 CASES = [
-    ("conv2d", "3x3", [(N, 16, 16, 16), (32, 16, 3, 3), CONV], 5),
-    ("conv2d", "thin", [(N, 3, 16, 16), (32, 3, 3, 3), CONV], 7),
-    ("conv2d", "5x5-stride2", [(N, 16, 16, 16), (32, 16, 5, 5), STRIDED], 5),
-    ("conv2d", "1x1", [(N, 16, 16, 16), (32, 16, 1, 1), POINTWISE], 1),
-    ("conv2d", "groups", [(N, 16, 16, 16), (32, 8, 3, 3), GROUPED], 5),
-    ("conv2d_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, [16, 16]], 12),
-    ("conv2d_input", "5x5-stride2", [(32, 16, 5, 5), (N, 32, 8, 8), STRIDED, [16, 16]], 29),
-    ("conv2d_input", "1x1", [(32, 16, 1, 1), (N, 32, 16, 16), POINTWISE, [16, 16]], 1),
-    ("conv2d_weight", "3x3", [(N, 16, 16, 16), (N, 32, 16, 16), CONV], 8),
-    ("conv2d_weight", "1x1", [(N, 16, 16, 16), (N, 32, 16, 16), POINTWISE], 5),
-    ("winograd", "3x3", [(N, 16, 16, 16), (32, 16, 3, 3), CONV], None),
-    ("winograd_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, [16, 16]], None),
-    ("winograd_weight", "3x3", [(N, 16, 16, 16), (N, 32, 16, 16), CONV], None),
-    ("local", "3x3", [(N, 16, 16, 16), (16, 16, 1, 144, 8), CONV], 5),
-    ("local_input", "3x3", [(16, 16, 1, 144, 8), (N, 8, 16, 16), CONV, [16, 16]], 12),
-    ("local_weight", "3x3", [(N, 16, 16, 16), (N, 8, 16, 16), CONV], 5),
+    ("conv2d", "3x3", [X, (32, 16, 3, 3), CONV, *IM2COL], 5),
+    ("conv2d", "thin", [(N, 3, 16, 16), (32, 3, 3, 3), CONV, *IM2COL], 7),
+    ("conv2d", "5x5-stride2", [X, (32, 16, 5, 5), STRIDED, *IM2COL], 5),
+    ("conv2d", "1x1", [X, (32, 16, 1, 1), POINTWISE, *IM2COL], 1),
+    ("conv2d", "groups", [X, (32, 8, 3, 3), GROUPED, *IM2COL], 6),
+    ("conv2d_input", "3x3", [(32, 16, 3, 3), Y, CONV, [16, 16], *IM2COL], 13),
+    ("conv2d_input", "5x5", [(32, 16, 5, 5), (N, 32, 8, 8), STRIDED, [16, 16], *IM2COL], 29),
+    ("conv2d_input", "1x1", [(32, 16, 1, 1), Y, POINTWISE, [16, 16], *IM2COL], 1),
+    ("conv2d_weight", "3x3", [X, Y, CONV, *IM2COL], 8),
+    ("conv2d_weight", "1x1", [X, Y, POINTWISE, *IM2COL], 5),
+    ("locally_connected2d", "3x3", [X, UNTIED, CONV, LAST, True], 5),
+    ("locally_connected2d", "definition", [X, UNTIED, CONV, LAST, False], 4),
+    ("locally_connected2d_input", "3x3", [UNTIED, (N, 8, 16, 16), CONV, [16, 16], LAST, True], 13),
+    (
+        "locally_connected2d_input",
+        "definition",
+        [UNTIED, (N, 8, 16, 16), CONV, [16, 16], LAST, False],
+        12,
+    ),
+    ("locally_connected2d_weight", "3x3", [X, (N, 8, 16, 16), CONV, LAST, True], 5),
+    ("locally_connected2d_weight", "definition", [X, (N, 8, 16, 16), CONV, LAST, False], 4),
     ("max_pool2d", "3x3", [(N, 16, 16, 16), POOL, [8, 8]], 5 * 9 + 2),
     ("take", "3x3", [(N, 16, 16, 16), ("switches", N, 16, 8, 8), POOL], 25),
     ("put", "3x3", [(N, 16, 8, 8), ("switches", N, 16, 8, 8), POOL, [16, 16]], 27),
@@ -60,11 +69,12 @@ CASES = [
     ("window_spread", "3x3", [(N, 16, 8, 8), POOL, [16, 16]], 8),
     ("norm_pool", "3x3", [(N, 16, 16, 16), 2.0, POOL, [8, 8]], 9),
     ("norm_pool_input", "3x3", [(N, 16, 8, 8), (N, 16, 16, 16), (N, 16, 8, 8), 2.0, POOL], 11),
-    ("normalise", "batch", [(N, 16, 16, 16), (16,), (16,), 1e-5], 7),
-    ("normalise_input", "batch", [(N, 16, 16, 16)] * 2 + [(16,)] * 3 + [1e-5], 22),
-    ("gate", "relu", [(N, 16, 16, 16)] * 2, 1),
-    ("response_norm", "5", [(N, 16, 16, 16), 5, 1e-4, 0.75, 2.0], 13),
-    ("response_norm_input", "5", [(N, 16, 16, 16)] * 2 + [5, 1e-4, 0.75, 2.0], 21),
+    ("batch_norm", "batch", [X, (16,), (16,), 1e-5, LAST, True], 9),
+    ("batch_norm", "definition", [X, (16,), (16,), 1e-5, LAST, False], 7),
+    ("batch_norm_backward", "batch", [X, X, (16,), (16,), (16,), 1e-5, LAST, True], 16),
+    ("local_response_norm", "5", [X, 5, 1e-4, 0.75, 2.0, True], 10),
+    ("local_response_norm_backward", "5", [X, X, 5, 1e-4, 0.75, 2.0, True], 20),
+    ("one_hot", "classes", [("indices", N), 10, torch.float32, -100, True], 5),
 ]
 FUNCTIONS = {
     "avg_pool2d": lambda x, c, t: L.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
@@ -80,7 +90,6 @@ FUNCTIONS = {
     "relu": lambda x, c, t: L.relu(x),
     "scaled_tanh": lambda x, c, t: L.scaled_tanh(x),
     "softmax": lambda x, c, t: L.softmax(x, 1),
-    "winograd": lambda x, c, t: L.conv2d(x, torch.empty(8, 6, 3, 3), algorithm="winograd"),
     **{
         case.id: lambda x, c, t, case=case: case.build()(torch.empty(case.image)) for case in LAYERS
     },
@@ -95,20 +104,17 @@ each_kernel = pytest.mark.parametrize(
 class Launches(TorchDispatchMode):
     """Counts the operations that compute, and refuses CPU tensors."""
 
-    def __init__(self, constants=0):
-        """
-        Args:
-            constants: numbers in a CPU tensor that is still no mistake.
-        """
+    def __init__(self):
         super().__init__()
-        self.names, self.constants = [], constants
+        self.names = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         for value in tree_iter((args, kwargs, result)):
-            if isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.dim():
+            if isinstance(value, torch.Tensor):
                 # A number on its own, of no dimension, travels with the launch.
-                assert value.numel() <= self.constants, f"{function} has a tensor on the CPU"
+                on_cpu = value.device.type == "cpu" and value.dim()
+                assert not on_cpu, f"{function} has a tensor on the CPU"
         name = function.name().split("::")[1].split(".")[0]
         if not function.is_view and name not in FREE:
             self.names.append(name)
@@ -117,10 +123,13 @@ class Launches(TorchDispatchMode):
 
 def make(argument, batch, device, dtype, layout):
     """A fake tensor of a shape; anything else as it is."""
+    if argument == LAST:
+        return layout == torch.channels_last
     if not isinstance(argument, tuple):
         return argument
-    shape = [batch if size == N else size for size in argument if size != "switches"]
-    kind = torch.uint8 if "switches" in argument else dtype
+    kinds = {"switches": torch.uint8, "indices": torch.int64}
+    kind = next((kinds[word] for word in argument if word in kinds), dtype)
+    shape = [batch if size == N else size for size in argument if size not in kinds]
     tensor = torch.empty(shape, device=device, dtype=kind)
     return tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
 
@@ -130,18 +139,16 @@ def run(name, arguments, *, batch=4, device="cuda", dtype=torch.float32, layout=
     layout = layout or torch.contiguous_format
     with FakeTensorMode(), torch.no_grad():
         given = [make(argument, batch, device, dtype, layout) for argument in arguments]
-        _kronecker_square.cache_clear()  # of real numbers, and afterwards of fake ones
-        with Launches(constants=36**2 if name.startswith("winograd") else 0) as launches:
-            results = KERNELS[name](*given)
-        _kronecker_square.cache_clear()
+        with Launches() as launches:
+            compute = OPERATORS[name].compute if name in OPERATORS else KERNELS[name]
+            results = compute(*given)
     for result in results if isinstance(results, tuple) else (results,):
         assert result.device.type == torch.device(device).type
     return launches.names
 
 
 def test_every_kernel_has_a_case():
-    others = {"one_hot"}  # test_functions_and_layers_stay_on_the_device
-    assert {name for name, *_ in CASES} == set(KERNELS) - others
+    assert {name for name, *_ in CASES} == {*KERNELS, *OPERATORS}
 
 
 @fake_cuda
@@ -162,8 +169,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 set_up("other")
 from tests.layers.test_device import CASES, FUNCTIONS, call, run
 for name, _, arguments, _ in CASES:
-    if not name.startswith("winograd"):  # whose constants are real tensors
-        run(name, arguments, device="other")
+    run(name, arguments, device="other")
 for name in FUNCTIONS:
     if name != "BatchNorm2d-eval":  # whose count of batches torch makes a real tensor
         call(name, "other")
@@ -183,6 +189,13 @@ def test_launches(name, arguments, launches, layout):
         assert len(few) <= launches, few
         # No loop over images: what fits the workspace is one piece.
         assert len(run(name, arguments, batch=256, layout=layout)) <= launches
+
+
+@fake_cuda
+def test_relu_s_gradient_is_one_launch():
+    with FakeTensorMode(), Launches() as launches:
+        relu_backward(*torch.empty(2, 4, 16, device="cuda"))
+    assert launches.names == ["threshold_backward"]
 
 
 def call(name, device):
