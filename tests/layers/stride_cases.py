@@ -1,4 +1,4 @@
-"""The functions that torch.nn.functional has as well, and ways for their operands to lie in memory."""
+"""Functions that torch.nn.functional has as well, and ways for their operands to lie in memory."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
