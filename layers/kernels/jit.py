@@ -36,12 +36,13 @@ def _import_numba() -> tuple[Any, str]:
         import numba
 
         version = tuple(int(part) for part in numba.__version__.split(".")[:2])
+        if not OLDEST <= version < TOO_NEW:
+            return None, f"numba {numba.__version__} is not supported: {INSTALL}"
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
+        from . import compiled_cache  # noqa: F401, which needs numba's internals
     except Exception as error:  # its own, too: it refuses some versions of numpy
         return None, f"numba cannot be imported ({error}): {INSTALL}"
-    if not OLDEST <= version < TOO_NEW:
-        return None, f"numba {numba.__version__} is not supported: {INSTALL}"
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
     return numba, ""
 
 
