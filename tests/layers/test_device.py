@@ -1,11 +1,13 @@
 """Mistakes that only another device would show, found without one.
 
-The kernels run on fake tensors of that device: no number is computed, but every operation is seen.
-None may touch a CPU tensor, and each that is not a view is a launch, which can be counted.
+Operators run on fake tensors of that device, by their definitions and by the kernel that would be
+chosen: no number is computed, but every operation is seen.  None may touch a CPU tensor, and each
+that is not a view is a launch, which can be counted.
 """
 
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -16,55 +18,57 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 import layers.functional as L
-from layers.kernels.conv_winograd import _kronecker_square
 from layers.kernels.workspace import DEVICE_WORKSPACE, workspace, workspace_bytes
-from layers.ops.legacy import KERNELS
+from layers.ops.geometry import Geometry
+from layers.ops.registry import OPERATORS, choose
 from tests.cases import fake_cuda, since
 from tests.layers.test_contract import LAYERS
 
 ROOT = Path(__file__).parents[2]
 
-CONV = [3, 3, 1, 1, 1, 1, 1, 1, 1]
-STRIDED = [5, 5, 2, 2, 2, 2, 1, 1, 1]
-POINTWISE = [1, 1, 1, 1, 0, 0, 1, 1, 1]
-GROUPED = [3, 3, 1, 1, 1, 1, 1, 1, 2]
-POOL = [3, 3, 2, 2, 1, 1, 1, 1, 1]
+CONV = Geometry((3, 3), padding=(1, 1))
+STRIDED = Geometry((5, 5), (2, 2), (2, 2))
+POINTWISE = Geometry((1, 1))
+GROUPED = Geometry((3, 3), padding=(1, 1), groups=2)
+POOL = Geometry((3, 3), (2, 2), (1, 1))
 FREE = {
     "empty", "empty_strided", "new_empty", "new_empty_strided", "empty_like", "detach", "device",
     "_unsafe_view", "scalar_tensor",
 }  # fmt: skip
 
-# By operator: (id, arguments as shapes or constants, launches allowed).  "N" is the batch.
-N = "N"
+N, SWITCHES = "N", "switches"  # the batch, and what makes a tensor one of bytes
+IMAGES, HALF_SIZE = (N, 16, 16, 16), (N, 16, 8, 8)
+# By operator: (id, arguments as shapes or constants, launches allowed).
 CASES = [
     ("conv2d", "3x3", [(N, 16, 16, 16), (32, 16, 3, 3), CONV], 5),
     ("conv2d", "thin", [(N, 3, 16, 16), (32, 3, 3, 3), CONV], 7),
     ("conv2d", "5x5-stride2", [(N, 16, 16, 16), (32, 16, 5, 5), STRIDED], 5),
     ("conv2d", "1x1", [(N, 16, 16, 16), (32, 16, 1, 1), POINTWISE], 1),
-    ("conv2d", "groups", [(N, 16, 16, 16), (32, 8, 3, 3), GROUPED], 5),
-    ("conv2d_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, [16, 16]], 12),
-    ("conv2d_input", "5x5-stride2", [(32, 16, 5, 5), (N, 32, 8, 8), STRIDED, [16, 16]], 29),
-    ("conv2d_input", "1x1", [(32, 16, 1, 1), (N, 32, 16, 16), POINTWISE, [16, 16]], 1),
+    ("conv2d", "groups", [(N, 16, 16, 16), (32, 8, 3, 3), GROUPED], 6),
+    ("conv2d_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, (16, 16)], 13),
+    ("conv2d_input", "5x5-stride2", [(32, 16, 5, 5), (N, 32, 8, 8), STRIDED, (16, 16)], 29),
+    ("conv2d_input", "1x1", [(32, 16, 1, 1), (N, 32, 16, 16), POINTWISE, (16, 16)], 1),
     ("conv2d_weight", "3x3", [(N, 16, 16, 16), (N, 32, 16, 16), CONV], 8),
     ("conv2d_weight", "1x1", [(N, 16, 16, 16), (N, 32, 16, 16), POINTWISE], 5),
-    ("winograd", "3x3", [(N, 16, 16, 16), (32, 16, 3, 3), CONV], None),
-    ("winograd_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, [16, 16]], None),
-    ("winograd_weight", "3x3", [(N, 16, 16, 16), (N, 32, 16, 16), CONV], None),
-    ("local", "3x3", [(N, 16, 16, 16), (16, 16, 1, 144, 8), CONV], 5),
-    ("local_input", "3x3", [(16, 16, 1, 144, 8), (N, 8, 16, 16), CONV, [16, 16]], 12),
-    ("local_weight", "3x3", [(N, 16, 16, 16), (N, 8, 16, 16), CONV], 5),
-    ("max_pool2d", "3x3", [(N, 16, 16, 16), POOL, [8, 8]], 5 * 9 + 2),
-    ("take", "3x3", [(N, 16, 16, 16), ("switches", N, 16, 8, 8), POOL], 25),
-    ("put", "3x3", [(N, 16, 8, 8), ("switches", N, 16, 8, 8), POOL, [16, 16]], 27),
-    ("window_sum", "3x3", [(N, 16, 16, 16), POOL, [8, 8]], 8),
-    ("window_spread", "3x3", [(N, 16, 8, 8), POOL, [16, 16]], 8),
-    ("norm_pool", "3x3", [(N, 16, 16, 16), 2.0, POOL, [8, 8]], 9),
-    ("norm_pool_input", "3x3", [(N, 16, 8, 8), (N, 16, 16, 16), (N, 16, 8, 8), 2.0, POOL], 11),
-    ("normalise", "batch", [(N, 16, 16, 16), (16,), (16,), 1e-5], 7),
-    ("normalise_input", "batch", [(N, 16, 16, 16)] * 2 + [(16,)] * 3 + [1e-5], 22),
-    ("gate", "relu", [(N, 16, 16, 16)] * 2, 1),
-    ("response_norm", "5", [(N, 16, 16, 16), 5, 1e-4, 0.75, 2.0], 13),
-    ("response_norm_input", "5", [(N, 16, 16, 16)] * 2 + [5, 1e-4, 0.75, 2.0], 21),
+    ("locally_connected2d", "3x3", [IMAGES, (16, 16, 1, 144, 8), CONV], 5),
+    (
+        "locally_connected2d_input",
+        "3x3",
+        [(16, 16, 1, 144, 8), (N, 8, 16, 16), CONV, (16, 16)],
+        13,
+    ),
+    ("locally_connected2d_weight", "3x3", [IMAGES, (N, 8, 16, 16), CONV], 5),
+    ("max_pool2d", "3x3", [IMAGES, POOL, (8, 8)], 6 * 9 + 2),
+    ("max_pool2d_gather", "3x3", [IMAGES, (SWITCHES, *HALF_SIZE), POOL, (8, 8)], 28),
+    ("max_pool2d_backward", "3x3", [HALF_SIZE, (SWITCHES, *HALF_SIZE), POOL, (16, 16)], 28),
+    ("window_sum", "3x3", [IMAGES, POOL, (8, 8)], 6),
+    ("window_sum_backward", "3x3", [HALF_SIZE, POOL, (16, 16)], 7),
+    ("lp_pool2d", "3x3", [IMAGES, 2.0, POOL, (8, 8)], 9),
+    ("lp_pool2d_backward", "3x3", [HALF_SIZE, IMAGES, HALF_SIZE, 2.0, POOL], 13),
+    ("batch_norm", "batch", [IMAGES, (16,), (16,), 1e-5], 9),
+    ("batch_norm_backward", "batch", [IMAGES] * 2 + [(16,)] * 3 + [1e-5], 22),
+    ("local_response_norm", "5", [IMAGES, 5, 1e-4, 0.75, 2.0], 13),
+    ("local_response_norm_backward", "5", [IMAGES] * 2 + [5, 1e-4, 0.75, 2.0], 21),
 ]
 FUNCTIONS = {
     "avg_pool2d": lambda x, c, t: L.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
@@ -80,12 +84,11 @@ FUNCTIONS = {
     "relu": lambda x, c, t: L.relu(x),
     "scaled_tanh": lambda x, c, t: L.scaled_tanh(x),
     "softmax": lambda x, c, t: L.softmax(x, 1),
-    "winograd": lambda x, c, t: L.conv2d(x, torch.empty(8, 6, 3, 3), algorithm="winograd"),
     **{
         case.id: lambda x, c, t, case=case: case.build()(torch.empty(case.image)) for case in LAYERS
     },
 }
-each_kernel = pytest.mark.parametrize(
+each_operator = pytest.mark.parametrize(
     ("name", "arguments", "launches"),
     [case[:1] + case[2:] for case in CASES],
     ids=[f"{name}-{id}" for name, id, *_ in CASES],
@@ -95,20 +98,16 @@ each_kernel = pytest.mark.parametrize(
 class Launches(TorchDispatchMode):
     """Counts the operations that compute, and refuses CPU tensors."""
 
-    def __init__(self, constants=0):
-        """
-        Args:
-            constants: numbers in a CPU tensor that is still no mistake.
-        """
+    def __init__(self):
         super().__init__()
-        self.names, self.constants = [], constants
+        self.names = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         for value in tree_iter((args, kwargs, result)):
             if isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.dim():
                 # A number on its own, of no dimension, travels with the launch.
-                assert value.numel() <= self.constants, f"{function} has a tensor on the CPU"
+                raise AssertionError(f"{function} has a tensor on the CPU")
         name = function.name().split("::")[1].split(".")[0]
         if not function.is_view and name not in FREE:
             self.names.append(name)
@@ -117,41 +116,55 @@ class Launches(TorchDispatchMode):
 
 def make(argument, batch, device, dtype, layout):
     """A fake tensor of a shape; anything else as it is."""
-    if not isinstance(argument, tuple):
+    if not isinstance(argument, tuple) or isinstance(argument, Geometry) or len(argument) == 2:
         return argument
-    shape = [batch if size == N else size for size in argument if size != "switches"]
-    kind = torch.uint8 if "switches" in argument else dtype
+    shape = [batch if size == N else size for size in argument if size != SWITCHES]
+    kind = torch.uint8 if SWITCHES in argument else dtype
     tensor = torch.empty(shape, device=device, dtype=kind)
     return tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
 
 
-def run(name, arguments, *, batch=4, device="cuda", dtype=torch.float32, layout=None):
-    """The names of what a kernel launches."""
+def compute(name, inputs, kernels):
+    """What the registered operator does; called by name, it would say what fake outputs are."""
+    definition, empty = OPERATORS[name]
+    kernel = choose(name, [*inputs.values()]) if kernels else None
+    if kernel is None:
+        return definition(**{given: inputs[given] for given in signature(definition).parameters})
+    outputs = empty(**inputs)
+    kernel.compute(*inputs.values(), *(outputs if isinstance(outputs, tuple) else [outputs]))
+    return outputs
+
+
+def run(name, arguments, *, kernels=True, batch=4, device="cuda", dtype=torch.float32, layout=None):
+    """The names of what an operator launches."""
     layout = layout or torch.contiguous_format
+    options = dict(channels_last=layout == torch.channels_last, algorithm="auto")
     with FakeTensorMode(), torch.no_grad():
         given = [make(argument, batch, device, dtype, layout) for argument in arguments]
-        _kronecker_square.cache_clear()  # of real numbers, and afterwards of fake ones
-        with Launches(constants=36**2 if name.startswith("winograd") else 0) as launches:
-            results = KERNELS[name](*given)
-        _kronecker_square.cache_clear()
+        names = signature(OPERATORS[name].empty).parameters
+        inputs = dict(zip((n for n in names if n not in options), given, strict=True))
+        inputs = {n: inputs[n] if n in inputs else options[n] for n in names}
+        with Launches() as launches:
+            results = compute(name, inputs, kernels)
     for result in results if isinstance(results, tuple) else (results,):
         assert result.device.type == torch.device(device).type
     return launches.names
 
 
-def test_every_kernel_has_a_case():
+def test_every_operator_has_a_case():
     others = {"one_hot"}  # test_functions_and_layers_stay_on_the_device
-    assert {name for name, *_ in CASES} == set(KERNELS) - others
+    assert {name for name, *_ in CASES} == set(OPERATORS) - others
 
 
 @fake_cuda
-@each_kernel
+@each_operator
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     "layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"]
 )
-def test_nothing_is_on_the_cpu(name, arguments, launches, dtype, layout):
-    run(name, arguments, dtype=dtype, layout=layout)
+def test_nothing_is_on_the_cpu(name, arguments, launches, dtype, layout, kernels):
+    run(name, arguments, dtype=dtype, layout=layout, kernels=kernels)
 
 
 @since("2.11", "a test cannot make up a device")
@@ -162,8 +175,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 set_up("other")
 from tests.layers.test_device import CASES, FUNCTIONS, call, run
 for name, _, arguments, _ in CASES:
-    if not name.startswith("winograd"):  # whose constants are real tensors
-        run(name, arguments, device="other")
+    run(name, arguments, device="other")
 for name in FUNCTIONS:
     if name != "BatchNorm2d-eval":  # whose count of batches torch makes a real tensor
         call(name, "other")
@@ -173,16 +185,15 @@ for name in FUNCTIONS:
 
 
 @fake_cuda
-@each_kernel
+@each_operator
 @pytest.mark.parametrize(
     "layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"]
 )
 def test_launches(name, arguments, launches, layout):
     few = run(name, arguments, layout=layout)
-    if launches is not None:
-        assert len(few) <= launches, few
-        # No loop over images: what fits the workspace is one piece.
-        assert len(run(name, arguments, batch=256, layout=layout)) <= launches
+    assert len(few) <= launches, few
+    # No loop over images: what fits the workspace is one piece.
+    assert len(run(name, arguments, batch=256, layout=layout)) <= launches
 
 
 def call(name, device):
