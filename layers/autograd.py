@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from .ops.geometry import image_size
-from .ops.memory_format import in_layout
 
 
 class Function(torch.autograd.Function):
@@ -175,37 +174,6 @@ def adjoint_pair(
     ]
     pair[0].TRANSPOSE, pair[1].TRANSPOSE = reversed(pair)
     return pair[0], pair[1]
-
-
-class InMemoryFormat(Function):
-    """x with the strides of a memory format, and its gradient with the same.
-
-    For what torch.nn lays out as its input, where an operation alone would follow the upstream
-    gradient.  Nothing is copied that has those strides already.
-    """
-
-    @staticmethod
-    def forward(x: Tensor, channels_last: bool) -> Tensor:
-        return in_layout(x, channels_last)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, ctx.channels_last = inputs
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple:
-        return InMemoryFormat.apply(upstream, ctx.channels_last), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return tangent.view_as(tangent)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, x: Tensor, _: bool) -> tuple[Tensor, int]:
-        return x, in_dims[0]  # the strides of a batched tensor are vmap's own affair
-
-
-in_memory_format = graph_node(InMemoryFormat)
 
 
 def may_be_differentiated() -> bool:

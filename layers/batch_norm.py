@@ -2,9 +2,9 @@
 
 Per channel, over the M = N*H*W values of a batch, mean m and variance v (divided by M):
 
-    h  = (x - m) / sqrt(v + eps)          y = gamma h + beta
-    dgamma = sum dy h        dbeta = sum dy
-    dx = gamma / sqrt(v + eps) * (dy - dbeta / M - h dgamma / M)
+    h = (x - m) / sqrt(v + eps)        y = gamma h + beta
+
+The gradient is in ops/norm.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from . import backends
 from .autocast import autocast_float32
-from .autograd import Function, graph_node, in_memory_format, may_be_differentiated
+from .autograd import Function, graph_node, may_be_differentiated
 from .ops import norm as ops
 from .ops.dtypes import require_float, upcast, upcast_dtype
-from .ops.memory_format import is_channels_last
+from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
 from .ops.norm import all_but_channels, normalized, per_channel
+from .ops.registry import OPERATORS
 from .overrides import overridable
 
 
@@ -46,9 +47,10 @@ class BatchNorm(Function):
         x, gamma, mean, variance = ctx.saved_tensors
         eps, channels_last, _ = ctx.constants
         if may_be_differentiated():
+            definition = OPERATORS["batch_norm_backward"].definition
             mean, variance = _statistics(x)  # as functions of x
-            dx, *others = ops.batch_norm_backward.definition(dy, x, gamma, mean, variance, eps)
-            return in_memory_format(dx, channels_last), *others, None, None, None
+            dx, *others = definition(dy, x, gamma, mean, variance, eps)
+            return _in_memory_format(dx, channels_last), *others, None, None, None
         gradients = ops.batch_norm_backward(dy, x, gamma, mean, variance, *ctx.constants)
         return *gradients, None, None, None
 
@@ -134,31 +136,40 @@ def batch_norm(
     dtype = upcast_dtype(input)  # of everything that belongs to a channel
     gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.to(dtype)
     beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.to(dtype)
-    channels_last, count = is_channels_last(input), input.numel() // max(1, channels)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("without training, running_mean and running_var are needed")
         slope = gamma * (running_var.to(dtype) + eps).rsqrt()
-        return _affine(input, slope, beta - running_mean.to(dtype) * slope, channels_last)
+        return _affine(input, slope, beta - running_mean.to(dtype) * slope)
+    count = input.numel() // max(1, channels)
     if count == 0:  # nothing to learn from
-        return _affine(input, gamma, beta, channels_last)
+        return _affine(input, gamma, beta)
     if count == 1:
         raise ValueError(
             f"a variance needs more than 1 value per channel, got {tuple(input.shape)}"
         )
-    y, m, v = _batch_norm(input, gamma, beta, eps, channels_last, backends.kernels.enabled)
+    options = is_channels_last(input), backends.kernels.enabled
+    y, mean, variance = _batch_norm(input, gamma, beta, eps, *options)
     if running_mean is not None and running_var is not None:  # both, or neither
-        unbiased = v * (count / (count - 1))
-        running_mean.lerp_(m.to(running_mean.dtype), momentum)
+        unbiased = variance * (count / (count - 1))
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)
     return y
 
 
-def _affine(x: Tensor, slope: Tensor, shift: Tensor, channels_last: bool) -> Tensor:
+def _affine(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
     """slope x + shift of every channel, in operations that torch differentiates."""
-    x = in_memory_format(x, channels_last)
+    channels_last = is_channels_last(x)
+    x = _in_memory_format(x, channels_last)  # and its gradient
     y = torch.addcmul(per_channel(shift, x), x, per_channel(slope, x))
-    return in_memory_format(y.to(x.dtype), channels_last)
+    return _in_memory_format(y.to(x.dtype), channels_last)
+
+
+def _in_memory_format(x: Tensor, channels_last: bool) -> Tensor:
+    """x with the strides of a format; of no numbers torch leaves them as they are."""
+    if x.numel() == 0:
+        return x
+    return as_channels_last(x) if channels_last else as_contiguous(x)
 
 
 @overridable

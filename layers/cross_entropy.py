@@ -130,9 +130,8 @@ def cross_entropy(
             raise RuntimeError(
                 f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
             )
-        q = one_hot(
-            target.long(), classes, logits.dtype, ignore_index, backends.kernels.enabled
-        ).movedim(-1, 1)
+        options = classes, logits.dtype, ignore_index, backends.kernels.enabled
+        q = one_hot(target.long(), *options).movedim(-1, 1)
         counted = (q if weight is None else q * weight).sum()
     if label_smoothing:
         kept = 1 if counted is None else q.sum(1, keepdim=True)  # an ignored row stays zero

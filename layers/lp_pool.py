@@ -25,6 +25,7 @@ from .ops import pool as ops
 from .ops.dtypes import refuse_complex, upcast
 from .ops.geometry import Geometry, image_size
 from .ops.memory_format import lp_pool2d_is_channels_last
+from .ops.registry import OPERATORS
 from .overrides import overridable
 
 
@@ -44,8 +45,8 @@ class LPPool(PerImage):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         x, y = ctx.saved_tensors
         if may_be_differentiated():
-            geometry = Geometry.unflatten(ctx.geometry)
-            dx = ops.lp_pool2d_backward.definition(dy, x, y, ctx.p, geometry)
+            definition = OPERATORS["lp_pool2d_backward"].definition  # which torch can record
+            dx = definition(dy, x, y, ctx.p, Geometry.unflatten(ctx.geometry))
         else:
             options = ctx.geometry, ctx.channels_last, ctx.kernels
             dx = ops.lp_pool2d_backward(dy, x, y, ctx.p, *options)

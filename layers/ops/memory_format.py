@@ -71,15 +71,6 @@ def elementwise_like(x: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-def in_layout(x: Tensor, channels_last: bool) -> Tensor:
-    """x, with the strides that `empty_images` has; copied if it has others."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    strides = torch.empty(x.shape, device="meta", memory_format=layout).stride()
-    if x.stride() == strides:
-        return x
-    return x.new_empty_strided(x.shape, strides).copy_(x)
-
-
 def empty_images(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:
     """Uninitialised (N, C, H, W) = shape, of another's dtype and device."""
     layout = torch.channels_last if channels_last else torch.contiguous_format

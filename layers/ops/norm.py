@@ -159,5 +159,5 @@ def _vmap(operator: Any) -> Any:
     return rule
 
 
-for _operator in (batch_norm, batch_norm_backward):
-    torch.library.register_vmap(_operator, _vmap(_operator))
+torch.library.register_vmap("convnets::batch_norm", _vmap(batch_norm))
+torch.library.register_vmap("convnets::batch_norm_backward", _vmap(batch_norm_backward))

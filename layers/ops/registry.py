@@ -40,8 +40,10 @@ class Kernel(NamedTuple):
 
 
 class Operator(NamedTuple):
-    definition: Callable[..., Any]  # in plain torch; takes those of the inputs that it names
-    empty: Callable[..., Any]  # of all inputs: the outputs, uninitialised
+    definition: Callable[..., Any]  # in plain torch
+    empty: Callable[..., Any]  # of the inputs: the outputs, uninitialised
+    takes: tuple[int, ...]  # which of the inputs the definition takes: those that it names
+    compute: Callable[..., Any]  # of the inputs and `kernels`: the outputs
 
 
 class Call(NamedTuple):
@@ -80,8 +82,7 @@ def operator(
         name, types = definition.__name__, get_type_hints(empty)
         del types["return"]
         convert = _converter(types)
-        named = [[*types].index(parameter) for parameter in signature(definition).parameters]
-        OPERATORS[name] = Operator(definition, empty)
+        takes = tuple([*types].index(name) for name in signature(definition).parameters)
 
         def compute(*arguments: Any) -> Any:
             *inputs, kernels = arguments
@@ -92,13 +93,14 @@ def operator(
             outputs = empty(*inputs)
             single = isinstance(outputs, Tensor)
             if kernel is None:
-                results = definition(*[inputs[at] for at in named])
+                results = definition(*[inputs[at] for at in takes])
                 pairs = [(results, outputs)] if single else zip(results, outputs, strict=True)
                 placed = tuple(_placed(result, output) for result, output in pairs)
                 return placed[0] if single else placed
             kernel.compute(*inputs, *([outputs] if single else outputs))
             return outputs
 
+        OPERATORS[name] = Operator(definition, empty, takes, compute)
         full_name = f"convnets::{name}"
         torch.library.define(full_name, _schema(types, get_type_hints(definition)["return"]))
         torch.library.impl(full_name, "default", compute)
@@ -107,7 +109,6 @@ def operator(
         torch.library.register_fake(full_name, lambda *inputs: empty(*convert(inputs[:-1])))
         registered = getattr(torch.ops.convnets, name).default
         LIBRARY.impl(name, _without_derivatives(registered), "Autograd")
-        registered.definition = definition  # in operations that torch can differentiate
         return registered
 
     return register
@@ -181,7 +182,8 @@ def _call(name: str, inputs: list, kernel: Kernel | None, kernels: bool) -> Call
         if candidate is kernel:
             break
         refused[candidate.name] = str(candidate.supports(*inputs))
-    return Call(name, tuple(inputs), kernel, refused)
+    tensors = (v.detach() if isinstance(v, Tensor) else v for v in inputs)
+    return Call(name, tuple(tensors), kernel, refused)
 
 
 NO_DERIVATIVES = (

@@ -28,7 +28,6 @@ def many(request, monkeypatch):
     torch.set_num_threads(request.param)
     for name in (
         "kernels.conv_im2col.MIN_PARALLEL_MULTIPLICATIONS",
-        "local_response_norm.MIN_PARALLEL_NUMEL",
         "kernels.jit.MIN_PARALLEL_NUMEL",
     ):
         monkeypatch.setattr(f"layers.{name}", 0)
@@ -90,13 +89,6 @@ def test_local_connection(many, library, monkeypatch):
     assert_same_step(layer(x), theirs, inputs, torch.randn_like(theirs))
 
 
-def test_response_normalisation(many, library, monkeypatch):
-    monkeypatch.setattr("layers.local_response_norm.CPU_CHUNK", 1)
-    (x,) = doubles((6, 7, 4, 4))
-    ours, theirs = (f(x, 5) for f in (L.local_response_norm, F.local_response_norm))
-    assert_same_step(ours, theirs, (x,), torch.randn_like(theirs))
-
-
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -104,6 +96,7 @@ def test_response_normalisation(many, library, monkeypatch):
         ("max_pool2d", (3, 2)),
         ("lp_pool2d", (2, 3, 2)),
         ("batch_norm", (None, None, None, None, True)),
+        ("local_response_norm", (5,)),
     ],
 )
 def test_loops(name, options, layout, many, library):
