@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 import layers.functional as L
+from layers.ops.geometry import Geometry
 from layers.ops.registry import record
 from tests.cases import CONV, POOL, UNDILATED, ConvCase, PoolCase
 
@@ -32,6 +33,8 @@ MORE_CONV = [
     ConvCase("pointwise-large-maps", (3, 6, 12, 12), 5, (1, 1)),
     ConvCase("pointwise-large-maps-groups", (3, 6, 12, 12), 4, (1, 1), groups=2),
     ConvCase("pointwise-empty-batch", (0, 5, 12, 12), 3, (1, 1)),
+    ConvCase("rows-of-padding-alone", (1, 2, 3, 4), 3, padding=(5, 5)),
+    ConvCase("rows-of-padding-alone-channels-last", (1, 30, 3, 4), 3, padding=(5, 5)),
     ConvCase("one-pixel", (3, 5, 1, 1), 4, (1, 1)),
 ]
 MORE_POOL = [
@@ -78,8 +81,6 @@ def _local(case):
 
 
 def _local_weight(case):
-    from layers.ops.geometry import Geometry
-
     geometry = Geometry(case.kernel, case.stride, case.padding, case.dilation, case.groups)
     fan_in = case.weight[1] * case.kernel[0] * case.kernel[1]
     return (

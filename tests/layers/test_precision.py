@@ -81,6 +81,6 @@ def test_torch_s_older_flag_is_followed_too():
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_what_convolves_is_registered_so_on_a_gpu(name):
-    convolves = name.startswith(("conv2d", "locally_connected2d"))
+    convolves = name.startswith(("conv2d", "locally_connected"))
     found = torch._C._dispatch_has_kernel_for_dispatch_key(f"convnets::{name}", "CUDA")
     assert found == convolves
