@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ops.dtypes import HALF_PRECISION, upcast
 from .openmp import num_threads, openmp_available
 
 try:
@@ -80,7 +81,7 @@ def array(volume: Tensor) -> Any:
 
 def is_dense(x: Tensor) -> bool:
     """Whether loops can run over x (N, C, ...) along memory: contiguous, or channels last."""
-    return has_jit(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
+    return x.is_contiguous() or x.movedim(1, -1).is_contiguous()
 
 
 def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
@@ -95,6 +96,20 @@ def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
         return True, [np.ascontiguousarray(a) for a in arrays]
     shape = len(like), channels, prod(like.shape[2:])
     return False, [np.ascontiguousarray(a.reshape(shape)) for a in arrays]
+
+
+def upcast_output(output: Tensor) -> Tensor:
+    """Where to compute an output: float32 memory for one of half precision, or the output itself.
+
+    `store` rounds it to where it belongs.
+    """
+    return upcast(torch.empty_like(output)) if output.dtype in HALF_PRECISION else output
+
+
+def store(result: Tensor, output: Tensor) -> None:
+    """What was computed in `upcast_output(output)`."""
+    if result is not output:
+        output.copy_(result)
 
 
 def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) -> None:
