@@ -19,8 +19,8 @@ from training import errors
 from training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from analysis.report import Findings
-    from analysis.setting import Setting
+    from analysis.benchmark_config import BenchmarkConfig
+    from analysis.report import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +122,8 @@ class Check(_Common):
 
 
 def main() -> None:
-    about = (__doc__ or "").split("\n")[0]
-    options = tyro.cli(Layers | Models | Train | Check, args=sys.argv[1:], description=about)
+    description = (__doc__ or "").split("\n")[0]
+    options = tyro.cli(Layers | Models | Train | Check, args=sys.argv[1:], description=description)
     for name in ("batch_size", "image_size", "num_classes", "epochs"):
         value = getattr(options, name, None)
         if value is not None and value < 1:
@@ -147,16 +147,18 @@ def main() -> None:
     raise SystemExit(code)
 
 
-def _setting(options: _Common) -> "Setting":
+def _config(options: _Common) -> "BenchmarkConfig":
     import torch
 
-    from analysis.setting import Setting
+    from analysis.benchmark_config import BenchmarkConfig
     from training.device import choose_device
 
-    layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-    return Setting(
-        choose_device(options.device, torch.float64),  # of the exact numbers
-        getattr(torch, options.dtype), layouts[options.memory_format],
+    memory_formats = {
+        "contiguous": torch.contiguous_format, "channels_last": torch.channels_last
+    }  # fmt: skip
+    return BenchmarkConfig(
+        choose_device(options.device, torch.float64),  # the dtype of the reference
+        getattr(torch, options.dtype), memory_formats[options.memory_format],
         options.compile, options.seconds,
     )  # fmt: skip
 
@@ -168,33 +170,33 @@ def _layers(options: Layers) -> int:
         rows = shapes.choose(options.names)
     except KeyError as error:
         raise errors.unknown("operator, network or row", error.args[0], shapes.names()) from None
-    setting = _setting(options)
-    from analysis.survey import Survey
+    config = _config(options)
+    from analysis.layer_benchmark import LayerBenchmark
 
-    found = Survey(setting)
+    results = LayerBenchmark(config)
     start = time.monotonic()
-    found.run(rows, _progress)
-    return _finish("layers", options.output, found, time.monotonic() - start)
+    results.run(rows, _progress)
+    return _finish("layers", options.output, results, time.monotonic() - start)
 
 
 def _models(options: Models) -> int:
-    keep_freed_memory()  # as train.py does; a layer alone is timed as in anybody's script
-    setting = _setting(options)
-    from analysis.networks import Networks
+    keep_freed_memory()  # as train.py does; single layers are timed as in any other script
+    config = _config(options)
+    from analysis.model_benchmark import ModelBenchmark
     from analysis.parity import default_models
     from models import MODELS
 
     for name in options.names:
         if name not in MODELS:
             raise errors.unknown("model", name, MODELS)
-    found = Networks(setting)
+    results = ModelBenchmark(config)
     sizes = {key: getattr(options, key) for key in ("batch_size", "image_size", "num_classes")}
     start = time.monotonic()
     try:
-        found.run(options.names or default_models(), _progress, **sizes)
+        results.run(options.names or default_models(), _progress, **sizes)
     except ValueError as error:  # the image is too small
         raise errors.UserError(str(error)) from None
-    return _finish("models", options.output, found, time.monotonic() - start)
+    return _finish("models", options.output, results, time.monotonic() - start)
 
 
 def _train(options: Train) -> int:
@@ -209,50 +211,51 @@ def _train(options: Train) -> int:
 
     start = time.monotonic()
     try:
-        found, folder = compare(run)
+        results, folder = compare(run)
     except UnequalStart as error:
         print(error, file=sys.stderr)
         return 1
     print()
-    code = _finish("train", folder, found, time.monotonic() - start)
+    code = _finish("train", folder, results, time.monotonic() - start)
     if code:
         print("no rounding does that in so few steps: a layer is wrong", file=sys.stderr)
     return code
 
 
 def _check(options: Check) -> int:
-    setting = _setting(options)
-    from analysis.check import Impossible, check
+    config = _config(options)
+    from analysis.check import check
+    from analysis.check_target import InvalidCheck
 
     try:
-        verdict = check(
-            options.layer, options.against, options.shape, options.arguments, setting, print
+        is_right = check(
+            options.layer, options.against, options.shape, options.arguments, config, print
         )
-    except Impossible as error:
+    except InvalidCheck as error:
         raise errors.UserError(str(error)) from None
-    return 0 if verdict else 1
+    return 0 if is_right else 1
 
 
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _finish(name: str, folder: Path, found: "Findings", seconds: float) -> int:
-    """Print and write what was found; 1 if an error exceeds its tolerance."""
+def _finish(name: str, folder: Path, results: "Results", seconds: float) -> int:
+    """Print and save the results; 1 if an error exceeds its tolerance."""
     from analysis import report
 
-    tables = found.tables()
+    tables = results.tables()
     print("\n".join(table.text() for table in tables))
-    document = found.document()
-    about = ", ".join(f"{key} {value}" for key, value in document["setting"].items())
-    print(f"{about}\ntook {seconds:.0f} s")
-    for path in report.save(folder, name, document, tables, found.chart()):
+    document = results.document()
+    setting = ", ".join(f"{key} {value}" for key, value in document["setting"].items())
+    print(f"{setting}\ntook {seconds:.0f} s")
+    for path in report.save(folder, name, document, tables, results.chart()):
         print(f"  {path}")
     print(f"  tensorboard --logdir {folder}")
-    if found.failed:
-        many = ", ".join(found.failed)
-        print(f"error beyond {found.tolerance:.0e}: {many}", file=sys.stderr)
-    return 1 if found.failed else 0
+    if results.failed:
+        names = ", ".join(results.failed)
+        print(f"error beyond {results.tolerance:.0e}: {names}", file=sys.stderr)
+    return 1 if results.failed else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How far a layer's numbers are from the exact ones: its output, its gradients, and theirs.
+"""Numerical errors of outputs and derivatives.
 
-The exact numbers are a twin's in float64, given the same inputs, parameters and upstream gradient.
+The reference is the twin in float64, with the same inputs, parameters and upstream gradient.
 """
 
 from __future__ import annotations
@@ -11,39 +11,40 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .setting import Setting
+from .benchmark_config import BenchmarkConfig
 
-# The largest relative error allowed, by precision.
+# Largest relative error allowed, by dtype.
 #
-# Of one layer: float32 rounds at 6e-8, sums of thousands of numbers err some tens of times that,
-# and Winograd's algorithm is allowed 2e-5.  A half-precision number is itself rounded at 5e-4
-# (float16) or 4e-3 (bfloat16).
-LAYER = {
+# For a single layer: the unit roundoff of float32 is 6e-8, sums over thousands of terms lose some
+# tens of times that, and Winograd's algorithm is allowed 2e-5.  Half precision rounds its inputs to
+# 5e-4 (float16) or 4e-3 (bfloat16).
+LAYER_TOLERANCE = {
     torch.float64: 1e-12,
     torch.float32: 2e-5,
     torch.float16: 5e-3,
     torch.bfloat16: 4e-2,
 }
-# Of a whole network, which magnifies every rounding: where two pixels of a max-pooling window
-# nearly tie, or a ReLU is nearly at zero, a gradient goes another way, and single weights of
-# AlexNet's first filters then differ by per cents, torch.nn's from the exact ones, too; batch
-# normalisation of few images does the same to everything.  So logits and gradients are compared
-# number by number in float64, where nothing nearly ties.  In the precision asked for, gradients are
-# one long vector (see `distance`), and ours may err as much as the tolerance, or `AS_THEIRS` times
-# as much as torch.nn: Winograd's algorithm alone errs ten times as much.
-NETWORK = {
+# For a whole network, which amplifies rounding errors: where two pixels of a max-pooling window
+# nearly tie, or the input of a ReLU is nearly zero, the gradient takes another path, and individual
+# weights in AlexNet's first layer differ by several percent, also between torch.nn in float32 and
+# float64; batch normalisation over few images has the same effect on every tensor.  Logits and
+# gradients are therefore compared elementwise in float64 only, where near-ties do not matter.  In
+# the requested dtype all gradients are compared as one vector (see `distance`), and our error may
+# reach the tolerance or `MAX_ERROR_RATIO` times torch.nn's, whichever is larger: Winograd's
+# algorithm alone loses ten times as much.
+NETWORK_TOLERANCE = {
     torch.float64: 1e-9,
     torch.float32: 1e-4,
     torch.float16: 2e-2,
     torch.bfloat16: 1e-1,
 }
-AS_THEIRS = 20
+MAX_ERROR_RATIO = 20
 
 
 def error(found: Tensor | None, expected: Tensor | None, least: float = 0.0) -> float:
-    """Largest difference, relative to the largest number expected, or to `least` if that is more.
+    """Largest difference relative to the largest expected magnitude, which is at least `least`.
 
-    0 where nothing differs, infinite where the shapes do, NaN where a number is.
+    0 if the two are equal, inf if their shapes differ, NaN if either contains NaN.
     """
     if found is None or expected is None or found.shape != expected.shape:
         return 0.0 if found is expected else math.inf
@@ -55,7 +56,7 @@ def error(found: Tensor | None, expected: Tensor | None, least: float = 0.0) -> 
 
 
 def distance(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> float:
-    """Between two sets of tensors as long vectors, |found - expected| / |expected|."""
+    """|found - expected| / |expected|, with all tensors concatenated into one vector."""
     squares = torch.zeros(2, dtype=torch.float64)
     for name, e in expected.items():
         f = found[name]
@@ -68,44 +69,44 @@ def distance(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor |
 
 
 def derivatives(
-    layer: torch.nn.Module, inputs: Sequence[Tensor], setting: Setting
+    layer: torch.nn.Module, inputs: Sequence[Tensor], config: BenchmarkConfig
 ) -> dict[str, Tensor | None]:
-    """The output, and the gradients of a random upstream gradient by the input and parameters.
+    """The output, and the gradients with respect to input and parameters.
 
     Args:
-        layer: in any precision; the upstream gradient has the numbers of `setting`'s.
-        inputs: the first is the image, which wants its gradient; others (targets) do not.
+        layer: in any dtype; the random upstream gradient is representable in `config.dtype`.
+        inputs: the first one requires a gradient; the others (targets) do not.
     Returns:
-        {"output": y, "input": dx, "weight": dw, ...}; None where no gradient arrives.
+        {"output": y, "input": dx, "weight": dw, ...}; None where the graph does not reach a leaf.
     """
     torch.manual_seed(0)  # dropout
     y = layer(*inputs)
     wanted = leaves(layer, inputs)
-    dy = setting.numbers(y.shape, seed=1).to(y)
+    dy = config.randn(y.shape, seed=1).to(y)
     gradients = torch.autograd.grad(y, list(wanted.values()), dy, allow_unused=True)
     return {"output": y.detach(), **dict(zip(wanted, gradients, strict=True))}
 
 
 def second_derivatives(
-    layer: torch.nn.Module, inputs: Sequence[Tensor], setting: Setting
+    layer: torch.nn.Module, inputs: Sequence[Tensor], config: BenchmarkConfig
 ) -> dict[str, Tensor]:
-    """Those of  sum over i of  v_i . (gradient by leaf i)  for random directions v.
+    """Gradients of  sum over leaves i of  <v_i, dL/dleaf_i>  for random directions v.
 
     Returns:
-        by the input and every parameter, and by the "upstream" gradient.
+        gradients with respect to the input, each parameter and the "upstream" gradient.
     """
     torch.manual_seed(0)
     y = layer(*inputs)
     wanted = leaves(layer, inputs)
-    dy = setting.numbers(y.shape, seed=1).to(y).requires_grad_()
+    dy = config.randn(y.shape, seed=1).to(y).requires_grad_()
     gradients = torch.autograd.grad(y, list(wanted.values()), dy, create_graph=True)
-    directions = (setting.numbers(g.shape, seed=2 + i).to(g) for i, g in enumerate(gradients))
+    directions = (config.randn(g.shape, seed=2 + i).to(g) for i, g in enumerate(gradients))
     terms = [(g * v).sum() for g, v in zip(gradients, directions, strict=True)]
     total = torch.stack(terms).sum()
     wanted["upstream"] = dy
     for leaf in wanted.values():
         leaf.grad = None
-    total.backward()  # through everything: `grad` alone would not reach a node that only raises
+    total.backward()  # `autograd.grad` would skip a node whose only effect is to raise
     second = {
         name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         for name, leaf in wanted.items()
@@ -124,16 +125,16 @@ def leaves(layer: torch.nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor
 def errors(
     found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None], least: float = 0.0
 ) -> dict[str, float]:
-    """`error` of each; the two have the same names."""
+    """`error` of each tensor in `expected`."""
     return {name: error(found[name], expected[name], least) for name in expected}
 
 
-def doubled(inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The same inputs in float64."""
+def to_float64(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The same inputs with the first one in float64, as a new leaf."""
     image, *others = inputs
     return [image.detach().double().requires_grad_(), *others]
 
 
 def worst(values: Mapping[str, float]) -> float:
-    """The largest error; NaN if there is one."""
+    """The largest error; NaN if any is NaN."""
     return torch.tensor([*values.values(), 0.0], dtype=torch.float64).max().item()

@@ -1,4 +1,4 @@
-"""One row of the table, measured: errors, times and memory of our layer and of what it replaces."""
+"""Measures one row of the table: errors, times and memory of our layer and of its alternatives."""
 
 from __future__ import annotations
 
@@ -11,72 +11,72 @@ from torch import Tensor
 import layers
 
 from . import accuracy, memory
+from .baselines import BASELINES, LocalReference
+from .benchmark_config import BenchmarkConfig
 from .names import OURS, THEIRS
-from .peers import PEERS, LocalReference
-from .setting import Setting
 from .shapes import Growth, Row
-from .timing import Ratio, Runnable, Side, Times, interleave
+from .timing import Ratio, Runnable, TimedLayer, Times, interleave
 
-LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+MEMORY_FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 THEIRS_LAST = f"{THEIRS} channels_last"
 
 
 @dataclass
-class Measured:
-    """Of one row.  Sides are "ours", "torch.nn" and peers; where one is missing, so is its key."""
+class Measurement:
+    """Of one row.  Keys are the sides "ours", "torch.nn" and baselines, where they exist."""
 
     row: Row
     errors: dict[str, dict[str, float]] = field(default_factory=dict)  # by side, then by tensor
     second: dict[str, float] = field(default_factory=dict)  # of our second derivatives, by tensor
     times: dict[str, Times] = field(default_factory=dict)
     peak: dict[str, float] = field(default_factory=dict)  # bytes, with the input and parameters
-    kept: dict[str, tuple[int, int]] = field(default_factory=dict)  # see memory.kept
+    saved: dict[str, tuple[int, int]] = field(default_factory=dict)  # see memory.saved_bytes
     output: tuple[int, ...] = ()  # its shape
 
-    def ratio(self, rival: str = THEIRS, part: str = "both") -> Ratio | None:
-        """Our time over another's, or None where it was not timed."""
-        if rival not in self.times:
+    def ratio(self, baseline: str = THEIRS, part: str = "total") -> Ratio | None:
+        """Our time over the baseline's; None if the baseline was not timed."""
+        if baseline not in self.times:
             return None
-        return Ratio.of(getattr(self.times[OURS], part), getattr(self.times[rival], part))
+        return Ratio.of(getattr(self.times[OURS], part), getattr(self.times[baseline], part))
 
     def within(self, tolerance: float) -> bool:
-        """Whether each of our errors is; NaN is not."""
+        """Whether all our errors are at most `tolerance`; NaN is not."""
         ours = self.errors.get(OURS, {})
         return all(e <= tolerance for e in (*ours.values(), *self.second.values()))
 
 
-def measure(row: Row, setting: Setting) -> Measured:
-    """A row of the table, everything about it."""
+def measure(row: Row, config: BenchmarkConfig) -> Measurement:
+    """Errors, times and memory of a row."""
     ours, theirs = build(row)
-    found = price(row, ours, theirs, setting)
-    if row.layer != "Dropout" or (setting.device.type == "cpu" and not setting.compile):
-        # Elsewhere, the same seed does not draw the same mask.
-        _judge(found, ours, theirs, setting)
-    return found
+    measurement = profile(row, ours, theirs, config)
+    if row.layer != "Dropout" or (config.device.type == "cpu" and not config.compile):
+        # On other devices, or compiled, the same seed gives the two sides different masks.
+        _measure_errors(measurement, ours, theirs, config)
+    return measurement
 
 
-def price(
-    row: Row, ours: torch.nn.Module, theirs: torch.nn.Module | None, setting: Setting
-) -> Measured:
-    """Time and memory."""
-    found, sides = Measured(row), _sides(row, ours, theirs, setting)
-    found.times = interleave(sides, setting.seconds)
+def profile(
+    row: Row, ours: torch.nn.Module, theirs: torch.nn.Module | None, config: BenchmarkConfig
+) -> Measurement:
+    """Times and memory of a row."""
+    measurement, sides = Measurement(row), _sides(row, ours, theirs, config)
+    measurement.times = interleave(sides, config.seconds)
     for name, side in sides.items():
-        if isinstance(side, Side):
-            held = memory.bytes_of(side.leaves)
-            found.peak[name] = held + memory.peak(side.run, setting.device)
-            found.kept[name] = memory.kept(side.layer, side.inputs)
-            found.output = tuple(side.dy.shape)
+        if isinstance(side, TimedLayer):
+            held = memory.nbytes(side.leaves)
+            measurement.peak[name] = held + memory.peak(side.run, config.device)
+            measurement.saved[name] = memory.saved_bytes(side.layer, side.inputs)
+            measurement.output = tuple(side.dy.shape)
     if THEIRS_LAST in sides:
-        _keep_the_better_layout(found)
-    return found
+        _keep_the_better_memory_format(measurement)
+    return measurement
 
 
 def build(row: Row) -> tuple[torch.nn.Module, torch.nn.Module | None]:
-    """Our layer and torch.nn's with the same parameters; None where there is no such twin."""
-    kind = getattr(layers, row.layer)
+    """Our layer and its torch.nn twin with the same parameters; None if there is no twin."""
+    ours_class = getattr(layers, row.layer)
     torch.manual_seed(0)
-    ours = kind(*row.arguments, **row.options, **row.ours)
+    ours = ours_class(*row.arguments, **row.options, **row.ours)
     if not hasattr(torch.nn, row.layer):
         return ours, None
     theirs = getattr(torch.nn, row.layer)(*row.arguments, **row.options)
@@ -84,87 +84,94 @@ def build(row: Row) -> tuple[torch.nn.Module, torch.nn.Module | None]:
     return ours, theirs
 
 
-def _inputs(row: Row, setting: Setting, layout: torch.memory_format | None = None) -> list[Tensor]:
-    """The row's input, and the targets if it is a loss."""
-    image = setting.leaf(setting.numbers(row.shape, seed=0), layout)
+def _inputs(
+    row: Row, config: BenchmarkConfig, memory_format: torch.memory_format | None = None
+) -> list[Tensor]:
+    """The row's input, followed by the targets if its layer is a loss."""
+    image = config.leaf(config.randn(row.shape, seed=0), memory_format)
     if row.layer != "CrossEntropyLoss":
         return [image]
-    count, classes = row.shape
-    return [image, torch.arange(count, device=setting.device) % classes]
+    batch, classes = row.shape
+    return [image, torch.arange(batch, device=config.device) % classes]
 
 
-def _judge(
-    found: Measured, ours: torch.nn.Module, theirs: torch.nn.Module | None, setting: Setting
+def _measure_errors(
+    measurement: Measurement,
+    ours: torch.nn.Module,
+    theirs: torch.nn.Module | None,
+    config: BenchmarkConfig,
 ) -> None:
     """Errors against float64: first derivatives at full size, second ones on a small input."""
-    layout = LAYOUTS.get(found.row.layout)
+    memory_format = MEMORY_FORMATS.get(measurement.row.layout)
     twin = theirs
     if twin is None:
         assert isinstance(ours, layers.LocallyConnected2d)
         twin = LocalReference(ours)
-    exact_layer = setting.place(twin).double()
-    inputs = _inputs(found.row, setting, layout)
-    exact = accuracy.derivatives(exact_layer, accuracy.doubled(inputs), setting)
+    exact_layer = config.prepare(twin).double()
+    inputs = _inputs(measurement.row, config, memory_format)
+    exact = accuracy.derivatives(exact_layer, accuracy.to_float64(inputs), config)
     for name, layer in ((OURS, ours), (THEIRS, theirs)):
         if layer is not None:
-            placed = setting.compiled(setting.place(layer, layout))
-            computed = accuracy.derivatives(placed, inputs, setting)
-            found.errors[name] = accuracy.errors(computed, exact)
-    inputs = _inputs(found.row.small(), setting, layout)
-    found.second = accuracy.errors(
-        # uncompiled: torch.compile has first derivatives only
-        accuracy.second_derivatives(setting.place(ours, layout), inputs, setting),
-        accuracy.second_derivatives(exact_layer, accuracy.doubled(inputs), setting),
+            prepared = config.maybe_compile(config.prepare(layer, memory_format))
+            computed = accuracy.derivatives(prepared, inputs, config)
+            measurement.errors[name] = accuracy.errors(computed, exact)
+    inputs = _inputs(measurement.row.small(), config, memory_format)
+    measurement.second = accuracy.errors(
+        # not compiled: torch.compile supports first derivatives only
+        accuracy.second_derivatives(config.prepare(ours, memory_format), inputs, config),
+        accuracy.second_derivatives(exact_layer, accuracy.to_float64(inputs), config),
     )
 
 
 def _sides(
-    row: Row, ours: torch.nn.Module, theirs: torch.nn.Module | None, setting: Setting
+    row: Row, ours: torch.nn.Module, theirs: torch.nn.Module | None, config: BenchmarkConfig
 ) -> dict[str, Runnable]:
-    """Everything to be timed.  Without a layout of its own, a row has torch.nn in both."""
+    """All that is timed.  If the row fixes no memory format, torch.nn runs in both."""
 
-    def side(layer: torch.nn.Module, layout: torch.memory_format | None) -> Side:
-        placed = setting.compiled(setting.place(layer, layout))
-        return Side(placed, _inputs(row, setting, layout))
+    def side(layer: torch.nn.Module, memory_format: torch.memory_format | None) -> TimedLayer:
+        prepared = config.maybe_compile(config.prepare(layer, memory_format))
+        return TimedLayer(prepared, _inputs(row, config, memory_format))
 
-    own = LAYOUTS.get(row.layout)
-    sides: dict[str, Runnable] = {OURS: side(ours, own)}
+    fixed = MEMORY_FORMATS.get(row.layout)
+    sides: dict[str, Runnable] = {OURS: side(ours, fixed)}
     if theirs is not None:
-        sides[THEIRS] = side(theirs, own or LAYOUTS["NCHW"])
-        if own is None and len(row.shape) == 4:
-            sides[THEIRS_LAST] = side(theirs, LAYOUTS["NHWC"])
-    for name in row.peers:
-        peer = PEERS[name](setting.place(ours, LAYOUTS["NCHW"]), _inputs(row, setting)[0])
-        if peer is not None:
-            sides[name] = peer
+        sides[THEIRS] = side(theirs, fixed or torch.contiguous_format)
+        if fixed is None and len(row.shape) == 4:
+            sides[THEIRS_LAST] = side(theirs, torch.channels_last)
+    for name in row.baselines:
+        contiguous = config.prepare(ours, torch.contiguous_format)
+        baseline = BASELINES[name](contiguous, _inputs(row, config)[0])
+        if baseline is not None:
+            sides[name] = baseline
     return sides
 
 
-def _keep_the_better_layout(found: Measured) -> None:
-    """torch.nn is what the better of its two layouts takes, for each of the figures."""
-    both = found.times[THEIRS], found.times.pop(THEIRS_LAST)
-    found.times[THEIRS] = Times(
+def _keep_the_better_memory_format(measurement: Measurement) -> None:
+    """For torch.nn, keep the better figure of its two memory formats, each time."""
+    both = measurement.times[THEIRS], measurement.times.pop(THEIRS_LAST)
+    measurement.times[THEIRS] = Times(
         min((times.forward for times in both), key=median),
-        min((times.both for times in both), key=median),
+        min((times.total for times in both), key=median),
     )
-    found.peak[THEIRS] = min(found.peak[THEIRS], found.peak.pop(THEIRS_LAST))
-    found.kept[THEIRS] = min(found.kept[THEIRS], found.kept.pop(THEIRS_LAST))
+    peak, saved = measurement.peak, measurement.saved
+    peak[THEIRS] = min(peak[THEIRS], peak.pop(THEIRS_LAST))
+    saved[THEIRS] = min(saved[THEIRS], saved.pop(THEIRS_LAST))
 
 
-def grow(growth: Growth, setting: Setting) -> dict[str, Ratio]:
-    """The larger input's time over the smaller's, for the same amount of work: 1 is flat."""
-    pairs: dict[str, Runnable] = {}
-    for name, place in ((OURS, 0), (THEIRS, 1)):
+def measure_growth(growth: Growth, config: BenchmarkConfig) -> dict[str, Ratio]:
+    """Time per unit of work on the large input, over that on the small one; 1 is linear."""
+    sides: dict[str, Runnable] = {}
+    for name, index in ((OURS, 0), (THEIRS, 1)):
         for size, row in (("small", growth.small), ("large", growth.large)):
-            layer = build(row)[place]
+            layer = build(row)[index]
             assert layer is not None
-            placed = setting.compiled(setting.place(layer))
-            pairs[f"{name} {size}"] = Side(placed, _inputs(row, setting))
-    times = interleave(pairs, setting.seconds)
+            prepared = config.maybe_compile(config.prepare(layer))
+            sides[f"{name} {size}"] = TimedLayer(prepared, _inputs(row, config))
+    times = interleave(sides, config.seconds)
     return {
         name: Ratio.of(
-            [seconds / growth.factor for seconds in times[f"{name} large"].both],
-            times[f"{name} small"].both,
+            [seconds / growth.factor for seconds in times[f"{name} large"].total],
+            times[f"{name} small"].total,
         )
         for name in (OURS, THEIRS)
     }

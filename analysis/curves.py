@@ -1,4 +1,4 @@
-"""`compare.py train`: one training's curves from each layer set, and where they diverge."""
+"""Results of `compare.py train`: training curves of each layer set, and where they diverge."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import matplotlib
 import torch
 from matplotlib.figure import Figure
 
-from .accuracy import NETWORK
+from .accuracy import NETWORK_TOLERANCE
 from .table import Table
 from .timing import Ratio
 
 BASELINE = "torch"  # the layer set that the others are compared with
-DIVERGED = 1e-3  # relative difference of a step's losses beyond which two runs have diverged
-# Training magnifies a rounding, LeNet's tenfold in 40 steps, ResNet-20's in two or three, made of
-# torch.nn's layers or of ours, so that even float64 diverges in time.  In its first steps only a
-# layer that computes something else can be the cause.
-STEPS = 5
+DIVERGED = 1e-3  # relative difference between the losses of a step
+# Training amplifies rounding errors, tenfold in 40 steps of LeNet and in two or three of ResNet-20,
+# with either layer set, so that eventually even float64 runs diverge.  In the first steps, only a
+# wrong layer can be the cause.
+FIRST_STEPS = 5
 
 
 @dataclass
 class Curves:
-    """Of one layer set; losses in nats."""
+    """Training curves of one layer set; losses in nats."""
 
-    images: int  # in an epoch
-    step_losses: list[float] = field(default_factory=list)  # each step's, before its update
-    losses: list[float] = field(default_factory=list)  # each epoch's mean, while training
+    images: int  # per epoch
+    step_losses: list[float] = field(default_factory=list)  # of each step, before its update
+    losses: list[float] = field(default_factory=list)  # training mean of each epoch
     val_losses: list[float] = field(default_factory=list)  # after each epoch
     val_accuracies: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # each epoch's training
-    test_accuracy: float = nan  # of the last weights
-    weights: float = nan  # their largest difference from the baseline's, over its largest weight
+    seconds: list[float] = field(default_factory=list)  # of training, in each epoch
+    test_accuracy: float = nan  # with the final weights
+    weights: float = nan  # error of the final weights, relative to the baseline's largest weight
 
 
 @dataclass
 class Divergence:
-    """How far a layer set's training diverges from the baseline's."""
+    """The difference between a layer set's training and the baseline's."""
 
-    differences: list[float]  # of each step's losses, over the baseline's
+    differences: list[float]  # of the loss of each step, relative to the baseline's
     weights: float  # see `Curves`
 
     @classmethod
@@ -50,7 +50,7 @@ class Divergence:
         return cls([_relative(a, b) for a, b in pairs], found.weights)
 
     def first_beyond(self, bound: float) -> int | None:
-        """The first step, from 1, whose losses differ by more; None if there is none."""
+        """The first step, counted from 1, whose difference exceeds `bound`; None if none does."""
         beyond = (step for step, d in enumerate(self.differences, 1) if d > bound)
         return next(beyond, None)
 
@@ -60,40 +60,40 @@ class Divergence:
 
     @property
     def early(self) -> float:
-        """The largest difference of the first `STEPS` steps."""
-        return max(self.differences[:STEPS])
+        """The largest difference in the first `FIRST_STEPS` steps."""
+        return max(self.differences[:FIRST_STEPS])
 
 
 @dataclass
 class TrainingComparison:
-    """What `compare.py train` found: the curves of each layer set, the baseline's among them."""
+    """The curves of every layer set, including the baseline's."""
 
-    setting: dict[str, object]  # plain values
-    curves: dict[str, Curves]
+    config: dict[str, object]  # plain values
+    curves: dict[str, Curves]  # by layer set
 
     @property
     def divergences(self) -> dict[str, Divergence]:
-        theirs = self.curves[BASELINE]
+        baseline = self.curves[BASELINE]
         return {
-            name: Divergence.of(ours, theirs)
-            for name, ours in self.curves.items()
+            name: Divergence.of(curves, baseline)
+            for name, curves in self.curves.items()
             if name != BASELINE
         }
 
     @property
     def tolerance(self) -> float:
-        """A whole network's in float64, as for `compare.py models`."""
-        return NETWORK[torch.float64]
+        """As for a network in float64 in `compare.py models`."""
+        return NETWORK_TOLERANCE[torch.float64]
 
     @property
     def failed(self) -> list[str]:
-        """Layer sets that diverge from the baseline in the first steps of float64."""
-        if self.setting["dtype"] != "float64":
+        """Layer sets that differ from the baseline in the first steps, in float64."""
+        if self.config["dtype"] != "float64":
             return []
         return [name for name, d in self.divergences.items() if d.early > self.tolerance]
 
     def ratio(self, name: str) -> Ratio:
-        """A layer set's time over the baseline's, within each epoch."""
+        """The layer set's training time over the baseline's, epoch by epoch."""
         return Ratio.of(self.curves[name].seconds, self.curves[BASELINE].seconds)
 
     def tables(self) -> list[Table]:
@@ -108,26 +108,26 @@ class TrainingComparison:
         ]  # fmt: skip
         diverging = [
             [
-                name, f"{d.early:.0e}", _step(d.first_beyond(0)),
-                _step(d.first_beyond(DIVERGED)), f"{d.largest:.0e}", f"{d.weights:.0e}",
+                name, f"{d.early:.0e}", _step_or_never(d.first_beyond(0)),
+                _step_or_never(d.first_beyond(DIVERGED)), f"{d.largest:.0e}", f"{d.weights:.0e}",
             ]
             for name, d in self.divergences.items()
         ]  # fmt: skip
         steps = len(self.curves[BASELINE].step_losses)
         return [
             Table(
-                f"After epoch {self.setting['epochs']}: losses, accuracies; seconds of training, "
+                f"After epoch {self.config['epochs']}: losses, accuracies; seconds of training, "
                 f"images/s (median epoch), time over {BASELINE}'s (spread over the epochs)",
                 ["", "train loss", "val loss", "val acc", "test acc", "s", "images/s", "ratio"],
                 results,
             ),
             Table(
-                f"Divergence from {BASELINE} in {self.setting['dtype']}: training losses of "
+                f"Divergence from {BASELINE} in {self.config['dtype']}: training losses of "
                 f"{steps} steps, difference over {BASELINE}'s loss; weights at the end, over the "
                 "largest weight",
                 [
                     "",
-                    f"first {STEPS} steps",
+                    f"first {FIRST_STEPS} steps",
                     "first step not bit-equal",
                     f"first beyond {DIVERGED:g}",
                     "largest",
@@ -139,8 +139,8 @@ class TrainingComparison:
 
     def document(self) -> dict[str, Any]:
         return {
-            "setting": self.setting,
-            "rows": [self._flat(name) for name in self.curves],
+            "setting": self.config,
+            "rows": [self._flatten(name) for name in self.curves],
             "curves": {
                 name: {
                     "step_losses": c.step_losses,
@@ -153,7 +153,7 @@ class TrainingComparison:
             },
         }
 
-    def _flat(self, name: str) -> dict[str, Any]:
+    def _flatten(self, name: str) -> dict[str, Any]:
         c = self.curves[name]
         flat = {
             "layers": name,
@@ -168,7 +168,7 @@ class TrainingComparison:
             divergence = self.divergences[name]
             flat |= {f"ratio.{key}": value for key, value in self.ratio(name)._asdict().items()}
             flat |= {
-                f"largest_difference_of_{STEPS}_steps": divergence.early,
+                f"largest_difference_of_{FIRST_STEPS}_steps": divergence.early,
                 "first_step_not_equal": divergence.first_beyond(0),
                 f"first_step_beyond_{DIVERGED:g}": divergence.first_beyond(DIVERGED),
                 "largest_difference": divergence.largest,
@@ -177,15 +177,15 @@ class TrainingComparison:
         return flat
 
     def chart(self) -> Figure:
-        """Every curve over the steps; the baseline broad and pale, so that the others are seen."""
+        """All curves over the steps; the baseline is wide and pale, to keep the others visible."""
         figure = Figure(figsize=(10, 7), layout="constrained")  # inches
         (training, differing), (validation, accuracy) = figure.subplots(2, 2, sharex=True)
         palette = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
         names = sorted(self.curves, key=lambda name: name != BASELINE)
         for name, colour in zip(names, palette, strict=False):
             c = self.curves[name]
-            broad = {"linewidth": 4, "alpha": 0.4} if name == BASELINE else {"linewidth": 1}
-            style = {"color": colour, "label": name, **broad}
+            line = {"linewidth": 4, "alpha": 0.4} if name == BASELINE else {"linewidth": 1}
+            style = {"color": colour, "label": name, **line}
             steps = range(1, len(c.step_losses) + 1)
             per_epoch = len(steps) // len(c.losses)
             epochs = range(per_epoch, len(steps) + 1, per_epoch)
@@ -196,28 +196,28 @@ class TrainingComparison:
                 differing.plot(steps, self.divergences[name].differences, **style)
         differing.axhline(DIVERGED, color="black", linewidth=0.8, linestyle=":")
         differing.set_yscale("log", nonpositive="mask")
-        for axes, what in (
+        for axes, title in (
             (training, "training loss of each step"),
             (differing, f"its difference from {BASELINE}, relative"),
             (validation, "validation loss"),
             (accuracy, "validation accuracy"),
         ):
-            axes.set_title(what)
+            axes.set_title(title)
             axes.grid(linewidth=0.3)
         for axes in (validation, accuracy):
             axes.set_xlabel("step")
         training.legend()
-        figure.suptitle(" ".join(str(self.setting[key]) for key in ("model", "data", "dtype")))
+        figure.suptitle(" ".join(str(self.config[key]) for key in ("model", "data", "dtype")))
         return figure
 
 
 def _relative(found: float, expected: float) -> float:
-    """Infinite where a loss is not a number."""
+    """The relative difference; infinite if a loss is NaN."""
     if found == expected:
         return 0.0
     difference = abs(found - expected) / abs(expected) if expected else inf
     return inf if isnan(difference) else difference
 
 
-def _step(step: int | None) -> str:
+def _step_or_never(step: int | None) -> str:
     return "never" if step is None else str(step)

@@ -1,6 +1,7 @@
-"""Why a layer is wrong: mistakes that people make, each tried on the exact twin.
+"""Explains wrong results by testing common mistakes.
 
-A hypothesis is believed if the numbers it predicts are those that were found.
+Each mistake is made in a copy of the float64 twin; it is the explanation if the twin then gives the
+result of the layer under test.
 """
 
 from __future__ import annotations
@@ -15,28 +16,28 @@ from torch import Tensor
 from .accuracy import error
 
 
-def of_output(
+def explain_output(
     found: Tensor, expected: Tensor, exact: torch.nn.Module, x: Tensor, tolerance: float
 ) -> str:
-    """A sentence about a wrong output.
+    """One sentence on why the output is wrong.
 
     Args:
-        exact: the twin in float64, which makes `expected` of x.
+        exact: the twin in float64; `expected` is exact(x).
     """
     if found.shape != expected.shape:
-        return f"its shape is {_size(found)} and must be {_size(expected)}"
-    for sentence, prediction in _other_outputs(exact, x):
+        return f"its shape is {_shape(found)} and must be {_shape(expected)}"
+    for sentence, prediction in _outputs_with_mistakes(exact, x):
         if error(found, prediction) <= tolerance:
             return sentence
-    return of_numbers(found, expected, len(x), tolerance)
+    return explain_tensor(found, expected, len(x), tolerance)
 
 
-def of_numbers(found: Tensor | None, expected: Tensor, batch: int, tolerance: float) -> str:
-    """A sentence about wrong numbers of any kind."""
+def explain_tensor(found: Tensor | None, expected: Tensor, batch: int, tolerance: float) -> str:
+    """One sentence on how a tensor differs from the expected one."""
     if found is None:
         return "it does not arrive: the computation is cut off from it"
     if found.shape != expected.shape:
-        return f"its shape is {_size(found)} and must be {_size(expected)}"
+        return f"its shape is {_shape(found)} and must be {_shape(expected)}"
     found, expected = found.detach().double(), expected.detach().double()
     bad = ~found.isfinite()
     if bad.any():
@@ -45,12 +46,12 @@ def of_numbers(found: Tensor | None, expected: Tensor, batch: int, tolerance: fl
         return "it is zero everywhere"
     factor = ((found * expected).sum() / expected.square().sum()).item()
     if error(found, factor * expected) <= tolerance:
-        return f"it is {factor:.4g} times what it must be{_meaning(factor, batch)}"
+        return f"it is {factor:.4g} times what it must be{_cause_of_factor(factor, batch)}"
     wrong = (found - expected).abs() > tolerance * expected.abs().max()
     return f"{wrong.double().mean():.0%} of its numbers are wrong"
 
 
-def _meaning(factor: float, batch: int) -> str:
+def _cause_of_factor(factor: float, batch: int) -> str:
     if isclose(factor, -1, rel_tol=1e-3):
         return ": the sign is wrong"
     if batch > 1 and isclose(factor * batch, 1, rel_tol=1e-3):
@@ -58,8 +59,8 @@ def _meaning(factor: float, batch: int) -> str:
     return ""
 
 
-def _other_outputs(exact: torch.nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """(what is wrong, what the output would then be)."""
+def _outputs_with_mistakes(exact: torch.nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Pairs of a mistake, in words, and the output that it gives."""
     changes: list[tuple[str, str, Callable[[Tensor], Tensor]]] = []
     weight = getattr(exact, "weight", None)
     if isinstance(weight, Tensor) and weight.dim() == 4:
@@ -79,5 +80,5 @@ def _other_outputs(exact: torch.nn.Module, x: Tensor) -> Iterator[tuple[str, Ten
             yield sentence, other(x).detach()
 
 
-def _size(values: Tensor) -> str:
+def _shape(values: Tensor) -> str:
     return " x ".join(map(str, values.shape))

@@ -1,9 +1,8 @@
-"""What sets a paper's network apart from the variant that pretrained weights exist for.
+"""Differences between a paper's network and the variant that has pretrained weights.
 
 python -m analysis.differences > docs/differences.md
 
-Both networks are built, and their layers, in the order they are built in, laid side by side as two
-versions of a text are.
+Both networks are built, and their layers are aligned in order of construction, as in a text diff.
 """
 
 from __future__ import annotations
@@ -29,31 +28,32 @@ PAIRS = (  # the paper's, torchvision's
 
 
 class Layer(NamedTuple):
-    where: str  # its name in the network
+    name: str  # in the network
     kind: str
-    what: str
+    description: str
 
     def __str__(self) -> str:
-        return f"`{self.where}` {self.what}"
+        return f"`{self.name}` {self.description}"
 
 
-def described(name: str) -> list[Layer]:
-    """The layers of a network; a batch normalisation counts to the convolution before it."""
+def describe_network(name: str) -> list[Layer]:
+    """The layers of a network; batch normalisation is part of the preceding convolution."""
     with torch.device("meta"):
         network = models.build(name, nn=torch.nn)
     found: list[Layer] = []
-    for where, module in network.named_modules():
+    for path, module in network.named_modules():
         if [*module.children()] or isinstance(module, torch.nn.ReLU):
             continue
         if isinstance(module, torch.nn.BatchNorm2d) and found:
-            found[-1] = found[-1]._replace(what=f"{found[-1].what}, batch norm")
+            description = f"{found[-1].description}, batch norm"
+            found[-1] = found[-1]._replace(description=description)
         else:
-            found.append(Layer(where, type(module).__name__, in_words(module)))
+            found.append(Layer(path, type(module).__name__, describe_layer(module)))
     return found
 
 
-def in_words(module: Any) -> str:
-    """What a layer is, without what goes without saying."""
+def describe_layer(module: Any) -> str:
+    """A layer's type and its options, without those that have their default."""
     kind = type(module).__name__
     if isinstance(module, torch.nn.Conv2d):
         text = f"{kind} {module.in_channels} -> {module.out_channels}"
@@ -64,20 +64,20 @@ def in_words(module: Any) -> str:
     else:
         return f"{kind}({module.extra_repr()})"
     text += f", {'x'.join(map(str, as_pair(module.kernel_size)))}"
-    for name, usual in (("stride", 1), ("padding", 0), ("groups", 1), ("ceil_mode", False)):
-        value = getattr(module, name, usual)
-        if value not in (usual, (usual, usual)):
+    for name, default in (("stride", 1), ("padding", 0), ("groups", 1), ("ceil_mode", False)):
+        value = getattr(module, name, default)
+        if value not in (default, (default, default)):
             text += f", {name} {value[0] if isinstance(value, tuple) else value}"
     return text
 
 
 def differences(paper: str, other: str) -> Iterator[tuple[str, str]]:
-    """Layers that the two do not share, (the paper's, the other's); "" where one has none."""
-    ours, theirs = described(paper), described(other)
+    """Pairs of layers that differ, (the paper's, the other's); "" where one has none."""
+    ours, theirs = describe_network(paper), describe_network(other)
     kinds = [layer.kind for layer in ours], [layer.kind for layer in theirs]
     for _, a, b, c, d in SequenceMatcher(None, *kinds, autojunk=False).get_opcodes():
         for left, right in zip_longest(ours[a:b], theirs[c:d]):
-            if left is None or right is None or left.what != right.what:
+            if left is None or right is None or left.description != right.description:
                 yield str(left or ""), str(right or "")
 
 

@@ -1,4 +1,4 @@
-"""Memory of a training step: its peak, and what the forward pass keeps for the backward pass."""
+"""Memory of a training step: its peak, and what the forward pass saves for the backward pass."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.autograd.profiler import profile
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on stderr
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silence the profiler's messages on stderr
 
 
 def peak(run: Callable[[], object], device: torch.device) -> float:
-    """Bytes allocated at once during a run that is not the first, beside what was there before.
+    """Peak bytes allocated during a run after the first one, beyond what was allocated before it.
 
-    On an accelerator they are what its allocator counts; NaN if it does not count them.
+    On an accelerator, as counted by its allocator; NaN if it does not count.
 
-    On a CPU, torch's allocator reports every allocation to the profiler; the peak is the largest
-    running sum.  What a library allocates behind torch's back is not seen; nor is what another
-    thread allocates, so that the run has one.
+    On a CPU, torch's allocator reports each allocation to the profiler; the peak is the largest
+    running sum.  Memory that a library allocates by itself is not seen, nor are allocations by
+    other threads, so the run uses one thread.
     """
     if device.type != "cpu":
         counter = torch.get_device_module(device)
@@ -35,7 +35,7 @@ def peak(run: Callable[[], object], device: torch.device) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        run()  # a first time, because what is allocated only once does not count
+        run()  # one-time allocations do not count
         with profile(profile_memory=True) as trace:
             run()
     finally:
@@ -49,30 +49,30 @@ def peak(run: Callable[[], object], device: torch.device) -> float:
     return largest
 
 
-def bytes_of(tensors: Sequence[Tensor]) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors)
+def nbytes(tensors: Sequence[Tensor]) -> int:
+    return sum(t.nbytes for t in tensors)
 
 
-def kept(layer: torch.nn.Module, inputs: Sequence[Tensor]) -> tuple[int, int]:
-    """Bytes that a forward pass keeps for the backward pass, each piece of memory once.
+def saved_bytes(layer: torch.nn.Module, inputs: Sequence[Tensor]) -> tuple[int, int]:
+    """Bytes that a forward pass saves for the backward pass, each storage counted once.
 
     Returns:
-        (beside the input and the parameters, with the input); parameters never count, they are
-        there anyway.
+        (without the inputs, with the inputs); parameters are never counted, because they exist
+        anyway.
     """
-    pieces: dict[int, int] = {}
+    storages: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        pieces[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # an output that kept itself would never be freed
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # avoids a reference cycle between an output and its graph
 
-    with saved_tensors_hooks(note, lambda tensor: tensor):
-        y = layer(*inputs)  # the graph holds what it keeps, so no address is used twice
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = layer(*inputs)  # keeps the graph alive, so that no address is reused
     for parameter in layer.parameters():
-        pieces.pop(parameter.untyped_storage().data_ptr(), None)
-    everything = sum(pieces.values())
+        storages.pop(parameter.untyped_storage().data_ptr(), None)
+    with_inputs = sum(storages.values())
     for tensor in inputs:
-        pieces.pop(tensor.untyped_storage().data_ptr(), None)
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
     del y
-    return sum(pieces.values()), everything
+    return sum(storages.values()), with_inputs

@@ -1,4 +1,4 @@
-"""Names that results are filed under, for those who read them without importing torch."""
+"""Keys of results, for modules that read them without importing torch."""
 
 OURS, THEIRS = "ours", "torch.nn"
-PRECISIONS = ("ieee", "tf32", "bf16")  # of a GPU: see analysis/gpu/precision.py
+PRECISIONS = ("ieee", "tf32", "bf16")  # on a GPU: see analysis/gpu/precision.py

@@ -1,4 +1,4 @@
-"""What a comparison found: printed, as files, and in TensorBoard."""
+"""Writes the results of a comparison to files and to TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .table import Table
 
 matplotlib.use("Agg")
 
-TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)  # of the chart's ratios
+TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)  # ratios
 
 
-class Findings(Protocol):
-    """What a comparison leaves behind."""
+class Results(Protocol):
+    """The results of a comparison."""
 
     def tables(self) -> list[Table]: ...
 
     def document(self) -> dict[str, Any]:
-        """Plain values: the "setting", flat "rows", and what else there is."""
+        """Plain values; "setting" is a dictionary, "rows" a list of flat ones."""
 
     def chart(self) -> Figure: ...
 
@@ -34,11 +34,11 @@ class Findings(Protocol):
 
     @property
     def failed(self) -> list[str]:
-        """What has an error beyond the tolerance."""
+        """Names of what has an error beyond the tolerance."""
 
 
 class Bar(NamedTuple):
-    """One ratio of the chart, with its spread and the colour of its kind."""
+    """One ratio of the chart with its spread; each kind has a colour."""
 
     name: str
     middle: float
@@ -47,16 +47,16 @@ class Bar(NamedTuple):
     kind: str
 
 
-def bars(rows: Sequence[Bar], title: str) -> Figure:
-    """Ratios on a logarithmic scale; left of the line at 1, ours is faster."""
+def bar_chart(rows: Sequence[Bar], title: str) -> Figure:
+    """Ratios on a logarithmic scale; to the left of the line at 1, ours is faster."""
     figure = Figure(figsize=(9, 1.6 + 0.22 * len(rows)), layout="constrained")  # inches
     axes = figure.subplots()
     kinds = list(dict.fromkeys(row.kind for row in rows))
     palette = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
     for kind in kinds:
-        of_kind = [(at, row) for at, row in enumerate(rows) if row.kind == kind]
+        of_kind = [(index, row) for index, row in enumerate(rows) if row.kind == kind]
         axes.barh(
-            [at for at, _ in of_kind],
+            [index for index, _ in of_kind],
             [row.middle - 1 for _, row in of_kind],
             left=1,
             xerr=[
@@ -98,10 +98,10 @@ def save(
     Args:
         document: plain values; its "rows" are flat dictionaries and become the CSV.
     Returns:
-        the files a person would open.
+        the paths of the JSON, the CSV and the PNG.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    step = len(list(folder.glob("events.out.tfevents.*")))  # earlier comparisons stay to be seen
+    step = len(list(folder.glob("events.out.tfevents.*")))  # keeps earlier comparisons visible
     paths = [folder / f"{name}.json", folder / f"{name}.csv"]
     paths[0].write_text(json.dumps(document, indent=2) + "\n")
     rows = document["rows"]

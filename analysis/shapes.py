@@ -1,8 +1,8 @@
-"""The table `compare.py layers` walks: every operator, at sizes the networks use it at.
+"""The table of `compare.py layers`: every operator, at sizes that occur in networks.
 
-Rows read as the layer is built and called: layer(*arguments, **options) on an input of `shape`.
-Where a network gives a layer an ordinary batch, it is 128 images for LeNet's digits, 16 for
-ImageNet's photographs and 4 for VGG's wide layers; what follows a fully connected layer gets 128.
+A row stands for layer(*arguments, **options) on an input of `shape`.  The batch is 128 images for
+LeNet's digits, 16 for ImageNet's photographs and 4 for VGG's wide layers; fully connected layers
+and the layers after them get 128.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
-    id: str  # network.layer, as torchvision or the paper names it
-    layer: str  # the class, in layers and (but for LocallyConnected2d) in torch.nn
+    id: str  # network.layer, as named by torchvision or the paper
+    layer: str  # class name in layers and (except for LocallyConnected2d) in torch.nn
     shape: tuple[int, ...]  # of the input
     arguments: tuple[Any, ...] = ()
     options: dict[str, Any] = {}  # noqa: RUF012 -- never written to
-    group: str = ""  # the line of the summary it belongs to
-    ours: dict[str, Any] = {}  # noqa: RUF012 -- options only our layer has
-    copies: int = 1  # how often the network has such a layer
-    layout: str = ""  # "NCHW", "NHWC": for both sides; else torch.nn's best of the two counts
-    peers: tuple[str, ...] = ()  # see peers.py
+    group: str = ""  # the group of rows of a target (targets.py)
+    ours: dict[str, Any] = {}  # noqa: RUF012 -- options that only our layer has
+    copies: int = 1  # number of such layers in the network
+    layout: str = ""  # "NCHW" or "NHWC" for both sides; "": the better of the two for torch.nn
+    baselines: tuple[str, ...] = ()  # see baselines.py
 
     def small(self) -> Row:
         """The same layer on two small images."""
         _, *size = self.shape
-        if len(size) == 3 and self.layer != "LocallyConnected2d":  # which is built for a size
+        if len(size) == 3 and self.layer != "LocallyConnected2d":  # is built for one image size
             size = [size[0], *(min(length, SMALL) for length in size[1:])]
         return self._replace(shape=(2, *size))
 
@@ -36,7 +36,7 @@ class Row(NamedTuple):
         return f"{self.layer}({', '.join(words)})"
 
 
-SMALL = 20  # pixels: more than any window
+SMALL = 20  # pixels, larger than any window
 
 IM2COL = "conv2d im2col"
 VGG = "conv2d auto"
@@ -46,7 +46,7 @@ LRN, LP, BATCH_NORM, LOCAL = "local_response_norm", "lp_pool2d", "batch_norm", "
 
 
 def _im2col(id: str, shape: tuple[int, ...], *arguments: int, **options: Any) -> Row:
-    """One of nine convolutions that are timed against the textbook's: as im2col, and by default."""
+    """One of nine convolutions that are also timed against the textbook convolution."""
     return Row(
         id, "Conv2d", shape, arguments, options, IM2COL, {"algorithm": "im2col"}, 1, "", ("unfold",)
     )
@@ -97,7 +97,7 @@ FULLY_CONNECTED = [
 
 LOCALLY_CONNECTED = [
     Row("local.32x32", "LocallyConnected2d", (32, 16, 32, 32), (16, 32, 32, 3), {}, LOCAL,
-        peers=("snippet", "jax")),
+        baselines=("snippet", "jax")),
 ]  # fmt: skip
 
 _MAX_POOLS = [
@@ -146,20 +146,20 @@ ROWS = CONVOLUTIONS + FULLY_CONNECTED + LOCALLY_CONNECTED + POOLS + NORMALIZATIO
 
 
 class Growth(NamedTuple):
-    """Twice the same layer; the larger input has `factor` times the work."""
+    """The same layer on two inputs; the larger one is `factor` times the work."""
 
-    what: str
+    name: str
     small: Row
     large: Row
     factor: float
 
 
-def _growth(what: str, small: tuple[int, ...], large: tuple[int, ...], factor: int) -> list[Growth]:
-    """Of both algorithms."""
+def _growth(name: str, small: tuple[int, ...], large: tuple[int, ...], factor: int) -> list[Growth]:
+    """With both algorithms."""
     growths = []
     for algorithm in ("im2col", "auto"):
         row = Row("", "Conv2d", small, (64, 64, 3), {"padding": 1}, "", {"algorithm": algorithm})
-        growths.append(Growth(f"{what}, {algorithm}", row, row._replace(shape=large), factor))
+        growths.append(Growth(f"{name}, {algorithm}", row, row._replace(shape=large), factor))
     return growths
 
 
@@ -170,14 +170,14 @@ GROWTHS = [
 
 
 def choose(names: Sequence[str]) -> list[Row]:
-    """The rows of an operator (conv2d, max_pool2d), a network (vgg16) or one row (vgg16.conv1_1).
+    """Rows by operator (conv2d, max_pool2d), network (vgg16) or id (vgg16.conv1_1).
 
     Raises:
-        KeyError: a name that no row begins with.
+        KeyError: a name that matches no row.
     """
     if not names:
         return ROWS
-    chosen = {name: [row for row in ROWS if _is(row, name)] for name in names}
+    chosen = {name: [row for row in ROWS if _matches(row, name)] for name in names}
     for name, rows in chosen.items():
         if not rows:
             raise KeyError(name)
@@ -185,12 +185,12 @@ def choose(names: Sequence[str]) -> list[Row]:
 
 
 def names() -> list[str]:
-    """What `choose` understands: layers, networks, rows."""
-    found = [(row.layer, row.id.split(".")[0], row.id) for row in ROWS]
-    return list(dict.fromkeys(name for at in range(3) for name in (three[at] for three in found)))
+    """The names that `choose` accepts: layers, then networks, then rows."""
+    columns = zip(*((row.layer, row.id.split(".")[0], row.id) for row in ROWS), strict=True)
+    return list(dict.fromkeys(name for column in columns for name in column))
 
 
-def _is(row: Row, name: str) -> bool:
-    """max_pool2d and MaxPool2d are one, batch_norm is BatchNorm2d."""
+def _matches(row: Row, name: str) -> bool:
+    """max_pool2d and MaxPool2d are the same; batch_norm matches BatchNorm2d."""
     operator = name.lower().replace("_", "")
     return row.layer.lower().startswith(operator) or f"{row.id}.".startswith(f"{name}.")

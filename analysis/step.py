@@ -1,4 +1,4 @@
-"""A training step of a network, to be looked at from all sides: numbers, time, memory."""
+"""A training step of a network: its derivatives, its time and its memory."""
 
 from __future__ import annotations
 
@@ -13,68 +13,68 @@ from torch import Tensor
 import models
 
 from . import memory
-from .setting import Setting, laid_out
+from .benchmark_config import BenchmarkConfig, to_memory_format
 from .timing import timer
 
-LAYOUTS = torch.contiguous_format, torch.channels_last
+MEMORY_FORMATS = torch.contiguous_format, torch.channels_last
 
 
 class Batch:
-    """Random images and targets, where and in which precision the networks want them."""
+    """Random images and targets, on the configured device, in its dtype and memory format."""
 
-    def __init__(self, setting: Setting, shape: tuple[int, ...], num_classes: int) -> None:
+    def __init__(self, config: BenchmarkConfig, shape: tuple[int, ...], num_classes: int) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.setting, self.shape, self.num_classes = setting, shape, num_classes
-        self.half = setting.dtype if setting.dtype.itemsize < 4 else None
-        self.dtype = torch.float32 if self.half else setting.dtype
-        images = torch.randn(shape, generator=generator).to(setting.device, self.dtype)
-        self.x = laid_out(images, setting.memory_format)
+        self.config, self.shape, self.num_classes = config, shape, num_classes
+        self.half = config.dtype if config.dtype.itemsize < 4 else None
+        self.dtype = torch.float32 if self.half else config.dtype
+        images = torch.randn(shape, generator=generator).to(config.device, self.dtype)
+        self.x = to_memory_format(images, config.memory_format)
         targets = torch.randint(num_classes, shape[:1], generator=generator)
-        self.targets = targets.to(setting.device)
+        self.targets = targets.to(config.device)
 
     def replaced(self, **changes: Any) -> Batch:
-        """The same images and targets in another setting."""
-        return Batch(replace(self.setting, **changes), self.shape, self.num_classes)
+        """The same images and targets with another configuration."""
+        return Batch(replace(self.config, **changes), self.shape, self.num_classes)
 
-    def precision(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
         if self.half is None:
             return nullcontext()
-        return torch.autocast(self.setting.device.type, self.half)
+        return torch.autocast(self.config.device.type, self.half)
 
 
-class Step:
-    """One training step: forward, loss, backward, SGD with momentum."""
+class TrainingStep:
+    """Forward, loss, backward, SGD with momentum."""
 
     def __init__(self, model: torch.nn.Module, nn: Any, batch: Batch) -> None:
-        self.batch, self.device, self.nn = batch, batch.setting.device, nn
+        self.batch, self.device, self.nn = batch, batch.config.device, nn
         self.x = batch.x
         self.network = model.to(self.device, batch.dtype)
-        self.model = batch.setting.compiled(self.network)
-        self._lay_out(batch.setting.memory_format)
+        self.model = batch.config.maybe_compile(self.network)
+        self._convert(batch.config.memory_format)
         self.criterion = models.criterion(model, nn)
         self.optimizer = torch.optim.SGD(model.parameters(), 1e-4, 0.9)
 
-    def exact(self) -> Step:
-        """The same step in float64."""
+    def in_float64(self) -> TrainingStep:
+        """The same step in float64, not compiled."""
         batch = self.batch.replaced(dtype=torch.float64, compile=False)
-        return Step(copy.deepcopy(self.network), self.nn, batch)
+        return TrainingStep(copy.deepcopy(self.network), self.nn, batch)
 
-    def in_the_other_layout(self) -> Step:
-        """The same step with images and filters channels_last, or if they are, in NCHW."""
-        (other,) = (layout for layout in LAYOUTS if layout != self.batch.setting.memory_format)
+    def in_the_other_memory_format(self) -> TrainingStep:
+        """The same step in channels_last, or in NCHW if it is in channels_last."""
+        (other,) = (f for f in MEMORY_FORMATS if f != self.batch.config.memory_format)
         batch = self.batch.replaced(memory_format=other)
-        return Step(copy.deepcopy(self.network), self.nn, batch)
+        return TrainingStep(copy.deepcopy(self.network), self.nn, batch)
 
     def loss(self) -> tuple[Tensor, Tensor]:
-        """Logits, and the loss.  A network with auxiliary heads answers a tuple with `logits`."""
-        with self.batch.precision():
+        """The logits, of the main classifier if there are several, and the loss."""
+        with self.batch.autocast():
             output = self.model(self.x)
             logits = models.logits(output)
-            own = hasattr(self.network, "criterion")  # a loss of the paper's, for all its heads
-            return logits, self.criterion(output if own else logits, self.batch.targets)
+            custom = hasattr(self.network, "criterion")  # takes the outputs of all classifiers
+            return logits, self.criterion(output if custom else logits, self.batch.targets)
 
     def derivatives(self) -> tuple[Tensor, dict[str, Tensor | None]]:
-        """Logits, and the loss's gradients by parameter."""
+        """The logits, and the gradients of the loss by parameter name."""
         self.optimizer.zero_grad()
         torch.manual_seed(0)
         logits, loss = self.loss()
@@ -82,7 +82,7 @@ class Step:
         return logits, {name: p.grad for name, p in self.network.named_parameters()}
 
     def __call__(self, seed: int = 0) -> float:
-        torch.manual_seed(seed)  # of dropout's masks
+        torch.manual_seed(seed)  # of the dropout masks
         self.optimizer.zero_grad()
         _, loss = self.loss()
         loss.backward()
@@ -98,28 +98,28 @@ class Step:
         self.optimizer.step()
         return middle - start, timer(self.device) - start
 
-    def use_the_faster_layout(self) -> None:
-        """NCHW or channels_last, whichever takes this network less time."""
+    def use_the_faster_memory_format(self) -> None:
+        """Convert to NCHW or channels_last, whichever is faster for this network."""
         seconds = []
-        for layout in LAYOUTS:
-            self._lay_out(layout)
+        for memory_format in MEMORY_FORMATS:
+            self._convert(memory_format)
             self.run()
             seconds.append(self.run()[1])
-        self._lay_out(LAYOUTS[seconds.index(min(seconds))])
+        self._convert(MEMORY_FORMATS[seconds.index(min(seconds))])
 
-    def _lay_out(self, layout: torch.memory_format) -> None:
-        self.x = laid_out(self.x, layout)
+    def _convert(self, memory_format: torch.memory_format) -> None:
+        self.x = to_memory_format(self.x, memory_format)
         for parameter in self.network.parameters():
-            parameter.data = laid_out(parameter.data, layout)
+            parameter.data = to_memory_format(parameter.data, memory_format)
 
     def peak(self) -> float:
-        """Bytes at the peak of a step: images, weights and momenta, and what comes and goes."""
+        """Peak bytes of a step: images, weights, momentum buffers, and all temporary tensors."""
 
         def step() -> None:
             self()
-            self.optimizer.zero_grad()  # gradients belong to what comes and goes
+            self.optimizer.zero_grad()  # gradients count as temporary
 
         self.optimizer.zero_grad()
         weights = list(self.network.parameters())
         momenta = [v for s in self.optimizer.state.values() for v in s.values() if v is not None]
-        return memory.bytes_of([self.x, *weights, *momenta]) + memory.peak(step, self.device)
+        return memory.nbytes([self.x, *weights, *momenta]) + memory.peak(step, self.device)

@@ -1,4 +1,4 @@
-"""A table, as plain text and as Markdown; importable without torch."""
+"""A table as plain text and as Markdown; imports no torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """Columns: words to the left, numbers to the right."""
+    """Columns of words are aligned left, columns of numbers right."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: Sequence[int] = (0,)  # which columns
+    words: Sequence[int] = (0,)  # indices of the columns of words
 
     def text(self) -> str:
         columns = list(zip(self.head, *self.rows, strict=True))
@@ -21,18 +21,18 @@ class Table:
 
         def line(cells: Sequence[str]) -> str:
             return "  ".join(
-                f"{cell:<{width}}" if at in self.words else f"{cell:>{width}}"
-                for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+                f"{cell:<{width}}" if index in self.words else f"{cell:>{width}}"
+                for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
             ).rstrip()
 
         lines = [self.title, *([line(self.head)] if any(self.head) else []), *map(line, self.rows)]
         return "\n".join((*lines, ""))
 
     def markdown(self) -> str:
-        """As TensorBoard's text page and gpu.md show it."""
+        """For TensorBoard's text page and gpu.md."""
         lines = [
             self.head,
-            [":--" if at in self.words else "--:" for at in range(len(self.head))],
+            [":--" if index in self.words else "--:" for index in range(len(self.head))],
             *self.rows,
         ]
         body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,8 +1,8 @@
-"""Times side by side: what is compared runs in turn, so that a machine that slows down slows all.
+"""Interleaved timing: all sides run in turn, so that a change in machine load affects all alike.
 
-Every round runs each side once (for a few milliseconds), and a ratio is taken within a round; its
-median over the rounds is the result.  The spread is from the lowest to the highest, a tenth of the
-rounds left out at either end: among hundreds, some are always interrupted.
+Each round runs every side once, or several times if it is short, and gives one ratio.  The result
+is the median over the rounds; the spread omits the lowest and highest tenth, since a few out of
+hundreds of rounds are always interrupted.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-BLOCK = 0.01  # seconds: what is shorter is repeated within its turn
-ROUNDS = 3  # at least
+MIN_SECONDS = 0.01  # per side and round: shorter runs are repeated
+MIN_ROUNDS = 3
 
 
 def timer(device: torch.device) -> float:
-    """The time in seconds, once the device has done what it was given.
+    """The time in seconds after synchronising with the device.
 
-    As torch.utils.benchmark's, whose import may warn about compilers that nobody asked for.
+    The same as `torch.utils.benchmark.timer`, whose import may warn about missing compilers.
     """
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
@@ -32,20 +32,20 @@ def timer(device: torch.device) -> float:
 
 class Runnable(Protocol):
     def run(self) -> tuple[float, float]:
-        """One run: seconds of its first part (the forward pass), and of all of it."""
+        """Run once; seconds of the forward pass, and in total."""
 
 
-class Side:
-    """A layer ready to run: forward, then the gradients of its input and its parameters."""
+class TimedLayer:
+    """A layer with its inputs; a run is a forward and a backward pass."""
 
     def __init__(self, layer: torch.nn.Module, inputs: Sequence[Tensor]) -> None:
         """
         Args:
-            inputs: the first wants its gradient.
+            inputs: the first one requires a gradient.
         """
         self.layer, self.inputs = layer, inputs
         self.leaves = [inputs[0], *layer.parameters()]
-        # An upstream gradient lies in memory as the output does: so a following layer returns it.
+        # In the memory format of the output, as the following layer would return it.
         self.dy = torch.randn_like(layer(*inputs).detach())
 
     def forward(self) -> Tensor:
@@ -61,14 +61,14 @@ class Side:
 
 
 class Times(NamedTuple):
-    """Seconds, one for each round."""
+    """Seconds, one value per round."""
 
     forward: list[float]
-    both: list[float]
+    total: list[float]
 
 
 class Ratio(NamedTuple):
-    """Of times: the median over the rounds, and the spread."""
+    """Of two times: the median over the rounds, and the spread."""
 
     middle: float
     low: float
@@ -85,20 +85,20 @@ class Ratio(NamedTuple):
 
 
 def interleave(sides: Mapping[str, Runnable], seconds: float) -> dict[str, Times]:
-    """Run the sides in turn, until `seconds` are over and every side has had its rounds."""
+    """Run the sides in turn, for at least `seconds` and `MIN_ROUNDS` rounds."""
     repeats = {}
     for name, side in sides.items():
         side.run()  # warm-up
-        repeats[name] = max(1, round(BLOCK / side.run()[1]))
+        repeats[name] = max(1, round(MIN_SECONDS / side.run()[1]))
     times = {name: Times([], []) for name in sides}
     gc.disable()  # as timeit does
     try:
         start = time.perf_counter()
-        while len(times[name].both) < ROUNDS or time.perf_counter() - start < seconds:
+        while len(times[name].total) < MIN_ROUNDS or time.perf_counter() - start < seconds:
             for name, side in sides.items():
                 runs = [side.run() for _ in range(repeats[name])]
                 times[name].forward.append(median(forward for forward, _ in runs))
-                times[name].both.append(median(both for _, both in runs))
+                times[name].total.append(median(total for _, total in runs))
     finally:
         gc.enable()
     return times

@@ -13,6 +13,7 @@ from . import backends, functional
 from . import flops as flops  # registers the FLOP formulas
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_avg_pool import AdaptiveAvgPool2d
+from .avg_pool import AvgPool2d
 from .backends import reference
 from .batch_norm import BatchNorm2d
 from .conv import Conv2d
@@ -23,7 +24,7 @@ from .linear import Linear
 from .local_response_norm import LocalResponseNorm
 from .locally_connected import LocallyConnected2d
 from .lp_pool import LPPool2d
-from .max_pool import AvgPool2d, MaxPool2d
+from .max_pool import MaxPool2d
 from .max_unpool import MaxUnpool2d
 from .ops import registry
 from .softmax import LogSoftmax, Softmax

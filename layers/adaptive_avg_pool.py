@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .max_pool import avg_pool2d
+from .avg_pool import avg_pool2d
 from .ops.dtypes import require_float, upcast
 from .ops.geometry import as_int
 from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
@@ -64,7 +64,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     grid = input.shape[-2] % height == input.shape[-1] % width == 0  # windows of one size
     if grid and input.shape[-3] > 0:
         return avg_pool2d(input, (input.shape[-2] // height, input.shape[-1] // width))
-    # Of channels last the means are taken as of (N, H, W, C), so that they and their gradients are.
+    # Channels last, the means are taken of (N, H, W, C), so that they and their gradients are, too.
     x = upcast(input.permute(0, 2, 3, 1) if last else input)
     y = (
         _means(_means(x, -3, height), -2, width)

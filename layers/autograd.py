@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .ops.geometry import image_size
+
 
 class Function(torch.autograd.Function):
     """torch.autograd.Function, without its search for default arguments at every call.
@@ -137,28 +139,41 @@ class PerImage(Function):
 
 
 class Adjoint(PerImage):
-    """A linear map of images, f(t, *switches, geometry, image_size, output_size).
+    """A linear map of images, f(t, *switches, geometry, size, channels_last, kernels).
 
-    A linear map is its own forward derivative, and its backward is its transpose.
+    `size` is the result's (H, W).  A linear map is its own forward derivative, and its backward is
+    its transpose.
     """
 
     TRANSPOSE: type[Adjoint]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, *switches, geometry, image_size, output_size = inputs
-        ctx.sizes = geometry, image_size, output_size
+        t, *switches, ctx.geometry, ctx.size, channels_last, kernels = inputs
+        ctx.transposed_size, ctx.options = image_size(t), (channels_last, kernels)
         ctx.save_for_backward(*switches)
         ctx.save_for_forward(*switches)
 
     @classmethod
     def backward(cls, ctx: Any, upstream: Tensor) -> tuple:
-        constants = *ctx.saved_tensors, *ctx.sizes
-        return cls.TRANSPOSE.apply(upstream, *constants), *(None for _ in constants)
+        constants = *ctx.saved_tensors, ctx.geometry, ctx.transposed_size, *ctx.options
+        return cls.TRANSPOSE.apply(upstream, *constants), *[None] * len(constants)
 
     @classmethod
     def jvp(cls, ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return cls.apply(tangent, *ctx.saved_tensors, *ctx.sizes)
+        return cls.apply(tangent, *ctx.saved_tensors, ctx.geometry, ctx.size, *ctx.options)
+
+
+def adjoint_pair(
+    name: str, forward: Callable, transpose: Callable
+) -> tuple[type[Adjoint], type[Adjoint]]:
+    """Two Functions, each the derivative of the other, of two linear operators."""
+    pair: Any = [
+        type(f"{name}{suffix}", (Adjoint,), {"forward": staticmethod(operator)})
+        for operator, suffix in ((forward, ""), (transpose, "Backward"))
+    ]
+    pair[0].TRANSPOSE, pair[1].TRANSPOSE = reversed(pair)
+    return pair[0], pair[1]
 
 
 def may_be_differentiated() -> bool:

@@ -17,7 +17,7 @@ from .overrides import overridable
 
 
 class CrossEntropy(Function):
-    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]).  (N, ...), contiguous.
+    """l[n] = sum over c of  q[n,c] (log sum over k of exp z[n,k]  -  z[n,c]), contiguous.
 
     With p = softmax(z) and Q[n] = sum over c of q[n,c]:
         dz[n,c] = dl[n] (Q[n] p[n,c] - q[n,c])

@@ -39,7 +39,7 @@ class Linear_(Bilinear):
         needs_x, needs_weight = ctx.needs_input_grad
         dx = dw = None
         if needs_x:
-            transposed = x.stride() == (1, len(x))
+            transposed = x.stride() == (1, x.shape[0])
             dx = Linear_.apply(weight.mH, dy).T if transposed else Linear_.apply(dy, weight.mH)
         if needs_weight:
             plain = weight.stride() == (weight.shape[1], 1)

@@ -17,36 +17,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import backends
 from .autocast import autocast_float32
-from .autograd import PerImage, may_be_differentiated
-from .kernels import lp_pool_loops as loops
-from .kernels.jit import has_jit, parallel_for
-from .kernels.max_pool import chunks, is_channels_last, like, rows
-from .kernels.window_sum import add_windows, spread_windows
-from .max_pool import (
-    WindowSpread,
-    WindowSum,
-    check,
-    max_pool2d_with_switches,
-    pooling_geometry,
-)
-from .ops.geometry import Geometry, Pair
-from .ops.legacy import image_size, operator, refuse_complex, upcast
+from .autograd import PerImage, graph_node, may_be_differentiated
+from .max_pool import check, max_pool2d_with_switches, pooling_geometry
+from .ops import pool as ops
+from .ops.dtypes import refuse_complex
+from .ops.geometry import Geometry, image_size
+from .ops.memory_format import lp_pool2d_is_channels_last
+from .ops.registry import OPERATORS
 from .overrides import overridable
 
 
-class NormPool(PerImage):
-    """y as above, f(x, p, geometry, image_size, output_size)."""
+class LPPool(PerImage):
+    """y = lp_pool2d(x, p):  dx = lp_pool2d_backward(dy, x, y, p)."""
 
-    @staticmethod
-    def forward(
-        x: Tensor, p: float, geometry: Geometry, image_size: Pair, output_size: Pair
-    ) -> Tensor:
-        return norm_pool(x, p, geometry.flatten(), output_size)
+    forward = staticmethod(ops.lp_pool2d)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        x, ctx.p, *ctx.sizes = inputs
+        x, ctx.p, ctx.geometry, ctx.output_size, _, ctx.kernels = inputs
+        ctx.channels_last = lp_pool2d_is_channels_last(x, image_size(x))  # of dx
         ctx.save_for_backward(x, output)
         ctx.save_for_forward(x, output)
 
@@ -54,75 +45,20 @@ class NormPool(PerImage):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x, y), p = ctx.saved_tensors, ctx.p
         if may_be_differentiated():
-            dx = _slope(x, p) * WindowSpread.apply(dy * _root_slope(y, p), *ctx.sizes)
+            definition, geometry = OPERATORS["lp_pool2d_backward"].definition, ctx.geometry
+            dx = definition(dy, x, y, p, Geometry.unflatten(geometry))
         else:
-            dx = norm_pool_input(dy, x, y, p, ctx.sizes[0].flatten())
-        return dx, None, None, None, None
+            dx = ops.lp_pool2d_backward(dy, x, y, p, ctx.geometry, ctx.channels_last, ctx.kernels)
+        return dx, *[None] * 5
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
         (x, y), p = ctx.saved_tensors, ctx.p
-        return _root_slope(y, p) * WindowSum.apply(_slope(x, p) * x_t, *ctx.sizes)
+        windows = Geometry.unflatten(ctx.geometry), ctx.output_size
+        return ops.root_slope(y, p) * ops.sum_windows(ops.power_slope(x, p) * x_t, *windows)
 
 
-@operator(fake=lambda x, p, geometry, output_size: like(x, output_size))
-def norm_pool(x: Tensor, p: float, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
-    """y.  (N, C, *output_size).  Only the L2 norm has loops of its own."""
-    v = upcast(x)
-    y, shape = like(x, output_size, v.dtype), Geometry.unflatten(geometry)
-    if p == 2 and has_jit(v):
-        last = is_channels_last(y)
-        lanes, out = v.shape[1] if last else 1, rows(y, last)
-        parts = out.shape[0] * out.shape[1]
-        parallel_for(loops.l2_pool, parts, v.numel(), rows(v, last), tuple(geometry), lanes, out)
-        return y.to(x.dtype)
-    for some in chunks(x):
-        part, total = v[some], y[some]
-        add_windows(part, total, shape, times=_slope(part, p))  # |x|^p
-        total.sqrt_() if p == 2 else total.pow_(1 / p)
-    return y.to(x.dtype)
-
-
-@operator(fake=lambda dy, x, y, p, geometry: like(x, x.shape[2:]))
-def norm_pool_input(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Sequence[int]) -> Tensor:
-    """dx."""
-    v, up, norm = upcast(x), upcast(dy), upcast(y)
-    dx, shape = like(x, x.shape[2:], v.dtype), Geometry.unflatten(geometry)
-    if p == 2 and has_jit(v):
-        last = is_channels_last(dx)
-        left, right, norms, out = (rows(t, last) for t in (up, v, norm, dx))
-        arrays = left, right, norms, tuple(geometry), dx.shape[1] if last else 1, out
-        parallel_for(loops.l2_pool_backward, len(out), 2 * v.numel(), *arrays)
-        return dx.to(x.dtype)
-    for some in chunks(x):
-        share = _share(up[some], norm[some], p)
-        spread_windows(share, dx[some], shape, times=_slope(v[some], p))
-    return dx.to(x.dtype)
-
-
-def _slope(x: Tensor, p: float) -> Tensor:
-    """sign(x) |x|^(p-1)."""
-    return x if p == 2 else x.sign() * x.abs() ** (p - 1)
-
-
-def _root_slope(y: Tensor, p: float) -> Tensor:
-    """y^(1-p), and 0 where y = 0."""
-    positive = torch.where(y == 0, torch.inf, y)
-    return positive.reciprocal() if p == 2 else torch.where(y == 0, 0, positive ** (1 - p))
-
-
-def _share(dy: Tensor, y: Tensor, p: float) -> Tensor:
-    """dy y^(1-p), and any finite number where y = 0: its pixels, by which it is multiplied, are 0.
-
-    y plus one where it is zero, because `torch.where` is not vectorised on a CPU.
-    """
-    y = torch.eq(y, 0, out=torch.empty_like(y)).add_(y)
-    return dy / y if p == 2 else dy * y ** (1 - p)
-
-
-@torch.compiler.allow_in_graph
-def _norm_pool(x: Tensor, p: float, geometry: Any, image_size: Any, output_size: Any) -> Tensor:
-    return NormPool.apply(x, p, Geometry(*geometry), image_size, output_size)
+_lp_pool = graph_node(LPPool)
 
 
 @overridable
@@ -166,10 +102,9 @@ def lp_pool2d(
         return lp_pool2d(input[None], norm_type, kernel_size, stride, ceil_mode)[0]
     check(input)
     geometry = pooling_geometry(kernel_size, stride, 0, 1)
-    size = image_size(input)
-    return _norm_pool(
-        input, float(norm_type), geometry, size, geometry.output_size(size, ceil_mode)
-    )
+    size = geometry.output_size(image_size(input), ceil_mode)
+    options = lp_pool2d_is_channels_last(input, size), backends.kernels.enabled
+    return _lp_pool(input, float(norm_type), geometry.flatten(), size, *options)
 
 
 class LPPool2d(torch.nn.LPPool2d):

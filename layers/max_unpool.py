@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from .autocast import autocast_float32
-from .kernels.max_pool import pixels_of, switch_dtype
 from .max_pool import check
 from .ops.dtypes import require_float
 from .ops.geometry import Geometry, Pair, image_size, pair
 from .ops.memory_format import as_channels_last, is_channels_last
+from .ops.pool import switch_dtype, switched_pixels
 from .overrides import overridable
 
 
@@ -68,7 +68,7 @@ def max_unpool2d(
     size = _image_size(geometry, image_size(input), output_size)
     last = is_channels_last(input)
     if indices.dtype == switch_dtype(geometry):
-        rows, columns = pixels_of(indices, geometry)
+        rows, columns = switched_pixels(indices, geometry)
         inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
         indices = torch.where(inside, rows * size[1] + columns, 0)
         input = torch.where(inside, input, 0)

@@ -19,9 +19,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 import models
 from analysis import accuracy
+from analysis.benchmark_config import machine
 from analysis.curves import BASELINE, Curves, TrainingComparison
 from analysis.parity import dropouts
-from analysis.setting import machine
 
 from . import checkpoint, data
 from .device import choose_device

@@ -1,4 +1,4 @@
-"""The command: stage after stage, and after each what has been found so far."""
+"""The command: runs the stages in order and writes the results after each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import report
-from .parts import DRY_SECONDS, FINISH, PARTS, STAGES, Part, rows_command, tests_command
+from .parts import DRY_RUN_SECONDS, MARGIN_SECONDS, PARTS, STAGES, Part, rows_command, tests_command
 from .process import run
 from .results import PartResult, document
 
-HANG_SECONDS = 45.0  # a row that is still running after this long at the deadline,
-HANG_FRACTION = 0.6  # or after this fraction of a short part's time, hangs
+# At its part's deadline, a row is taken to hang if it has been running for this long
+HANG_SECONDS = 45.0
+HANG_FRACTION = 0.6  # or for this fraction of the time limit, whichever is shorter
 
 
 def parse() -> argparse.Namespace:
@@ -32,7 +33,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--only", nargs="+", metavar="PART", choices=[part.name for part in PARTS],
-        help=", ".join(f"{part.name}: {part.what}" for part in PARTS),
+        help=", ".join(f"{part.name}: {part.description}" for part in PARTS),
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true",
@@ -42,7 +43,7 @@ def parse() -> argparse.Namespace:
 
 
 def install(wheels: Path, folder: str) -> None:
-    """Unpack the wheels, and let every part import them."""
+    """Install the wheels into a folder, and put it on the path of every part."""
     files = sorted(map(str, wheels.glob("*.whl")))
     if not files:
         raise SystemExit(f"error: there are no wheels in {wheels}")
@@ -54,22 +55,22 @@ def install(wheels: Path, folder: str) -> None:
 
 
 def run_part(part: Part, result: PartResult, log: Path, dry: bool) -> None:
-    """Run a part to its end or to its deadline.
+    """Run a part until it ends or its time is up.
 
-    If the process dies, the row under way has failed, and a new process measures the rows after it
-    if there is time.  A row that is cut off at the deadline has failed if it had run for so long
-    that it must hang, or if nothing was measured before it; else it was just not reached.
+    If the process dies, the row it was measuring has failed, and a new process measures the
+    remaining rows in the remaining time.  A row that is interrupted at the deadline has failed if
+    it is taken to hang, or if no row was measured before it; otherwise it was not reached.
     """
     log.unlink(missing_ok=True)
     start = time.monotonic()
-    seconds = DRY_SECONDS if dry else part.seconds
+    seconds = DRY_RUN_SECONDS if dry else part.seconds
     if part.name == "tests":
         result.failure = run(tests_command(dry), seconds, log, result.test_line) or ""
         if result.failed_tests and result.failure == "exit code 1":
-            result.failure = ""  # the failed tests are reported themselves
+            result.failure = ""  # the failed tests are reported one by one
     else:
         left: float = seconds
-        while left > 2 * FINISH:
+        while left > 2 * MARGIN_SECONDS:
             done = [*result.rows]
             result.row_start = time.monotonic()
             failure = run(rows_command(part, left, dry, done), left, log, result.row_line)
@@ -84,7 +85,7 @@ def run_part(part: Part, result: PartResult, log: Path, dry: bool) -> None:
                 break
             reported = list(result.rows.values())[len(done) :]
             if reported and "error" in reported[-1]:
-                continue  # what this row raised has ended the process, too
+                continue  # its own error ended the process
             if not result.fail_row(failure):
                 break
     result.seconds = time.monotonic() - start
@@ -95,7 +96,7 @@ def main() -> int:
     command = shlex.join([".ci/gpu", *sys.argv[1:]])
     options.out.mkdir(parents=True, exist_ok=True)
     if options.dry_run:
-        os.environ["OMP_NUM_THREADS"] = "1"  # tiny layers do not pay for more
+        os.environ["OMP_NUM_THREADS"] = "1"  # more do not pay for tiny layers
     results: dict[str, PartResult] = {}
     with tempfile.TemporaryDirectory() as site:
         if options.wheels is not None:
@@ -117,8 +118,7 @@ def main() -> int:
                 seconds = results[part.name].seconds
                 print(f"{part.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
     print(report.text(results))
-    wrong = [line for result in results.values() for line in result.wrong]
-    return 1 if wrong else 0
+    return 1 if any(result.problems for result in results.values()) else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Milliseconds of a run, by the GPU's own clock."""
+"""Times a run in milliseconds, on a GPU with CUDA events."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from statistics import median
 
 import torch
 
-BLOCK = 10.0  # milliseconds: what is shorter is repeated between two readings
-LEAST = 3  # readings
+MIN_MILLISECONDS = 10.0  # per reading: shorter runs are repeated
+MIN_READINGS = 3
 
 
 def milliseconds(run: Callable[[], object], device: str, repeat: int = 1) -> float:
-    """Of one run, the mean of several queued one after another, as a training loop queues them."""
+    """The mean over `repeat` runs, queued without synchronising, as in a training loop."""
     if device != "cuda":
         start = time.perf_counter()
         for _ in range(repeat):
@@ -29,12 +29,12 @@ def milliseconds(run: Callable[[], object], device: str, repeat: int = 1) -> flo
     return first.elapsed_time(last) / repeat
 
 
-def typical(run: Callable[[], object], device: str, seconds: float) -> float:
-    """The median of readings for as long as this; the first run warms up."""
+def median_milliseconds(run: Callable[[], object], device: str, seconds: float) -> float:
+    """The median over readings taken for at least `seconds`, after a warm-up run."""
     run()
-    repeat = max(1, round(BLOCK / milliseconds(run, device))) if seconds else 1
+    repeat = max(1, round(MIN_MILLISECONDS / milliseconds(run, device))) if seconds else 1
     readings: list[float] = []
     start = time.monotonic()
-    while len(readings) < LEAST or time.monotonic() - start < seconds:
+    while len(readings) < MIN_READINGS or time.monotonic() - start < seconds:
         readings.append(milliseconds(run, device, repeat))
     return median(readings)

@@ -1,4 +1,4 @@
-"""Some layers in plain torch, through torch.compile: what fused kernels would reach."""
+"""Some layers in plain torch under torch.compile, to show what fused kernels would reach."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 import layers
 
-from .. import benchmark, peers
+from .. import baselines
 from ..shapes import Row
 from . import rows as protocol
 from .operator_rows import COMPILED, ROWS
-from .operators import add, build_on, described
+from .operators import build_on, describe, measure_side
 
 
 def rows(device: str, tiny: bool) -> list[protocol.Row]:
@@ -30,18 +30,18 @@ def measure(row: Row, precision: str, device: str) -> dict[str, Any]:
     ours, theirs = build_on(device, row)
     plain: torch.nn.Module | None = theirs
     if isinstance(ours, layers.LocallyConnected2d):
-        plain = peers.UnfoldMultiplySum(ours)
+        plain = baselines.UnfoldMultiplySum(ours)
     elif isinstance(ours, layers.LocalResponseNorm):
         plain = PlainResponseNorm(ours)
-    backend = "inductor" if device == "cuda" else "aot_eager"  # which takes seconds, not minutes
-    found = described(row, precision)
+    backend = "inductor" if device == "cuda" else "aot_eager"  # faster to compile
+    found = describe(row, precision)
     layer = torch.compile(plain, dynamic=False, backend=backend)
-    add(found, "compiled", layer, row, precision, device, benchmark.LAYOUTS["NCHW"])
+    measure_side(found, "compiled", layer, row, precision, device, torch.contiguous_format)
     return found
 
 
 class PlainResponseNorm(torch.nn.Module):
-    """Local response normalisation as its equation says, for a compiler to fuse."""
+    """Local response normalisation as in its equation, to be fused by a compiler."""
 
     def __init__(self, layer: torch.nn.LocalResponseNorm) -> None:
         super().__init__()
@@ -50,5 +50,5 @@ class PlainResponseNorm(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         before, after = self.size // 2, (self.size - 1) // 2
         squares = torch.nn.functional.pad(x * x, (0, 0, 0, 0, before, after))
-        near = sum(squares[:, i : i + x.shape[1]] for i in range(self.size))
-        return x * (self.k + self.alpha / self.size * near) ** -self.beta
+        window = sum(squares[:, i : i + x.shape[1]] for i in range(self.size))
+        return x * (self.k + self.alpha / self.size * window) ** -self.beta

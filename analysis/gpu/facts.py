@@ -1,4 +1,4 @@
-"""The machine: what runs on it, and how fast it moves and multiplies numbers."""
+"""The machine: its software versions, memory bandwidth and matrix product throughput."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from ..names import PRECISIONS
-from .clock import typical
+from .clock import median_milliseconds
 from .precision import autocast, float32_products
 from .rows import Row
 
-SECONDS = 0.3  # of timing, each
+SECONDS = 0.3  # of timing, per row
 
 
 def rows(device: str, tiny: bool) -> list[Row]:
@@ -43,39 +43,39 @@ def versions() -> dict[str, Any]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Bytes, and counts."""
+    """Hardware properties; memory in bytes."""
     found: dict[str, Any] = {"cpus": os.cpu_count(), "compiler": shutil.which("gcc")}
     if device == "cuda":
-        about = torch.cuda.get_device_properties(0)
+        properties = torch.cuda.get_device_properties(0)
         found |= {
-            "device": about.name,
-            "multiprocessors": about.multi_processor_count,
-            "memory": about.total_memory,
-            "capability": f"{about.major}.{about.minor}",
+            "device": properties.name,
+            "multiprocessors": properties.multi_processor_count,
+            "memory": properties.total_memory,
+            "capability": f"{properties.major}.{properties.minor}",
             "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         }
     return found
 
 
 def copy(device: str, numbers: int) -> dict[str, Any]:
-    """Bytes read and written a second, of float32 numbers."""
+    """Bandwidth of a float32 copy, reads and writes."""
     a, b = (torch.zeros(numbers, device=device) for _ in range(2))
-    ms = typical(lambda: b.copy_(a), device, SECONDS if device == "cuda" else 0.0)
+    ms = median_milliseconds(lambda: b.copy_(a), device, SECONDS if device == "cuda" else 0.0)
     return {"TB/s": 2 * 4 * numbers / ms / 1e9}
 
 
 def product(device: str, precision: str, size: int) -> dict[str, Any]:
-    """Of two square matrices, 2 size^3 floating-point operations."""
+    """Throughput of a product of square matrices, 2 size^3 floating-point operations."""
     a = torch.randn(size, size, device=device)
     if precision == "bf16":
         a = a.bfloat16()
     with float32_products(precision), autocast(precision, device):
-        ms = typical(lambda: a @ a, device, SECONDS if device == "cuda" else 0.0)
+        ms = median_milliseconds(lambda: a @ a, device, SECONDS if device == "cuda" else 0.0)
     return {"TFLOP/s": 2 * size**3 / ms / 1e9}
 
 
 def _output(*command: str) -> str | None:
-    """What a program prints, or None where it is missing or fails."""
+    """A command's output, or None if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""Digits learned with both layer sets by the command that users type: accuracies side by side."""
+"""Trains networks on digits with both layer sets, by `compare.py train`; accuracies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 
 from .rows import Row
 
-NETWORKS = {"lenet": 20, "resnet20": 15}  # and epochs, enough to have learned what there is
+EPOCHS = {"lenet": 20, "resnet20": 15}  # enough for the accuracy to converge
 
 
 def rows(device: str, tiny: bool) -> list[Row]:
-    runs = TrainingRuns(device, {"lenet": 1} if tiny else NETWORKS)
+    runs = TrainingRuns(device, {"lenet": 1} if tiny else EPOCHS)
     return [(network, partial(runs.accuracies, network)) for network in runs.epochs]
 
 
 class TrainingRuns:
-    """`compare.py train` of several networks, side by side: each is too small to fill a GPU."""
+    """`compare.py train` of several networks concurrently: each is too small to fill a GPU."""
 
     def __init__(self, device: str, epochs: dict[str, int]) -> None:
         self.device, self.epochs = device, epochs
@@ -29,13 +29,13 @@ class TrainingRuns:
         self.processes: dict[str, subprocess.Popen] = {}
 
     def accuracies(self, network: str) -> dict[str, Any]:
-        """By layer set: test_accuracy, seconds of training, and more of `compare.py train`'s.
+        """By layer set: test_accuracy, seconds of training and the rest of train.json's rows.
 
-        The first call starts the training of this network and of those after it.  Rows are
-        measured in order, so those before it are to be skipped.
+        The first call starts the training of this network and of those after it; rows are measured
+        in order, so those before it have been skipped.
 
         Raises:
-            RuntimeError: it failed; the message has its last lines.
+            RuntimeError: the training failed; the message is the end of its output.
         """
         if not self.processes:
             networks = list(self.epochs)
@@ -57,7 +57,7 @@ class TrainingRuns:
             "--device", self.device, "--epochs", str(self.epochs[network]),
             "--output", self.folder.name,
         ]  # fmt: skip
-        with self._log(network).open("w") as log:  # a pipe that nobody reads would fill up
+        with self._log(network).open("w") as log:  # an unread pipe would fill up and block
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def _log(self, network: str) -> Path:

@@ -1,4 +1,4 @@
-"""The layers that `.ci/gpu` times, the most telling ones first: there may be no time for all."""
+"""The layers that `.ci/gpu` times, the most important first: there may not be time for all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ ROWS = [
     Row("vgg16.conv3_2", "Conv2d", (64, 256, 56, 56), (256, 256, 3), {"padding": 1}),
     Row("alexnet.conv1", "Conv2d", (256, 3, 227, 227), (3, 96, 11), {"stride": 4}),
     Row("alexnet.conv2", "Conv2d", (256, 96, 27, 27), (96, 256, 5), {"padding": 2, "groups": 2}),
-    Row("local.32x32", "LocallyConnected2d", (32, 16, 32, 32), (16, 32, 32, 3), peers=("snippet",)),
+    Row("local.32x32", "LocallyConnected2d", (32, 16, 32, 32), (16, 32, 32, 3),
+        baselines=("snippet",)),
     Row("resnet50.layer2.0.conv2", "Conv2d", (128, 128, 56, 56), (128, 128, 3),
         {"stride": 2, "padding": 1}),
     Row("vgg16.pool1", "MaxPool2d", (64, 64, 224, 224), (2,)),
@@ -34,13 +35,13 @@ ROWS = [
     Row("resnet50.avgpool", "AdaptiveAvgPool2d", (128, 2048, 7, 7), (1,)),
 ]  # fmt: skip
 
-# These do not multiply: how products of float32 numbers are computed makes no difference to them.
+# Without matrix products, so the precision of float32 products makes no difference.
 NO_PRODUCT = {
     "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "LPPool2d", "LocalResponseNorm", "BatchNorm2d",
     "ReLU", "Softmax", "CrossEntropyLoss",
 }  # fmt: skip
 
-# Also timed as plain torch, compiled.
+# Also timed in plain torch under torch.compile.
 COMPILED = (
     "alexnet.norm1", "resnet50.layer1.bn3", "alexnet.pool1", "local.32x32", "resnet50.layer1.relu",
 )  # fmt: skip

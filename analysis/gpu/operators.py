@@ -1,7 +1,7 @@
-"""Layers one at a time: forward and backward, ours and torch.nn's, in milliseconds and bytes.
+"""Times and memory of single layers, ours and torch.nn's, forward and backward.
 
-Each side runs in both memory layouts, and the better one counts.  In bf16 the image is bfloat16, as
-a layer before would hand it on, and the layer runs under autocast.
+Each side runs in both memory formats, and the better one counts.  In bf16 the input is bfloat16, as
+the output of a preceding layer would be, and the layer runs under autocast.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Any
 import torch
 
 from .. import memory
-from ..benchmark import LAYOUTS, build
+from ..baselines import BASELINES
+from ..benchmark import MEMORY_FORMATS, build
+from ..benchmark_config import to_memory_format
 from ..names import OURS, THEIRS
-from ..peers import PEERS
-from ..setting import laid_out
 from ..shapes import Row
-from ..timing import Side
+from ..timing import TimedLayer
 from . import rows as protocol
-from .clock import typical
+from .clock import median_milliseconds
 from .operator_rows import NO_PRODUCT, ROWS
-from .precision import FIRST_TO_LAST, autocast, float32_products, search
+from .precision import PRECISION_ORDER, autocast, float32_products, set_cudnn_benchmark
 
-SECONDS = 0.06  # of timing, each side on a GPU
+SECONDS = 0.06  # of timing on a GPU, per side
 
 
 def rows(device: str, tiny: bool) -> list[protocol.Row]:
     shrunk = [row.small() if tiny else row for row in ROWS]
     return [
         (f"{row.id}/{p}", partial(measure, row, p, device))
-        for precisions in ((("bf16",),) if tiny else (FIRST_TO_LAST[:2], FIRST_TO_LAST[2:]))
+        for precisions in ((("bf16",),) if tiny else (PRECISION_ORDER[:2], PRECISION_ORDER[2:]))
         for row in shrunk
         for p in precisions
         if p != "tf32" or row.layer not in NO_PRODUCT
@@ -39,16 +39,18 @@ def rows(device: str, tiny: bool) -> list[protocol.Row]:
 
 
 def measure(row: Row, precision: str, device: str) -> dict[str, Any]:
-    """Both sides, in both layouts, and the row's peers."""
-    search(precision)
+    """Both sides, in both memory formats, and the row's baselines."""
+    set_cudnn_benchmark(precision)
     ours, theirs = build_on(device, row)
-    found = described(row, precision)
-    for name, layout in LAYOUTS.items() if len(row.shape) == 4 else [("", None)]:
+    found = describe(row, precision)
+    formats = MEMORY_FORMATS.items() if len(row.shape) == 4 else [("", None)]
+    for name, memory_format in formats:
         for side, layer in ((OURS, ours), (THEIRS, theirs)):
             if layer is not None:
-                add(found, f"{side} {name}".strip(), layer, row, precision, device, layout)
-    for peer in row.peers:
-        add(found, peer, partial(PEERS[peer], ours), row, precision, device)
+                key = f"{side} {name}".strip()
+                measure_side(found, key, layer, row, precision, device, memory_format)
+    for baseline in row.baselines:
+        measure_side(found, baseline, partial(BASELINES[baseline], ours), row, precision, device)
     return found
 
 
@@ -57,46 +59,48 @@ def build_on(device: str, row: Row) -> tuple[torch.nn.Module, torch.nn.Module | 
         return build(row)
 
 
-def described(row: Row, precision: str) -> dict[str, Any]:
+def describe(row: Row, precision: str) -> dict[str, Any]:
     layer = f"{row} on {' x '.join(map(str, row.shape))}"
     return {"layer": layer, "id": row.id, "precision": precision, "ms": {}, "peak": {}}
 
 
-def add(
+def measure_side(
     found: dict[str, Any],
     name: str,
     make: torch.nn.Module | Callable[..., Any],
     row: Row,
     precision: str,
     device: str,
-    layout: torch.memory_format | None = None,
+    memory_format: torch.memory_format | None = None,
 ) -> None:
-    """Time one side.
+    """Measure one side and add its time and memory to `found`.
 
     Args:
-        make: the layer, or what makes a `Side` of an image.
+        make: the layer, or a function from the input to a `TimedLayer`.
     """
     torch.manual_seed(0)
     x = torch.randn(row.shape, device=device)
     if precision == "bf16":
         x = x.bfloat16()
-    if layout is not None:
-        x = laid_out(x, layout)
+    if memory_format is not None:
+        x = to_memory_format(x, memory_format)
     inputs = [x.requires_grad_()]
     if row.layer == "CrossEntropyLoss":
         inputs.append(torch.arange(len(x), device=device) % row.shape[1])
-    if isinstance(make, torch.nn.Module) and layout is not None:
+    if isinstance(make, torch.nn.Module) and memory_format is not None:
         for parameter in make.parameters():
-            parameter.data = laid_out(parameter.data, layout)
+            parameter.data = to_memory_format(parameter.data, memory_format)
     with float32_products(precision):
         with autocast(precision, device):
-            side = Side(make, inputs) if isinstance(make, torch.nn.Module) else make(inputs[0])
+            side = (
+                TimedLayer(make, inputs) if isinstance(make, torch.nn.Module) else make(inputs[0])
+            )
 
         def run() -> None:
             with autocast(precision, device):
                 y = side.forward()
             torch.autograd.grad(y, side.leaves, side.dy)
 
-        found["ms"][name] = typical(run, device, SECONDS if device == "cuda" else 0.0)
-        held = memory.bytes_of(side.leaves)
+        found["ms"][name] = median_milliseconds(run, device, SECONDS if device == "cuda" else 0.0)
+        held = memory.nbytes(side.leaves)
         found["peak"][name] = held + memory.peak(run, torch.device(device))

@@ -1,4 +1,4 @@
-"""The parts of `.ci/gpu`: what each asks, the command that answers, and how long it may take."""
+"""The parts of `.ci/gpu`: their commands and time limits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FINISH = 6.0  # seconds before its deadline by which a part means to be done
+MARGIN_SECONDS = 6.0  # before its deadline, in which a part starts no new row
 
 
 class Part(NamedTuple):
     name: str  # a module of this package, or "tests"
-    seconds: float  # after which its process is ended
-    what: str
+    seconds: float  # time limit
+    description: str
 
 
-# Parts of a stage run side by side; one that takes times is alone with the GPU.
+# The parts of a stage run concurrently, so a part that measures times has a stage of its own.
 STAGES = (
     (Part("facts", 25, "versions, bandwidth, products"),),
     (
@@ -28,12 +28,12 @@ STAGES = (
     (Part("compiled", 25, "some of them in plain torch, compiled"),),
 )
 PARTS = tuple(part for stage in STAGES for part in stage)
-DRY_SECONDS = 120  # of each part, on a CPU that others use too
+DRY_RUN_SECONDS = 120  # per part, on a shared CPU
 
 
 def rows_command(part: Part, seconds: float, dry: bool, done: Sequence[str]) -> list[str]:
-    """The process of a part that measures row after row (see `rows`), without those done."""
-    until = time.time() + seconds - FINISH
+    """The command of a part that measures rows (see `rows`), except those already done."""
+    until = time.time() + seconds - MARGIN_SECONDS
     device = ["--device", "cpu", "--tiny"] if dry else []
     skip = ["--skip", *done] if done else []
     return [
@@ -43,7 +43,7 @@ def rows_command(part: Part, seconds: float, dry: bool, done: Sequence[str]) -> 
 
 
 def tests_command(dry: bool) -> list[str]:
-    """pytest; warnings are only shown, because other versions warn of other things."""
+    """The command of the tests; warnings are no errors, as other versions have other ones."""
     chosen = ["tests/gpu", "-k", "cpu and Linear"] if dry else ["-m", "gpu"]
     return [
         sys.executable, "-m", "pytest", "-vv", "--tb=short", "--durations=5", "-rfE",

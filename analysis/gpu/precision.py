@@ -1,7 +1,7 @@
-"""The three precisions of a GPU's products: float32 as it is, its operands cut short, bfloat16.
+"""The three precisions of matrix products on a GPU.
 
 ieee   float32
-tf32   float32, of which a product's operands keep 10 bits of the mantissa (tensor cores)
+tf32   float32 with operands rounded to a 10-bit mantissa (tensor cores)
 bf16   torch.autocast to bfloat16
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-FIRST_TO_LAST = ("tf32", "bf16", "ieee")  # what people train in first; the slowest last
+PRECISION_ORDER = ("tf32", "bf16", "ieee")  # the most used first, the slowest last
 
 
 @contextmanager
 def float32_products(precision: str) -> Iterator[None]:
-    """How convolutions and matrix products of float32 numbers are computed, by both layer sets.
+    """Set the precision of float32 convolutions and matrix products, of both layer sets.
 
     These are torch's flags since 2.9; mixing them with the older `allow_tf32` raises an error.
     """
@@ -34,15 +34,15 @@ def float32_products(precision: str) -> Iterator[None]:
             flag.fp32_precision = value
 
 
-def search(precision: str) -> None:
-    """Let cuDNN benchmark its algorithms, as long training runs do, except in ieee.
+def set_cudnn_benchmark(precision: str) -> None:
+    """Let cuDNN benchmark its algorithms, as in long training runs, except in ieee.
 
-    Some float32 algorithms take seconds a call, and a network benchmarks a hundred layers.
+    There some algorithms take seconds per call, for each of a network's hundred layers.
     """
     torch.backends.cudnn.benchmark = precision != "ieee"
-    torch.backends.cudnn.benchmark_limit = 4  # instead of ten, to save time
+    torch.backends.cudnn.benchmark_limit = 4  # algorithms, instead of 10, to save time
 
 
 def autocast(precision: str, device: str) -> torch.autocast:
-    """Around a forward pass."""
+    """The context of a forward pass."""
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")

@@ -1,4 +1,4 @@
-"""A process with a deadline: its lines as they come, and why it ended badly, if it did."""
+"""Runs a process with a deadline, passes its output on, and reports why it failed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 def run(
     command: Sequence[str], seconds: float, log: Path, on_line: Callable[[str], None]
 ) -> str | None:
-    """Run a command; when its time is over, end it and whatever it started.
+    """Run a command; after `seconds`, kill it and its children.
 
     Args:
-        log: a file that gets every line, added to what is there.
-        on_line: called with every line, without its end.
+        log: a file to which every line is appended.
+        on_line: called with every line, without its newline.
     Returns:
-        None, or in a few words why it failed.
+        None, or the reason of the failure in a few words.
     """
-    late = threading.Event()
+    timed_out = threading.Event()
     with (
         log.open("a") as file,
         subprocess.Popen(
@@ -31,11 +31,11 @@ def run(
         ) as process,
     ):  # fmt: skip
 
-        def end() -> None:
-            late.set()
+        def stop() -> None:
+            timed_out.set()
             _kill(process.pid)
 
-        timer = threading.Timer(max(0.0, seconds), end)
+        timer = threading.Timer(max(0.0, seconds), stop)
         timer.start()
         try:
             assert process.stdout is not None
@@ -46,8 +46,8 @@ def run(
             code = process.wait()
         finally:
             timer.cancel()
-            _kill(process.pid)  # what it left behind, or itself if we were interrupted
-    if late.is_set():
+            _kill(process.pid)  # its children, or itself if we were interrupted
+    if timed_out.is_set():
         return f"no end within {seconds:.0f} s"
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
@@ -55,5 +55,5 @@ def run(
 
 
 def _kill(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # all gone
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # already gone
         os.killpg(group, signal.SIGKILL)

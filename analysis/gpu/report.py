@@ -1,4 +1,4 @@
-"""What was found, as tables: a short text, and Markdown with milliseconds and bytes."""
+"""Results as tables: a short text, and Markdown with milliseconds and bytes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..table import Table
 from .results import PartResult
 
 GIB = 1 << 30
-MOST = 8  # lines about one part that went wrong; gpu.json has all
+MAX_PROBLEMS = 8  # shown per part; gpu.json has all
 Rows = dict[str, dict[str, Any]]
 
 
 def text(results: dict[str, PartResult]) -> str:
-    """The short one: ratios, and everything that is wrong."""
+    """The summary: ratios, and all problems."""
     tables = [table.text().strip() for table in _tables(results)]
     parts = [_facts(results), *tables, *_tests(results)]
-    return "\n\n".join(part for part in (*parts, "\n".join(_wrong(results))) if part)
+    return "\n\n".join(part for part in (*parts, "\n".join(_problems(results))) if part)
 
 
 def markdown(results: dict[str, PartResult], command: str) -> str:
@@ -25,13 +25,13 @@ def markdown(results: dict[str, PartResult], command: str) -> str:
     parts = [
         "# On a GPU", f"`{command}`", _facts(results), "\n\n".join(_tests(results)),
         *(table.markdown().strip() for table in tables),
-        "\n".join(f"- {w}" for w in _wrong(results)),
+        "\n".join(f"- {line}" for line in _problems(results)),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _rows(results: dict[str, PartResult], part: str) -> Rows:
-    """Those that were measured."""
+    """The rows of a part that were measured."""
     rows = results[part].rows if part in results else {}
     return {name: row for name, row in rows.items() if "error" not in row}
 
@@ -115,12 +115,13 @@ def _details(results: dict[str, PartResult]) -> list[Table]:
 
 
 def _operator_rows(results: dict[str, PartResult]) -> dict[str, dict[str, Any]]:
-    """By layer, then by precision; the compiled one's figures beside the others."""
+    """By layer, then by precision, together with the figures of the compiled one."""
     merged: Rows = {}
     for row in (*_rows(results, "operators").values(), *_rows(results, "compiled").values()):
-        at = merged.setdefault(f"{row['id']}/{row['precision']}", {**row, "ms": {}, "peak": {}})
-        at["ms"] |= row["ms"]
-        at["peak"] |= row["peak"]
+        key = f"{row['id']}/{row['precision']}"
+        both = merged.setdefault(key, {**row, "ms": {}, "peak": {}})
+        both["ms"] |= row["ms"]
+        both["peak"] |= row["peak"]
     return _grouped(merged, "id")
 
 
@@ -132,7 +133,7 @@ def _grouped(rows: Rows, key: str) -> dict[str, dict[str, Any]]:
 
 
 def _best(ms: dict[str, float]) -> tuple[float | None, float | None]:
-    """Ours and what it is compared with, each in its better layout; the snippet has no twin."""
+    """Ours and torch.nn's (or the snippet, without a twin), each in its better memory format."""
     ours = [value for name, value in ms.items() if name.startswith(OURS)]
     theirs = [value for name, value in ms.items() if name.startswith((THEIRS, "snippet"))]
     return min(ours, default=None), min(theirs, default=None)
@@ -147,12 +148,12 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}"
 
 
-def _wrong(results: dict[str, PartResult]) -> list[str]:
+def _problems(results: dict[str, PartResult]) -> list[str]:
     lines = []
     for name, result in results.items():
-        lines += [f"{name}: {line}" for line in result.wrong[:MOST]]
-        if len(result.wrong) > MOST:
-            lines.append(f"{name}: and {len(result.wrong) - MOST} more")
+        lines += [f"{name}: {line}" for line in result.problems[:MAX_PROBLEMS]]
+        if len(result.problems) > MAX_PROBLEMS:
+            lines.append(f"{name}: and {len(result.problems) - MAX_PROBLEMS} more")
         if result.failure:
             lines += [f"    {line}" for line in list(result.tail)[-5:]]
         if result.not_reached:

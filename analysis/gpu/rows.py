@@ -1,10 +1,10 @@
-"""Inside a part's process: its rows measured one after another, each emitted as a line of JSON.
+"""Runs inside a part's process: measures its rows in order and emits each as a line of JSON.
 
 A part is a module with
 
     rows(device, tiny) -> [(name, measure), ...]        measure() -> plain values
 
-The first line is the plan, so that the reader knows which row was under way when a process died.
+The first line is the plan, so that the reader knows which row a process was measuring when it died.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-MARK = "@"  # begins a line that is meant for the reader of rows
+MARK = "@"  # starts a line of JSON
 Row = tuple[str, Callable[[], dict[str, Any]]]
 
 
@@ -27,7 +27,7 @@ def emit(message: dict[str, Any]) -> None:
 
 
 def parse(line: str) -> dict[str, Any] | None:
-    """The message in a line, or None for any other output."""
+    """The message in a line; None for other output."""
     try:
         message = json.loads(line[1:]) if line.startswith(MARK) else None
     except ValueError:
@@ -36,10 +36,10 @@ def parse(line: str) -> dict[str, Any] | None:
 
 
 def measure(name: str, row: Callable[[], dict[str, Any]]) -> None:
-    """Measure a row and emit it; an exception becomes its `error`.
+    """Measure a row and emit it; an exception becomes its "error".
 
     Raises:
-        RuntimeError: the device is lost, and with it this process.
+        RuntimeError: the device is in an error state and cannot be used by this process.
     """
     start = time.monotonic()
     try:
@@ -52,12 +52,12 @@ def measure(name: str, row: Callable[[], dict[str, Any]]) -> None:
     import torch
 
     if torch.cuda.is_available():
-        torch.cuda.synchronize()  # after an illegal access, this and everything else raises
+        torch.cuda.synchronize()  # raises, like every later call, after an illegal access
         torch.cuda.empty_cache()
 
 
 def error_line(error: Exception) -> str:
-    """An exception in one line."""
+    """An exception as one line."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words[:300]}"
 

@@ -1,7 +1,7 @@
-"""Training steps of whole networks: ours and torch.nn's, each in the better of its two layouts.
+"""Training steps of networks, ours and torch.nn's, each in the better of two memory formats.
 
-For two steps without dropout, whose masks may differ, the losses are compared; those steps also
-warm up.  Then both layouts are tried, and the better ones of the two sides run in turn.
+The losses of two steps are compared, without dropout, whose masks may differ; these steps also warm
+up.  Then both memory formats are timed, and the better ones of the two sides run in turn.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor
 import layers
 import models
 
-from ..benchmark import LAYOUTS
+from ..benchmark import MEMORY_FORMATS
+from ..benchmark_config import to_memory_format
 from ..names import OURS, THEIRS
 from ..parity import dropouts
-from ..setting import laid_out
 from .clock import milliseconds
-from .precision import FIRST_TO_LAST, autocast, float32_products, search
+from .precision import PRECISION_ORDER, autocast, float32_products, set_cudnn_benchmark
 from .rows import Row
 
-SECONDS = 1.0  # of timing, each row of a GPU
-ROUNDS = 3  # at least
+SECONDS = 1.0  # of timing on a GPU, per row
+MIN_ROUNDS = 3
 
 
 class Network(NamedTuple):
@@ -34,7 +34,7 @@ class Network(NamedTuple):
     batch: int
     shape: tuple[int, int, int]  # of an image
     classes: int
-    tiny: int  # pixels in a dry run; 0 where the weights are too many for one
+    tiny: int  # pixels in a dry run; 0 if the network is too large for one
 
 
 NETWORKS = [
@@ -48,8 +48,8 @@ NETWORKS = [
 
 
 def rows(device: str, tiny: bool) -> list[Row]:
-    networks = [_small(n) for n in NETWORKS if n.tiny] if tiny else NETWORKS
-    chosen = ("bf16",) if tiny else FIRST_TO_LAST
+    networks = [_shrink(n) for n in NETWORKS if n.tiny] if tiny else NETWORKS
+    chosen = ("bf16",) if tiny else PRECISION_ORDER
     return [
         (f"{network.name}/{p}", partial(measure, network, p, device))
         for p in chosen
@@ -57,29 +57,30 @@ def rows(device: str, tiny: bool) -> list[Row]:
     ]
 
 
-def _small(network: Network) -> Network:
+def _shrink(network: Network) -> Network:
     return network._replace(batch=2, shape=(network.shape[0], network.tiny, network.tiny))
 
 
 def measure(network: Network, precision: str, device: str) -> dict[str, Any]:
-    """Of one network: losses, milliseconds and bytes by side, and the ratio of the times."""
+    """Losses, milliseconds and bytes of a network by side, and the ratio of the times."""
     torch.backends.cudnn.benchmark = False
     torch.manual_seed(0)
     x = torch.randn(network.batch, *network.shape, device=device)
     targets = torch.randint(network.classes, (network.batch,), device=device)
-    tried: dict[str, Tried] = {}
+    measured: dict[str, StepMeasurement] = {}
     with float32_products(precision):
         for side, nn in ((OURS, layers), (THEIRS, torch.nn)):
-            for name, layout in LAYOUTS.items():
-                step = TrainingStep(network, nn, x, targets, precision, layout)
-                tried[f"{side} {name}"] = Tried.of(step, device)
-        best = {side: _fastest(tried, side) for side in (OURS, THEIRS)}
-        search(precision)  # not for a layout that will not be taken: it takes its time
-        before = tried[best[THEIRS]]
-        tried[best[THEIRS]] = Tried.of(before.step, device)._replace(loss=before.loss)
-        readings = _in_turn([tried[name].step for name in best.values()], device)
-    ours, theirs = (tried[name].loss for name in best.values())
-    first, last = (tried[f"{THEIRS} {name}"].loss for name in LAYOUTS)
+            for name, memory_format in MEMORY_FORMATS.items():
+                step = TrainingStep(network, nn, x, targets, precision, memory_format)
+                measured[f"{side} {name}"] = StepMeasurement.of(step, device)
+        best = {side: _fastest(measured, side) for side in (OURS, THEIRS)}
+        set_cudnn_benchmark(precision)  # only now: it is too slow for both memory formats
+        before = measured[best[THEIRS]]
+        again = StepMeasurement.of(before.step, device)
+        measured[best[THEIRS]] = again._replace(loss=before.loss)
+        readings = _interleave([measured[name].step for name in best.values()], device)
+    ours, theirs = (measured[name].loss for name in best.values())
+    nchw, nhwc = (measured[f"{THEIRS} {name}"].loss for name in MEMORY_FORMATS)
     times = {side: median(found) for side, found in zip(best, readings, strict=True)}
     return {
         "network": network.name,
@@ -88,29 +89,29 @@ def measure(network: Network, precision: str, device: str) -> dict[str, Any]:
         "best": best,
         "ratio": median(a / b for a, b in zip(*readings, strict=True)),
         "images/s": {side: 1e3 * network.batch / ms for side, ms in times.items()},
-        "ms": {name: one.ms for name, one in tried.items()}
+        "ms": {name: m.ms for name, m in measured.items()}
         | {best[side]: ms for side, ms in times.items()},
-        "peak": {name: one.peak for name, one in tried.items()},
-        "losses": {name: one.loss for name, one in tried.items()},
+        "peak": {name: m.peak for name, m in measured.items()},
+        "losses": {name: m.loss for name, m in measured.items()},
         "loss difference": abs(ours - theirs) / abs(theirs),
-        "torch.nn's own": abs(first - last) / abs(first),  # from one layout to the other
+        "torch.nn's own": abs(nchw - nhwc) / abs(nchw),  # between its memory formats
     }
 
 
-class Tried(NamedTuple):
-    """A step that has run a few times."""
+class StepMeasurement(NamedTuple):
+    """A training step after a few runs."""
 
     step: TrainingStep
     loss: float  # of the second step
     ms: float
-    peak: int  # bytes, with its images and weights; 0 on a CPU, which does not count them
+    peak: int  # bytes, including images and weights; 0 on a CPU, which does not count
 
     @classmethod
-    def of(cls, step: TrainingStep, device: str) -> Tried:
+    def of(cls, step: TrainingStep, device: str) -> StepMeasurement:
         on_gpu = device == "cuda"
         others = torch.cuda.memory_allocated() - step.bytes if on_gpu else 0
         loss = step.second_loss()
-        if on_gpu:  # not before: cuDNN tries algorithms that it then rejects
+        if on_gpu:  # only now: at first cuDNN tries algorithms with larger workspaces
             torch.cuda.reset_peak_memory_stats()
         ms = min(milliseconds(step, device) for _ in range(2))
         peak = torch.cuda.max_memory_allocated() - others if on_gpu else 0
@@ -118,26 +119,27 @@ class Tried(NamedTuple):
         return cls(step, loss, ms, peak)
 
 
-def _fastest(tried: dict[str, Tried], side: str) -> str:
-    return min((name for name in tried if name.startswith(side)), key=lambda n: tried[n].ms)
+def _fastest(measured: dict[str, StepMeasurement], side: str) -> str:
+    names = (name for name in measured if name.startswith(side))
+    return min(names, key=lambda name: measured[name].ms)
 
 
-def _in_turn(steps: list[TrainingStep], device: str) -> list[list[float]]:
-    """Milliseconds of each, one for each round."""
+def _interleave(steps: list[TrainingStep], device: str) -> list[list[float]]:
+    """Milliseconds of each step, one value per round."""
     seconds = SECONDS if device == "cuda" else 0.0
     rounds: list[list[float]] = []
     start = time.monotonic()
-    while len(rounds) < ROUNDS or time.monotonic() - start < seconds:
+    while len(rounds) < MIN_ROUNDS or time.monotonic() - start < seconds:
         rounds.append([milliseconds(step, device) for step in steps])
     return [list(found) for found in zip(*rounds, strict=True)]
 
 
 class TrainingStep:
-    """Forward, loss, backward, SGD with momentum; nothing in it waits for the GPU."""
+    """Forward, loss, backward, SGD with momentum, without synchronising with the GPU."""
 
     def __init__(
         self, network: Network, nn: Any, x: Tensor, targets: Tensor, precision: str,
-        layout: torch.memory_format,
+        memory_format: torch.memory_format,
     ) -> None:  # fmt: skip
         torch.manual_seed(0)
         channels, _, pixels = network.shape
@@ -147,8 +149,8 @@ class TrainingStep:
                 image_size=pixels,
             )  # fmt: skip
             self.criterion = models.criterion(self.model, nn)
-        self.model.to(memory_format=layout)
-        self.x, self.targets = laid_out(x, layout), targets
+        self.model.to(memory_format=memory_format)
+        self.x, self.targets = to_memory_format(x, memory_format), targets
         self.precision = precision
         self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-3, 0.9)
         parameters = list(self.model.parameters())
@@ -157,8 +159,8 @@ class TrainingStep:
     def loss(self) -> Tensor:
         with autocast(self.precision, self.x.device.type):
             output = self.model(self.x)
-            own = hasattr(self.model, "criterion")  # a loss of the paper's, for all its heads
-            return self.criterion(output if own else models.logits(output), self.targets)
+            custom = hasattr(self.model, "criterion")  # takes the outputs of all classifiers
+            return self.criterion(output if custom else models.logits(output), self.targets)
 
     def __call__(self) -> None:
         self.optimizer.zero_grad()
@@ -166,7 +168,7 @@ class TrainingStep:
         self.optimizer.step()
 
     def second_loss(self) -> float:
-        """The loss after one step, both without dropout: it depends on every gradient."""
+        """The loss after one step, which depends on every gradient; without dropout."""
         disabled = [(dropout, dropout.p) for dropout in dropouts(self.model)]
         for dropout, _ in disabled:
             dropout.p = 0.0

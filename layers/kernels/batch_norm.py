@@ -20,7 +20,8 @@ from ..ops.dtypes import upcast
 from ..ops.norm import all_but_channels, per_channel
 from ..ops.registry import Kernel
 from . import batch_norm_loops as loops
-from .jit import array, as_maps_or_pixels, parallel_for, store, upcast_output, why_not_jit
+from .jit import array, parallel_for, why_not_jit
+from .layout import as_maps_or_pixels, copy, upcast_output
 
 
 def batch_norm(
@@ -42,7 +43,7 @@ def batch_norm(
     else:
         arguments = source, *constants, target, *statistics
         parallel_for(loops.batch_norm_maps, len(mean), source.size, *arguments)
-    store(result, y)
+    copy(result, y)
 
 
 def _normalize_pixels(x: Any, gamma: Any, beta: Any, eps: float, y: Any, m: Any, v: Any) -> None:
@@ -79,7 +80,7 @@ def batch_norm_backward(
     else:
         arguments = left, right, *constants, target, *results
         parallel_for(loops.batch_norm_backward_maps, len(m), 2 * left.size, *arguments)
-    store(result, dx)
+    copy(result, dx)
 
 
 def _sums(a: Any, b: Any, k: Any, m: Any) -> Any:
@@ -129,7 +130,7 @@ def batch_norm_backward_by_operations(
     x_coefficient = -slope * root * dgamma / count
     shift = -slope * dbeta / count - x_coefficient * mean
     torch.addcmul(per_channel(shift, x), dy, per_channel(slope, x), out=result)
-    store(result.addcmul_(x, per_channel(x_coefficient, x)), dx)
+    copy(result.addcmul_(x, per_channel(x_coefficient, x)), dx)
 
 
 def _supports_loops(x: Tensor, *others: Any) -> str | None:

@@ -6,7 +6,6 @@ Letters and the order in memory: im2col_nchw.py.
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from .im2col_nchw import Col2imNCHW, Im2colNCHW
 from .openmp import parallel_map
 
 MAX_NCHW_RUN = 24  # a longer run of adjacent values is copied fast channels last
+MAX_NCHW_FILTERS = 24  # the product of more takes so long that channels last it is faster
 
 
 def conv2d(
@@ -82,33 +82,48 @@ def conv2d_weight(
     weight.copy_(layout.filters(reduce(torch.add, parts)))
 
 
-def _supports_shifts(geometry: Geometry, algorithm: str) -> str | None:
+def _why_not(geometry: Geometry, filters: int, algorithm: str) -> str | None:
     if reason := why_not_im2col(algorithm):
         return reason
     if geometry.stride != (1, 1):
         return "the stride is not 1"
-    return "the image is its own columns" if geometry.is_pointwise else None
+    if geometry.is_pointwise:
+        return "the image is its own columns"
+    return "the filters are many" if filters > MAX_NCHW_FILTERS else None
 
 
-def _supports(x: Tensor, other: Tensor, geometry: Geometry, *options: Any) -> str | None:
-    run = x.shape[1] * geometry.kernel_size[1]
-    if reason := _supports_shifts(geometry, options[-1]):
-        return reason
-    long = f"a row of a window has {run} values, which are copied fast channels last"
-    return long if run > MAX_NCHW_RUN else None
+def _why_not_runs(channels: int, geometry: Geometry) -> str | None:
+    run = channels * geometry.kernel_size[1]
+    return "rows of windows are long, which are copied fast" if run > MAX_NCHW_RUN else None
 
 
-def _supports_input(weight: Tensor, g: Tensor, geometry: Geometry, *options: Any) -> str | None:
-    if reason := _supports_shifts(geometry, options[-1]):
-        return reason
-    (kh, kw), in_channels = geometry.kernel_size, weight.shape[1] * geometry.groups
-    # For each pixel, the columns of g, and the sums twice, against all taps.
-    moves_less = len(weight) * kw + 2 * in_channels * kh < in_channels * kh * kw
-    if in_channels <= MAX_NCHW_RUN or (moves_less and geometry.groups == 1):
-        return None
-    return f"{in_channels} channels are copied fast channels last"
+def _supports(
+    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
+) -> str | None:
+    reason = _why_not(geometry, len(weight), algorithm)
+    return reason or _why_not_runs(x.shape[1], geometry)
+
+
+def _supports_input(
+    weight: Tensor,
+    g: Tensor,
+    geometry: Geometry,
+    image_size: Pair,
+    channels_last: bool,
+    algorithm: str,
+) -> str | None:
+    reason = _why_not(geometry, len(weight), algorithm)
+    many = weight.shape[1] * geometry.groups > MAX_NCHW_RUN
+    return reason or ("channels are many, which are copied fast" if many else None)
+
+
+def _supports_weight(
+    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
+) -> str | None:
+    reason = _why_not(geometry, g.shape[1], algorithm)
+    return reason or _why_not_runs(x.shape[1], geometry)
 
 
 CONV2D = Kernel("im2col_nchw", conv2d, _supports)
 CONV2D_INPUT = Kernel("im2col_nchw", conv2d_input, _supports_input)
-CONV2D_WEIGHT = Kernel("im2col_nchw", conv2d_weight, _supports)
+CONV2D_WEIGHT = Kernel("im2col_nchw", conv2d_weight, _supports_weight)

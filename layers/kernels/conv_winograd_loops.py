@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .loops import copy
 
 LANES = 64  # channels at a time
 SIZE = 36 * LANES
@@ -159,11 +160,3 @@ def write(d, image, row, column, channel, lanes):
     for i in range(min(4, height - row)):
         for j in range(min(4, width - column)):
             copy(d, (4 * i + j) * LANES, image[row + i, column + j], channel, lanes)
-
-
-@jit
-def copy(values, first, out, at, count):
-    # unsigned, so that nobody must ask whether an index counts from behind
-    first, at = np.uint64(first), np.uint64(at)
-    for c in range(np.uint64(count)):
-        out[at + c] = values[first + c]

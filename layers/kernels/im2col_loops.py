@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from .jit import jit, taps_inside
+from .jit import jit
+from .loops import add, taps_inside
 
 
 @jit
@@ -38,11 +37,3 @@ def add_windows(columns, x, window, channels, top, first, last):
                         for j in range(left, end):
                             at = ((column + right * j) * groups + g) * channels
                             add(values, j * channels, pixels, at, channels)
-
-
-@jit
-def add(values, first, out, at, count):
-    # unsigned, so that nobody must ask whether an index counts from behind
-    first, at = np.uint64(first), np.uint64(at)
-    for c in range(np.uint64(max(0, count))):
-        out[at + c] += values[first + c]

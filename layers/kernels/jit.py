@@ -1,40 +1,48 @@
-"""Loops over single numbers, compiled to machine code by numba, for a CPU.
+"""Loops over single values, compiled to machine code by numba, for a CPU.
 
 A chain of torch's operations goes through memory once for each; a loop does all of them while it
-has a number at hand.  It also says plainly what is computed.  A GPU has no use for it, nor is it
-needed: where numba is missing, the same operators take torch's operations instead.
+has a value at hand.  It also says plainly what is computed.  A GPU has no use for it, nor is it
+needed: where numba is missing, torch's operations compute the same, and one warning says so.
 
-A loop is compiled when it is first called with numbers of a type, which takes about a second, and
-kept in `__pycache__` for the next time.  A change of its file has it compiled again; so what a loop
-calls belongs in the same file.  Who changes `taps_inside`, the options of `jit`, or parallel.py,
-deletes `__pycache__`.
+A loop is compiled when it is first called with values of a dtype, which takes about a second, and
+kept on disk for the next process (compiled_cache.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..ops.dtypes import HALF_PRECISION, upcast
-from .openmp import num_threads, openmp_available
+from .fallback import warn_once
+from .openmp import library, num_threads, openmp_available
 
-try:
-    import numba
-
-    from .parallel import in_parallel
-except ImportError:  # every operator has another way
-    numba = None  # type: ignore[assignment]
-
+NUMBA = (0, 61), (0, 69)  # the first version that is supported, and the first that is not yet
+INSTALL = f"install 'numba>={NUMBA[0][0]}.{NUMBA[0][1]},<{NUMBA[1][0]}.{NUMBA[1][1]}'"
 MIN_PARALLEL_NUMEL = 1 << 19  # from which a second thread is worth waking up
 TYPES = torch.float32, torch.float64
 
 Compiled = Callable[..., Any]
+
+
+def _import_numba() -> tuple[Any, str]:
+    """numba, or what is the matter with it."""
+    try:
+        import numba
+    except Exception as error:  # its own, too: it refuses some versions of numpy
+        return None, f"numba cannot be imported ({error}): {INSTALL}"
+    version = tuple(int(part) for part in numba.__version__.split(".")[:2])
+    if not NUMBA[0] <= version < NUMBA[1]:
+        return None, f"numba {numba.__version__} is not supported: {INSTALL}"
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
+    return numba, ""
+
+
+numba, _problem = _import_numba()
 
 
 def jit(function: Compiled) -> Compiled:
@@ -44,72 +52,53 @@ def jit(function: Compiled) -> Compiled:
     """
     if numba is None:
         return function
-    options: Any = dict(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+    from .compiled_cache import disk_cache
+
+    compiled = numba.njit(
+        function, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"}
+    )
+    compiled._cache = disk_cache(function)
+    return compiled
+
+
+def jit_unavailable() -> str | None:
+    """Why loops are not compiled here, or None.  Whoever asks first is warned."""
+    problem = _problem or _compiles()
+    if problem:
+        warn_once(f"{problem}.  Without it, some of layers/ takes several times as long on a CPU")
+    return problem or None
+
+
+@cache
+def _compiles() -> str:
+    """What is the matter with numba, if anything: tried out."""
     try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # nowhere to keep it
-        return numba.njit(function, **options)
+        return "" if jit(_successor)(1) == 2 else f"numba miscalculates: {INSTALL}"
+    except Exception as error:
+        return f"numba cannot compile here ({type(error).__name__}: {error}): {INSTALL}"
 
 
-@jit
-def taps_inside(start, step, taps, length):
-    """Which of the pixels start + step * tap lie in an image of some length: first tap, stop."""
-    first = -(start // step) if start < 0 else 0
-    return first, min(taps, (length - 1 - start) // step + 1)
-
-
-def has_jit(x: Tensor) -> bool:
-    """Whether numbers like these can be looped over."""
-    return numba is not None and x.device.type == "cpu" and x.dtype in TYPES
+def _successor(number):
+    return number + 1
 
 
 def why_not_jit(x: Tensor) -> str | None:
-    """None, or why numbers like these cannot be looped over."""
-    if numba is None:
-        return "numba is not installed"
-    if x.device.type != "cpu":
+    """None, or why values like these cannot be looped over."""
+    if not x.is_cpu:
         return "compiled loops are for a CPU"
-    return (
-        None if x.dtype in TYPES else f"loops are compiled for float32 and float64, not {x.dtype}"
-    )
+    if x.dtype not in TYPES:
+        return f"loops are compiled for float32 and float64, not {x.dtype}"
+    return jit_unavailable()
+
+
+def has_jit(x: Tensor) -> bool:
+    """Whether values like these can be looped over."""
+    return why_not_jit(x) is None
 
 
 def array(volume: Tensor) -> Any:
     """The same memory, as numba takes it."""
     return volume.detach().numpy()
-
-
-def is_dense(x: Tensor) -> bool:
-    """Whether loops can run over x (N, C, ...) along memory: contiguous, or channels last."""
-    return x.is_contiguous() or x.movedim(1, -1).is_contiguous()
-
-
-def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
-    """Whether `like`, which is dense, is channels last; and all volumes in that memory format.
-
-    As pixels (M, C) if so, otherwise as maps (N, C, P); copied only if strided otherwise.
-    """
-    arrays, channels = [array(volume) for volume in volumes], like.shape[1]
-    if like.stride(1) == 1:
-        order = 0, *range(2, like.dim()), 1
-        arrays = [a.transpose(order).reshape(a.size // max(1, channels), channels) for a in arrays]
-        return True, [np.ascontiguousarray(a) for a in arrays]
-    shape = len(like), channels, prod(like.shape[2:])
-    return False, [np.ascontiguousarray(a.reshape(shape)) for a in arrays]
-
-
-def upcast_output(output: Tensor) -> Tensor:
-    """Where to compute an output: float32 memory for one of half precision, or the output itself.
-
-    `store` rounds it to where it belongs.
-    """
-    return upcast(torch.empty_like(output)) if output.dtype in HALF_PRECISION else output
-
-
-def store(result: Tensor, output: Tensor) -> None:
-    """What was computed in `upcast_output(output)`."""
-    if result is not output:
-        output.copy_(result)
 
 
 def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) -> None:
@@ -119,14 +108,33 @@ def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) ->
         function: a compiled loop, whose parts write to disjoint memory.
         numel: elements read in all; a few are not worth a second thread.
     """
-    compiled = hasattr(function, "py_func")  # not so without numba, or under a debugger
-    worth_it = num_threads() > 1 < total and numel >= MIN_PARALLEL_NUMEL
-    if compiled and worth_it and openmp_available():
-        _in_parallel(function)(arguments, total, num_threads())  # some parts may be empty
+    threads = num_threads() if numel >= MIN_PARALLEL_NUMEL else 1
+    if threads > 1 < total and openmp_available() and _is_bound():
+        _in_parallel(function)(arguments, total, threads)  # some parts may be empty
     else:
         function(*arguments, 0, total)
 
 
 @cache
 def _in_parallel(function: Compiled) -> Compiled:
+    from .parallel import in_parallel
+
     return jit(in_parallel(function))
+
+
+@cache
+def _is_bound() -> bool:
+    """Whether compiled code calls the OpenMP library that torch computes with: tried out."""
+    if numba is None:
+        return False
+    try:
+        from . import parallel
+
+        theirs = parallel.bind(library())
+        problem = "" if theirs == [*jit(parallel.addresses)()] else "they are bound to another one"
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        message = f"compiled loops cannot call torch's OpenMP library ({problem})"
+        warn_once(f"{message}, so each of them runs on one thread: {INSTALL}")
+    return not problem

@@ -10,7 +10,8 @@ from ..ops.dtypes import upcast
 from ..ops.memory_format import elementwise_like
 from ..ops.registry import Kernel
 from . import local_response_norm_loops as loops
-from .jit import as_maps_or_pixels, is_dense, parallel_for, store, upcast_output, why_not_jit
+from .jit import parallel_for, why_not_jit
+from .layout import as_maps_or_pixels, copy, is_dense, upcast_output
 
 WORK = 8  # times as much for each number as copying it
 
@@ -23,7 +24,7 @@ def local_response_norm(
     arguments = source, size, alpha, beta, k, target
     total = _blocks(source, as_pixels)
     parallel_for(loops.local_response_norm, total, WORK * source.size, *arguments)
-    store(result, y)
+    copy(result, y)
 
 
 def local_response_norm_backward(
@@ -34,7 +35,7 @@ def local_response_norm_backward(
     arguments = left, right, size, alpha, beta, k, target
     total = _blocks(left, as_pixels)
     parallel_for(loops.local_response_norm_backward, total, WORK * left.size, *arguments)
-    store(result, dx)
+    copy(result, dx)
 
 
 def _blocks(source: Any, as_pixels: bool) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .loops import add, copy
 
 PIXELS = 128  # taken at a time, of images that lie channels first
 
@@ -45,7 +46,7 @@ def local_response_norm_backward(dy, x, size, a, beta, k, dx, first, last):
         for i in range(len(v)):
             direct[i] *= power[i]
             power[i] = direct[i] * v[i] / s[i]
-        copy(power, padded, front)
+        copy(power, 0, padded, front, len(v))
         add_shifts(padded, size, step, 0, s)
         for i in range(len(v)):
             direct[i] -= slope * v[i] * s[i]
@@ -65,7 +66,7 @@ def scale_and_power(v, size, step, a, beta, k, padded, s, power):
     padded[front + len(v) :] = 0
     for i in range(len(v)):
         power[i] = weight * v[i] * v[i]
-    copy(power, padded, front)
+    copy(power, 0, padded, front, len(v))
     add_shifts(padded, size, step, k, s)
     if beta == 0.75:
         one = v.dtype.type(1)
@@ -83,42 +84,28 @@ def add_shifts(padded, size, step, k, s):
     for i in range(len(s)):
         s[i] = k
     for t in range(size):
-        add(padded[t * step :], s)
-
-
-@jit
-def add(values, out):
-    for i in range(len(out)):
-        out[i] += values[i]
-
-
-@jit
-def copy(values, out, at):
-    out = out[at:]
-    for i in range(len(values)):
-        out[i] = values[i]
+        add(padded, t * step, s, 0, len(s))
 
 
 @jit
 def load(x, block, step, v):
     """The numbers of a block of pixels, channel after channel."""
     if x.ndim == 2:
-        copy(x[block], v, 0)
+        copy(x[block], 0, v, 0, len(v))
     else:
         blocks = -(-x.shape[2] // step)
         n, first = block // blocks, block % blocks * step
         for c in range(x.shape[1]):
-            copy(x[n, c, first : first + step], v, c * step)
+            copy(x[n, c], first, v, c * step, min(step, x.shape[2] - first))
 
 
 @jit
 def store(v, block, step, y):
     """Back to where `load` took them."""
     if y.ndim == 2:
-        copy(v, y[block], 0)
+        copy(v, 0, y[block], 0, len(v))
     else:
         blocks = -(-y.shape[2] // step)
         n, first = block // blocks, block % blocks * step
         for c in range(y.shape[1]):
-            pixels = y[n, c, first : first + step]
-            copy(v[c * step : c * step + len(pixels)], pixels, 0)
+            copy(v, c * step, y[n, c], first, min(step, y.shape[2] - first))

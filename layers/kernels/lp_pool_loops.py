@@ -6,7 +6,7 @@ are picked out after that.  A processor adds up what lies side by side 16 number
 this is faster than to compute no more than is wanted.
 
 Images are rows (A, H, W*B) with `lanes` numbers B to a pixel: channels last A = N, B = C, channels
-first A = N*C, B = 1.  `window` are the nine numbers of a geometry, without padding or dilation.
+first A = N*C, B = 1.  `window` is a Geometry as a tuple, without padding or dilation.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .loops import add, clear, copy
 
 SCRATCH_NUMEL = 1 << 11  # numbers in a volume of a loop's own: it stays in the first cache
 
@@ -21,7 +22,7 @@ SCRATCH_NUMEL = 1 << 11  # numbers in a volume of a loop's own: it stays in the 
 @jit
 def l2_pool(x, window, lanes, y, first, last):
     """y = the L2 norm of every window; of the rows of windows first to last, of all images."""
-    kh, kw, sh, sw = window[:4]
+    (kh, kw), (sh, sw) = window[:2]
     height, width = x.shape[1:]
     outputs, across = y.shape[1:]
     pitch = width + (kw - 1) * lanes  # the last are no pixels, and zero
@@ -38,7 +39,7 @@ def l2_pool(x, window, lanes, y, first, last):
                     down[o, c] += x[n, row, c] * x[n, row, c]
         add_along(down.reshape(-1), kw, lanes, along.reshape(-1))
         part = y.reshape(-1)[top * across : (top + count) * across]
-        subsample(along, sw, lanes, part.reshape(count, across))
+        subsample_rows(along, sw, lanes, part.reshape(count, across))
         for c in range(len(part)):
             part[c] = np.sqrt(part[c])
 
@@ -46,16 +47,13 @@ def l2_pool(x, window, lanes, y, first, last):
 @jit
 def add_along(x, taps, step, y):
     """y[c] = sum over the taps of  x[c + tap * step]."""
-    for c in range(len(x)):
-        y[c] = x[c]
+    copy(x, 0, y, 0, len(x))
     for tap in range(1, taps):
-        ahead = x[tap * step :]
-        for c in range(len(ahead)):
-            y[c] += ahead[c]
+        add(x, tap * step, y, 0, len(x) - tap * step)
 
 
 @jit
-def subsample(x, stride, lanes, y):
+def subsample_rows(x, stride, lanes, y):
     """Every stride-th pixel of each row."""
     for o in range(y.shape[0]):
         if lanes == 1:
@@ -71,21 +69,21 @@ def subsample(x, stride, lanes, y):
 @jit
 def l2_pool_backward(dy, x, y, window, lanes, dx, first, last):
     """dx = x * sum over the windows that see the pixel of  dy / y;  of the images first to last."""
-    kh, kw, sh, sw = window[:4]
+    (kh, kw), (sh, sw) = window[:2]
     height, width = x.shape[1:]
     share, sums = np.empty(dy.shape[2], dy.dtype), np.empty(width, dy.dtype)
     for n in range(first, last):
-        clean = 0
+        cleared = 0
         for p in range(dy.shape[1]):
             for q in range(dy.shape[2]):
                 share[q] = dy[n, p, q] / y[n, p, q] if y[n, p, q] != 0 else 0
             sums[:] = 0
             add_along_adjoint(share, kw, sw, lanes, sums)
-            clean = clear(dx[n], clean, p * sh + kh)
+            cleared = clear(dx[n], cleared, p * sh + kh)
             for row in range(p * sh, min(p * sh + kh, height)):
                 for c in range(width):
                     dx[n, row, c] += sums[c] * x[n, row, c]
-        clear(dx[n], clean, height)
+        clear(dx[n], cleared, height)
 
 
 @jit
@@ -102,11 +100,3 @@ def add_along_adjoint(share, taps, stride, lanes, sums):
             part, total = share[q * lanes : (q + 1) * lanes], sums[j * lanes : (j + 1) * lanes]
             for c in range(lanes):
                 total[c] += part[c]
-
-
-@jit
-def clear(x, clean, stop):
-    """Zeros in the rows of x that are not clean yet, up to `stop`: how many are clean then."""
-    for row in range(clean, min(stop, len(x))):
-        x[row] = 0
-    return max(clean, min(stop, len(x)))

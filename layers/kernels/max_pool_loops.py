@@ -1,19 +1,20 @@
 """Max-pooling and its gradient, window by window (for a CPU; see jit.py).
 
 The innermost loop runs along memory: over the channels of images (N, H, W, C), `_channels_last`, or
-over the pixels of maps (N*C, H, W), `_channels_first`.  The latter computes the windows that start
-at every pixel of a row and subsamples the result: comparing 16 values at a time is faster than
+over the pixels of maps (N*C, H, W), `_contiguous`.  The latter computes the windows that start at
+every pixel of a row and subsamples the result: comparing 16 values at a time is faster than
 comparing only those that are needed.
 
-Letters as in max_pool.py, `window` the nine numbers of a geometry.  Every loop does its
-part, first to last, of the rows of windows, of the images or of the maps.
+`window` is a Geometry as a tuple.  Every loop does its part, first to last, of the rows
+of windows, of the images or of the maps.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .jit import jit, taps_inside
+from .jit import jit
+from .loops import clear, copy, taps_inside
 
 LANES = 64  # values that are compared side by side, or a multiple of it
 SCRATCH_NUMEL = 1 << 10  # of them for each row of taps, in a loop's own memory
@@ -22,7 +23,7 @@ SCRATCH_NUMEL = 1 << 10  # of them for each row of taps, in a loop's own memory
 @jit
 def max_channels_last(x, window, y, switches, first, last):
     """y and switches of some rows of windows; every tap updates the maximum so far."""
-    kh, kw, sh, sw, ph, pw, down, right, _ = window
+    (kh, kw), (sh, sw), (ph, pw), (down, right), _ = window
     height, width = x.shape[1:3]
     for o in range(first, last):
         n, p = o // y.shape[1], o % y.shape[1]
@@ -49,9 +50,9 @@ def update_max(values, tap, maximum, switch):
 
 
 @jit
-def max_channels_first(x, window, y, switches, first, last):
+def max_contiguous(x, window, y, switches, first, last):
     """The same for some maps, of which several rows of windows lie one after the other."""
-    kh, kw, sh, stride, ph, padding, down, right, _ = window
+    (kh, kw), (sh, stride), (ph, padding), (down, right), _ = window
     _, height, width = x.shape
     outputs, across = y.shape[1:]
     pitch = (across - 1) * stride + 1 + right * (kw - 1)  # pixels that a row of windows sees
@@ -68,7 +69,7 @@ def max_channels_first(x, window, y, switches, first, last):
                 for i in range(kh):
                     line = pixels[i, run]
                     if there[0] <= i < there[1]:
-                        copy(x[n, row + down * i], line[padding:])
+                        copy(x[n, row + down * i], 0, line, padding, min(width, pitch - padding))
                     else:
                         line[:] = -np.inf
                 switch[run] = there[0] * kw
@@ -84,15 +85,9 @@ def max_channels_first(x, window, y, switches, first, last):
 
 
 @jit
-def copy(values, out):
-    for c in range(min(len(values), len(out))):
-        out[c] = values[c]
-
-
-@jit
 def subsample(values, stride, out):
-    # unsigned, so that nobody must ask whether an index counts from behind
-    stride = np.uint64(stride)
+    """out[q] = values[stride q]."""
+    stride = np.uint64(stride)  # see loops.py
     for q in range(np.uint64(len(out))):
         out[q] = values[q * stride]
 
@@ -100,7 +95,7 @@ def subsample(values, stride, out):
 @jit
 def taps(window):
     """Of every tap the row and the column, from the corner of its window on."""
-    kh, kw, _, _, _, _, down, right, _ = window
+    (kh, kw), _, _, (down, right), _ = window
     rows, columns = np.empty(kh * kw, np.int64), np.empty(kh * kw, np.int64)
     for tap in range(kh * kw):
         rows[tap], columns[tap] = tap // kw * down, tap % kw * right
@@ -110,7 +105,7 @@ def taps(window):
 @jit
 def gather(x, window, switches, y, first, last):
     """y = the pixel that the switch names, 0 if it is none; of images (A, H, W, B)."""
-    _, _, sh, sw, ph, pw, _, _, _ = window
+    _, (sh, sw), (ph, pw), _, _ = window
     _, height, width, lanes = x.shape
     rows, columns = taps(window)
     for n in range(first, last):
@@ -126,35 +121,35 @@ def gather(x, window, switches, y, first, last):
 
 
 @jit
-def scatter_channels_first(y, window, switches, x, first, last):
+def scatter_contiguous(y, window, switches, x, first, last):
     """The pixel that the switch names += y."""
-    _, _, sh, sw, ph, pw, _, _, _ = window
+    _, (sh, sw), (ph, pw), _, _ = window
     _, height, width = x.shape
     rows, columns = taps(window)
     for n in range(first, last):
-        clean = 0
+        cleared = 0
         for p in range(y.shape[1]):
-            clean = clear(x[n], clean, p * sh - ph + rows[-1] + 1)
+            cleared = clear(x[n], cleared, p * sh - ph + rows[-1] + 1)
             for q in range(y.shape[2]):
                 tap = switches[n, p, q]
                 row, column = p * sh - ph + rows[tap], q * sw - pw + columns[tap]
                 if 0 <= row < height and 0 <= column < width:
                     x[n, row, column] += y[n, p, q]
-        clear(x[n], clean, height)
+        clear(x[n], cleared, height)
 
 
 @jit
 def scatter_channels_last(y, window, switches, x, first, last):
     """The same, tap by tap for all channels of a window."""
-    kh, kw, sh, sw, ph, pw, down, right, _ = window
+    (kh, kw), (sh, sw), (ph, pw), (down, right), _ = window
     _, height, width, lanes = x.shape
     nothing = y.dtype.type(0)
     for n in range(first, last):
-        clean = 0
+        cleared = 0
         for p in range(y.shape[1]):
             row = p * sh - ph
             top, bottom = taps_inside(row, down, kh, height)
-            clean = clear(x[n], clean, row + down * (kh - 1) + 1)
+            cleared = clear(x[n], cleared, row + down * (kh - 1) + 1)
             for q in range(y.shape[2]):
                 column, value, switch = q * sw - pw, y[n, p, q], switches[n, p, q]
                 left, end = taps_inside(column, right, kw, width)
@@ -164,12 +159,4 @@ def scatter_channels_last(y, window, switches, x, first, last):
                         tap = switch.dtype.type(i * kw + j)
                         for c in range(lanes):
                             pixel[c] += value[c] if switch[c] == tap else nothing
-        clear(x[n], clean, height)
-
-
-@jit
-def clear(x, clean, stop):
-    """Zeros in the rows of x that are not clean yet, up to `stop`: how many are clean then."""
-    for row in range(clean, min(stop, len(x))):
-        x[row] = 0
-    return max(clean, min(stop, len(x)))
+        clear(x[n], cleared, height)

@@ -1,20 +1,24 @@
-"""A loop divided among torch's threads without Python: what a C compiler makes of
+"""A compiled loop divided among torch's threads without Python: what a C compiler makes of
 
     #pragma omp parallel
-    loop(*arguments, first, last)      a part of range(total) for each thread
+    loop(*arguments, first, last)      a part of range(total) on each thread
 
-Threads that came back to Python would wait there for its lock, one after the other, and a thread
-that waits is slow to wake up: several times as long as a small layer takes.
+Threads that called back into Python would wait there for the GIL, one after the other, and a thread
+that waits is slow to wake up: it takes several times as long as a small layer.
 
-numba can write such a function, in the language of its compiler (LLVM), but has no words for it.
+numba can emit such a function, in the language of its compiler (LLVM), but has no syntax for it.
+The OpenMP functions are called by names of our own, which `bind` gives to those of torch's library:
+by their usual names any other library's might be found.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -23,7 +27,41 @@ from numba.extending import intrinsic
 INT, LONG, NOTHING = ir.IntType(32), ir.IntType(64), ir.VoidType()
 POINTER = ir.IntType(8).as_pointer()
 REGION = ir.FunctionType(NOTHING, [POINTER])
-PARALLEL = ir.FunctionType(NOTHING, [REGION.as_pointer(), POINTER, INT, INT])
+FUNCTIONS = {
+    "GOMP_parallel": ir.FunctionType(NOTHING, [REGION.as_pointer(), POINTER, INT, INT]),
+    "omp_get_thread_num": ir.FunctionType(INT, []),
+    "omp_get_num_threads": ir.FunctionType(INT, []),
+}
+
+
+def bind(library: Any) -> list[int]:
+    """Give our names to the library's functions, before code that calls them is loaded.
+
+    Returns:
+        Their addresses: compiled code must see the same, see `addresses`.
+    """
+    functions = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in FUNCTIONS]
+    for name, address in zip(FUNCTIONS, functions, strict=True):
+        llvmlite.binding.add_symbol(f"convnets_{name}", address)
+    return functions  # type: ignore[return-value]
+
+
+def _external(builder: Any, name: str) -> Any:
+    return cgutils.get_or_insert_function(builder.module, FUNCTIONS[name], f"convnets_{name}")
+
+
+def addresses() -> tuple[int, ...]:
+    """Of the OpenMP functions, as compiled code sees them; to be compiled."""
+    return _addresses()  # type: ignore[call-arg]
+
+
+@intrinsic
+def _addresses(typing: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        functions = [builder.ptrtoint(_external(builder, name), LONG) for name in FUNCTIONS]
+        return context.make_tuple(builder, signature.return_type, functions)
+
+    return types.UniTuple(types.int64, len(FUNCTIONS))(), generate
 
 
 @intrinsic
@@ -45,7 +83,7 @@ def _parallel(typing: Any, function: Any, arguments: Any, total: Any, threads: A
         shared = inside.bitcast(region.args[0], data.type)
         inputs, total, _ = cgutils.unpack_tuple(inside, inside.load(shared), 3)
         number, size = (
-            inside.sext(inside.call(_external(inside, name, ir.FunctionType(INT, [])), []), LONG)
+            inside.sext(inside.call(_external(inside, name), []), LONG)
             for name in ("omp_get_thread_num", "omp_get_num_threads")
         )
         first, last = (
@@ -65,7 +103,7 @@ def _parallel(typing: Any, function: Any, arguments: Any, total: Any, threads: A
             inside.store(INT(1), cgutils.gep(inside, shared, 0, 2))
         inside.ret_void()
 
-        run, count = _external(builder, "GOMP_parallel", PARALLEL), builder.trunc(count, INT)
+        run, count = _external(builder, "GOMP_parallel"), builder.trunc(count, INT)
         builder.call(run, [region, builder.bitcast(data, POINTER), count, INT(0)])
         return builder.load(cgutils.gep(builder, data, 0, 2))
 
@@ -73,16 +111,12 @@ def _parallel(typing: Any, function: Any, arguments: Any, total: Any, threads: A
 
 
 def _borrowed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    """An array without its count of references, for which the threads would vie at every row."""
+    """An array without its reference count, which the threads would contend for at every row."""
     if not isinstance(kind, types.Array):
         return value
     array = context.make_array(kind)(context, builder, value)
     array.meminfo = cgutils.get_null_value(array.meminfo.type)
     return array._getvalue()
-
-
-def _external(builder: Any, name: str, kind: ir.FunctionType) -> Any:
-    return cgutils.get_or_insert_function(builder.module, kind, name)
 
 
 def in_parallel(loop: Any) -> Callable[..., Any]:

@@ -1,78 +1,88 @@
-"""Sums over windows, and their adjoint: what average and norm pooling are made of.
+"""Sums over windows and their adjoint in torch's operations, for a CPU.
 
-First down the columns, then along the rows: K_h + K_w additions instead of K_h * K_w.  A few images
-at a time, so that the running sums stay in the cache.  Letters as in max_pool.py.
+A few images at a time, so that the sums down the columns are still in the cache when they are added
+up along the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..ops.geometry import Geometry, Tap
-from ..ops.legacy import operator
-from .max_pool import chunks, like
+from ..ops.dtypes import HALF_PRECISION
+from ..ops.geometry import Geometry, Pair
+from ..ops.memory_format import empty_images
+from ..ops.registry import Kernel
+
+CHUNK = 4 << 20  # bytes of images taken at a time
 
 
-@operator(fake=lambda x, geometry, output_size: like(x, output_size))
-def window_sum(x: Tensor, geometry: Sequence[int], output_size: Sequence[int]) -> Tensor:
-    """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].  (N, C, *output_size)."""
-    y, shape = like(x, output_size), Geometry.unflatten(geometry)
-    for images in chunks(x):
-        add_windows(x[images], y[images], shape)
-    return y
+def window_sum(
+    x: Tensor, geometry: Geometry, output_size: Pair, channels_last: bool, y: Tensor
+) -> None:
+    for some in chunks(x):
+        sum_windows(x[some], geometry, channels_last, y[some])
 
 
-@operator(fake=lambda y, geometry, image_size: like(y, image_size))
-def window_spread(y: Tensor, geometry: Sequence[int], image_size: Sequence[int]) -> Tensor:
-    """x[n,c, S p + D k - P] += y[n,c,p]: the adjoint of `window_sum`.  (N, C, *image_size)."""
-    x, shape = like(y, image_size), Geometry.unflatten(geometry)
-    for images in chunks(x):
-        spread_windows(y[images], x[images], shape)
-    return x
+def window_sum_backward(
+    y: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool, x: Tensor
+) -> None:
+    for some in chunks(x):
+        spread_windows(y[some], geometry, channels_last, x[some])
 
 
-def add_windows(x: Tensor, y: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
-    """y = the sum over every window of x (`times` x): for a few images, which stay in the cache."""
+def chunks(images: Tensor) -> Iterator[slice]:
+    size = images[:1].numel() * images.element_size()
+    step = max(1, CHUNK // max(1, size))
+    for start in range(0, len(images), step):
+        yield slice(start, start + step)
+
+
+def sum_windows(x: Tensor, geometry: Geometry, channels_last: bool, y: Tensor) -> None:
+    """Down the columns of a chunk, then along its rows."""
     down, along = geometry.axes()
-    columns = like(x, (y.shape[2], x.shape[3]))
-    _add_windows(x, columns, down, times)
-    _add_windows(columns, y, along)
+    columns = empty_images(x, (*x.shape[:2], y.shape[2], x.shape[3]), channels_last)
+    _sum_taps(x, down, columns)
+    _sum_taps(columns, along, y)
 
 
-def spread_windows(y: Tensor, x: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
-    """x = for every pixel the sum over the windows that see it (`times` that): the adjoint."""
+def spread_windows(y: Tensor, geometry: Geometry, channels_last: bool, x: Tensor) -> None:
+    """The adjoint: back along the rows, then up the columns."""
     down, along = geometry.axes()
-    columns = like(y, (y.shape[2], x.shape[3]))
-    _spread_windows(y, columns, along)
-    _spread_windows(columns, x, down, times)
+    columns = empty_images(y, (*y.shape[:2], y.shape[2], x.shape[3]), channels_last)
+    _spread_taps(y, along, columns)
+    _spread_taps(columns, down, x)
 
 
-def _add_windows(x: Tensor, y: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
+def _sum_taps(x: Tensor, geometry: Geometry, y: Tensor) -> None:
     first, *others = geometry.taps(x.shape[2:], y.shape[2:])
-    whole = geometry.padding == (0, 0)  # then the first tap of every window is inside
-    _set(y if whole else y.zero_()[first.outputs], x[first.pixels], _at(times, first))
+    if geometry.padding != (0, 0):  # else the first tap of every window is inside
+        y.zero_()
+    y[first.outputs].copy_(x[first.pixels])
     for tap in others:
-        _add(y[tap.outputs], x[tap.pixels], _at(times, tap))
+        y[tap.outputs].add_(x[tap.pixels])
 
 
-def _spread_windows(y: Tensor, x: Tensor, geometry: Geometry, times: Tensor | None = None) -> None:
-    tiles = geometry.tiles(x.shape[2:])
-    give = _set if tiles else _add
-    x = x if tiles else x.zero_()
-    for tap in geometry.taps(x.shape[2:], y.shape[2:]):
-        give(x[tap.pixels], y[tap.outputs], _at(times, tap))
+def _spread_taps(y: Tensor, geometry: Geometry, x: Tensor) -> None:
+    taps = geometry.taps(x.shape[2:], y.shape[2:])
+    if geometry.tiles(x.shape[2:]):  # every pixel is in one window
+        for tap in taps:
+            x[tap.pixels].copy_(y[tap.outputs])
+        return
+    x.zero_()
+    for tap in taps:
+        x[tap.pixels].add_(y[tap.outputs])
 
 
-def _at(volume: Tensor | None, tap: Tap) -> Tensor | None:
-    return None if volume is None else volume[tap.pixels]
+def _supports(images: Tensor, *_: Any) -> str | None:
+    if not images.is_cpu:
+        return "the order of the sums is for a CPU's cache"
+    if images.dtype in HALF_PRECISION:
+        return "half precision is not added up in float32"
+    return None
 
 
-def _set(to: Tensor, values: Tensor, times: Tensor | None) -> None:
-    to.copy_(values) if times is None else torch.mul(values, times, out=to)
-
-
-def _add(to: Tensor, values: Tensor, times: Tensor | None) -> None:
-    to.add_(values) if times is None else to.addcmul_(values, times)
+SUM = Kernel("window_sum_by_axes", window_sum, _supports)
+BACKWARD = Kernel("window_sum_backward_by_axes", window_sum_backward, _supports)

@@ -73,10 +73,8 @@ def elementwise_like(x: Tensor) -> Tensor:
 
 def empty_images(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:
     """Uninitialised (N, C, H, W) = shape, of another's dtype and device."""
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-    )  # fmt: skip
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def as_contiguous(x: Tensor) -> Tensor:

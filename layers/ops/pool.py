@@ -19,8 +19,50 @@ from torch import Tensor
 from .conv import unfold
 from .dtypes import upcast
 from .geometry import Geometry, Pair
+from .memory_format import empty_images
+from .registry import operator
 
 
+def _empty_maxima(
+    x: Tensor, geometry: Geometry, output_size: Pair, channels_last: bool
+) -> tuple[Tensor, Tensor]:
+    y = empty_images(x, (*x.shape[:2], *output_size), channels_last)
+    return y, torch.empty_like(y, dtype=switch_dtype(geometry))
+
+
+def _empty_gathered(
+    x: Tensor, switches: Tensor, geometry: Geometry, output_size: Pair, channels_last: bool
+) -> Tensor:
+    return empty_images(x, (*x.shape[:2], *output_size), channels_last)
+
+
+def _empty_scattered(
+    y: Tensor, switches: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool
+) -> Tensor:
+    return empty_images(y, (*y.shape[:2], *image_size), channels_last)
+
+
+def _empty_sums(x: Tensor, geometry: Geometry, output_size: Pair, channels_last: bool) -> Tensor:
+    return empty_images(x, (*x.shape[:2], *output_size), channels_last)
+
+
+def _empty_shares(y: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool) -> Tensor:
+    return empty_images(y, (*y.shape[:2], *image_size), channels_last)
+
+
+def _empty_norms(
+    x: Tensor, p: float, geometry: Geometry, output_size: Pair, channels_last: bool
+) -> Tensor:
+    return empty_images(x, (*x.shape[:2], *output_size), channels_last)
+
+
+def _empty_dx(
+    dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Geometry, channels_last: bool
+) -> Tensor:
+    return empty_images(x, x.shape, channels_last)
+
+
+@operator(empty=_empty_maxima)
 def max_pool2d(x: Tensor, geometry: Geometry, output_size: Pair) -> tuple[Tensor, Tensor]:
     """The largest value of every window, and the number i*K_w + j of the tap that found it.
 
@@ -34,12 +76,13 @@ def max_pool2d(x: Tensor, geometry: Geometry, output_size: Pair) -> tuple[Tensor
     switches = torch.zeros_like(y, dtype=switch_dtype(geometry))
     for number, tap in reversed([*enumerate(geometry.taps(x.shape[2:], output_size))]):
         value, best = x[tap.pixels], y[tap.outputs]
-        wins = ~((value < best) | best.isnan())
-        best.copy_(torch.where(wins, value, best))
+        wins = ~((value < best) | best.isnan())  # an equal value, too; nothing beats NaN
+        torch.where(wins, value, best, out=best)
         switches[tap.outputs].masked_fill_(wins, number)
     return y, switches
 
 
+@operator(empty=_empty_gathered)
 def max_pool2d_gather(x: Tensor, switches: Tensor, geometry: Geometry) -> Tensor:
     """Read every window where its switch points.
 
@@ -54,6 +97,7 @@ def max_pool2d_gather(x: Tensor, switches: Tensor, geometry: Geometry) -> Tensor
     return y
 
 
+@operator(empty=_empty_scattered)
 def max_pool2d_backward(
     y: Tensor, switches: Tensor, geometry: Geometry, image_size: Pair
 ) -> Tensor:
@@ -87,6 +131,7 @@ def switched_pixels(switches: Tensor, geometry: Geometry) -> tuple[Tensor, Tenso
     return rows + number // kw * dh, columns + number % kw * dw
 
 
+@operator(empty=_empty_sums)
 def window_sum(x: Tensor, geometry: Geometry, output_size: Pair) -> Tensor:
     """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].
 
@@ -95,6 +140,7 @@ def window_sum(x: Tensor, geometry: Geometry, output_size: Pair) -> Tensor:
     return sum_windows(upcast(x), geometry, output_size).to(x.dtype)
 
 
+@operator(empty=_empty_shares)
 def window_sum_backward(y: Tensor, geometry: Geometry, image_size: Pair) -> Tensor:
     """The adjoint of `window_sum`:  x[n,c, S p + D k - P] += y[n,c,p].
 
@@ -103,6 +149,7 @@ def window_sum_backward(y: Tensor, geometry: Geometry, image_size: Pair) -> Tens
     return spread_windows(upcast(y), geometry, image_size).to(y.dtype)
 
 
+@operator(empty=_empty_norms)
 def lp_pool2d(x: Tensor, p: float, geometry: Geometry, output_size: Pair) -> Tensor:
     """The p-norm of every window.
 
@@ -113,6 +160,7 @@ def lp_pool2d(x: Tensor, p: float, geometry: Geometry, output_size: Pair) -> Ten
     return (sum_windows(upcast(x).abs() ** p, geometry, output_size) ** (1 / p)).to(x.dtype)
 
 
+@operator(empty=_empty_dx)
 def lp_pool2d_backward(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Geometry) -> Tensor:
     """The gradient of `lp_pool2d`, which torch can differentiate again.
 

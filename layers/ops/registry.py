@@ -40,9 +40,10 @@ class Kernel(NamedTuple):
 
 
 class Operator(NamedTuple):
-    definition: Callable[..., Any]  # in plain torch; takes those of the inputs that it names
-    empty: Callable[..., Any]  # of all inputs: the outputs, uninitialised
-    compute: Callable[..., Any]  # of all inputs and `kernels`: the outputs
+    definition: Callable[..., Any]  # in plain torch
+    empty: Callable[..., Any]  # of the inputs: the outputs, uninitialised
+    takes: tuple[int, ...]  # which of the inputs the definition takes: those that it names
+    compute: Callable[..., Any]  # of the inputs and `kernels`: the outputs
 
 
 class Call(NamedTuple):
@@ -63,7 +64,7 @@ _records: list[list[Call]] = []
 
 def operator(
     *, empty: Callable[..., Any], convolves: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Callable[..., Any]], Any]:
     """Register a definition; its name is the registered operator from then on.
 
     The operator takes the arguments of `empty`, and one more, `kernels`: whether kernels may
@@ -77,11 +78,11 @@ def operator(
         convolves: whether its products on a GPU have the precision of torch's convolutions.
     """
 
-    def register(definition: Callable[..., Any]) -> Callable[..., Any]:
+    def register(definition: Callable[..., Any]) -> Any:
         name, types = definition.__name__, get_type_hints(empty)
         del types["return"]
         convert = _converter(types)
-        named = [[*types].index(parameter) for parameter in signature(definition).parameters]
+        takes = tuple([*types].index(name) for name in signature(definition).parameters)
 
         def compute(*arguments: Any) -> Any:
             *inputs, kernels = arguments
@@ -92,14 +93,14 @@ def operator(
             outputs = empty(*inputs)
             single = isinstance(outputs, Tensor)
             if kernel is None:
-                results = definition(*[inputs[at] for at in named])
+                results = definition(*[inputs[at] for at in takes])
                 pairs = [(results, outputs)] if single else zip(results, outputs, strict=True)
                 placed = tuple(_placed(result, output) for result, output in pairs)
                 return placed[0] if single else placed
             kernel.compute(*inputs, *([outputs] if single else outputs))
             return outputs
 
-        OPERATORS[name] = Operator(definition, empty, compute)
+        OPERATORS[name] = Operator(definition, empty, takes, compute)
         full_name = f"convnets::{name}"
         torch.library.define(full_name, _schema(types, get_type_hints(definition)["return"]))
         torch.library.impl(full_name, "default", compute)
@@ -181,7 +182,8 @@ def _call(name: str, inputs: list, kernel: Kernel | None, kernels: bool) -> Call
         if candidate is kernel:
             break
         refused[candidate.name] = str(candidate.supports(*inputs))
-    return Call(name, tuple(inputs), kernel, refused)
+    tensors = (v.detach() if isinstance(v, Tensor) else v for v in inputs)
+    return Call(name, tuple(tensors), kernel, refused)
 
 
 NO_DERIVATIVES = (

@@ -1,4 +1,4 @@
-"""What counts as an error, and that no derivative escapes it."""
+"""Relative errors, and the derivatives they are computed from."""
 
 import math
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from analysis import accuracy
-from analysis.setting import Setting
+from analysis.benchmark_config import BenchmarkConfig
 
-SETTING = Setting()
-DOUBLE = Setting(dtype=torch.float64)
+CONFIG = BenchmarkConfig()
+DOUBLE = BenchmarkConfig(dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -28,22 +28,22 @@ def test_error(found, expected, error):
     assert measured == pytest.approx(error, nan_ok=True)
 
 
-def test_what_is_nearly_zero_may_be_measured_on_a_larger_scale():
+def test_errors_can_be_relative_to_a_larger_scale():
     assert accuracy.error(torch.tensor([2.0]), torch.tensor([1.0]), least=100) == 0.01
 
 
-def test_a_gradient_that_does_not_arrive_is_an_error():
+def test_a_missing_gradient_is_an_infinite_error():
     assert accuracy.error(None, torch.ones(1)) == math.inf
     assert accuracy.error(None, None) == 0
 
 
-def test_the_worst_error_keeps_nan():
+def test_worst_propagates_nan():
     assert accuracy.worst({"a": 1.0, "b": 2.0}) == 2
     assert math.isnan(accuracy.worst({"a": math.nan, "b": 2.0}))
     assert accuracy.worst({}) == 0
 
 
-def test_distance_is_of_all_numbers_together():
+def test_distance_treats_all_tensors_as_one_vector():
     found = {"a": torch.tensor([3.0]), "b": torch.tensor([0.0])}
     assert accuracy.distance(found, {"a": torch.tensor([3.0]), "b": torch.tensor([4.0])}) == 0.8
     assert accuracy.distance({"a": None}, {"a": torch.ones(1)}) == math.inf
@@ -51,24 +51,24 @@ def test_distance_is_of_all_numbers_together():
 
 
 class Square(torch.autograd.Function):
-    """y = x^2, its derivative times `slope`, the derivative's derivative times `bend`."""
+    """y = x^2, with the first derivative scaled by `first` and the second also by `second`."""
 
     @staticmethod
-    def forward(ctx, x, slope, bend):
+    def forward(ctx, x, first, second):
         ctx.save_for_backward(x)
-        ctx.factors = slope, bend
+        ctx.factors = first, second
         return x * x
 
     @staticmethod
     def backward(ctx, dy):
-        (x,), (slope, bend) = ctx.saved_tensors, ctx.factors
-        return slope * 2 * dy * (bend * x + (1 - bend) * x.detach()), None, None
+        (x,), (first, second) = ctx.saved_tensors, ctx.factors
+        return first * 2 * dy * (second * x + (1 - second) * x.detach()), None, None
 
 
 class Layer(torch.nn.Module):
-    def __init__(self, slope=1.0, bend=1.0):
+    def __init__(self, first=1.0, second=1.0):
         super().__init__()
-        self.factors = slope, bend
+        self.factors = first, second
         self.weight = torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
 
     def forward(self, x):
@@ -77,44 +77,45 @@ class Layer(torch.nn.Module):
 
 @pytest.mark.parametrize(
     ("layer", "first", "second"),
-    [(Layer(), 0, 0), (Layer(slope=1.1), 0.1, None), (Layer(bend=0.0), 0, None)],
+    [(Layer(), 0, 0), (Layer(first=1.1), 0.1, None), (Layer(second=0.0), 0, None)],
 )
-def test_wrong_derivatives_of_either_order_are_seen(layer, first, second):
-    x = [DOUBLE.leaf(DOUBLE.numbers((4, 5), seed=0))]
+def test_wrong_first_and_second_derivatives_are_detected(layer, first, second):
+    x = [DOUBLE.leaf(DOUBLE.randn((4, 5), seed=0))]
     exact = Layer()
     errors = accuracy.errors(
         accuracy.derivatives(layer, x, DOUBLE), accuracy.derivatives(exact, x, DOUBLE)
     )
     assert errors["input"] == pytest.approx(first, abs=1e-12)
     assert errors["output"] == errors["weight"] == 0
-    bent = accuracy.errors(
+    second_errors = accuracy.errors(
         accuracy.second_derivatives(layer, x, DOUBLE),
         accuracy.second_derivatives(exact, x, DOUBLE),
     )
-    assert bent.keys() == {"input", "weight", "upstream"}
-    assert (accuracy.worst(bent) < 1e-12) == (second == 0)
+    assert second_errors.keys() == {"input", "weight", "upstream"}
+    assert (accuracy.worst(second_errors) < 1e-12) == (second == 0)
 
 
-def test_the_twin_gets_the_very_numbers():
-    coarse = Setting(dtype=torch.bfloat16)
-    x = coarse.leaf(coarse.numbers((2, 3), seed=0))
-    (wide,) = accuracy.doubled([x])
-    assert torch.equal(wide, x.double())
-    assert wide.dtype == torch.float64
-    assert torch.equal(coarse.numbers((2, 3), seed=0), coarse.numbers((2, 3), seed=0))
+def test_the_float64_twin_gets_exactly_the_same_input():
+    coarse = BenchmarkConfig(dtype=torch.bfloat16)
+    x = coarse.leaf(coarse.randn((2, 3), seed=0))
+    (exact,) = accuracy.to_float64([x])
+    assert torch.equal(exact, x.double())
+    assert exact.dtype == torch.float64
+    assert torch.equal(coarse.randn((2, 3), seed=0), coarse.randn((2, 3), seed=0))
 
 
-def test_every_precision_has_its_tolerances():
+def test_every_dtype_has_tolerances():
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        assert torch.finfo(dtype).eps < accuracy.LAYER[dtype] <= accuracy.NETWORK[dtype]
+        layer, network = accuracy.LAYER_TOLERANCE[dtype], accuracy.NETWORK_TOLERANCE[dtype]
+        assert torch.finfo(dtype).eps < layer <= network
 
 
-def test_images_lie_as_the_setting_says():
-    last = Setting(memory_format=torch.channels_last)
-    layer = last.place(torch.nn.Conv2d(2, 3, 3))
-    x = last.leaf(last.numbers((2, 2, 5, 5), seed=0))
+def test_images_and_filters_have_the_configured_memory_format():
+    last = BenchmarkConfig(memory_format=torch.channels_last)
+    layer = last.prepare(torch.nn.Conv2d(2, 3, 3))
+    x = last.leaf(last.randn((2, 2, 5, 5), seed=0))
     for volume in (x, layer.weight):
         assert volume.is_contiguous(memory_format=torch.channels_last)
-    assert last.leaf(last.numbers((2, 5), seed=0)).is_contiguous()
-    assert SETTING.place(layer).weight.is_contiguous()
-    assert not layer.weight.is_contiguous()  # the original is left alone
+    assert last.leaf(last.randn((2, 5), seed=0)).is_contiguous()
+    assert CONFIG.prepare(layer).weight.is_contiguous()
+    assert not layer.weight.is_contiguous()  # the original is not modified

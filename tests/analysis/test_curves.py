@@ -1,11 +1,11 @@
-"""Where training runs diverge, and how it is reported."""
+"""Where training runs diverge, and the report on it."""
 
 import json
 import math
 
 import pytest
 
-from analysis.curves import DIVERGED, STEPS, Curves, Divergence, TrainingComparison
+from analysis.curves import DIVERGED, FIRST_STEPS, Curves, Divergence, TrainingComparison
 
 
 def curves(step_losses, weights=0.0):
@@ -23,11 +23,11 @@ def curves(step_losses, weights=0.0):
 
 
 def comparison(dtype, **others):
-    setting = {"model": "lenet", "data": "digits", "epochs": 2, "dtype": dtype}
-    return TrainingComparison(setting, others)
+    config = {"model": "lenet", "data": "digits", "epochs": 2, "dtype": dtype}
+    return TrainingComparison(config, others)
 
 
-def test_the_step_from_which_losses_diverge():
+def test_the_first_step_whose_losses_differ():
     divergence = Divergence.of(
         curves([2.0, 1.0 + 1e-7, 0.502, 0.0], weights=1e-3), curves([2, 1, 0.5, 0])
     )
@@ -41,21 +41,21 @@ def test_the_step_from_which_losses_diverge():
 @pytest.mark.parametrize(
     ("dtype", "loss", "step", "failed"),
     [
-        ("float64", 1.1, STEPS, ["custom"]),
+        ("float64", 1.1, FIRST_STEPS, ["custom"]),
         ("float64", math.nan, 2, ["custom"]),
-        ("float64", 1.1, STEPS + 1, []),  # roundings, magnified
+        ("float64", 1.1, FIRST_STEPS + 1, []),  # amplified rounding errors
         ("float64", 1 + 1e-12, 2, []),
         ("float32", 1.1, 2, []),
     ],
 )
-def test_the_first_steps_of_float64_are_the_same(dtype, loss, step, failed):
+def test_the_first_steps_in_float64_must_agree(dtype, loss, step, failed):
     ours, theirs = [1.0] * 30, [1.0] * 30
     ours[step - 1] = loss
     found = comparison(dtype, torch=curves(theirs), custom=curves(ours), reference=curves(theirs))
     assert found.failed == failed
 
 
-def test_tables_and_chart_have_every_layer_set():
+def test_tables_and_chart_show_every_layer_set():
     ours = curves([2.0, 1.0, 0.5, 0.1], weights=0.1)
     theirs = curves([2.0, 1.0, 0.5, 0.0])
     found = comparison("float32", custom=ours, reference=theirs, torch=theirs)
@@ -70,4 +70,4 @@ def test_tables_and_chart_have_every_layer_set():
     assert document["rows"][0]["first_step_not_equal"] == 4
     assert document["curves"]["custom"]["step_losses"] == [2.0, 1.0, 0.5, 0.1]
     figure = found.chart()
-    assert [len(axes.lines) for axes in figure.axes] == [3, 2 + 1, 3, 3]  # and the bound
+    assert [len(axes.lines) for axes in figure.axes] == [3, 2 + 1, 3, 3]  # and a line at the bound

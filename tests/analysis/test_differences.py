@@ -13,13 +13,13 @@ def test_resnet_v1_strides_in_the_first_convolution():
     assert all(".conv2`" in right for _, right in found if "stride 2" in right)
 
 
-def test_alexnet_has_groups_and_normalisation():
+def test_the_paper_s_alexnet_has_groups_and_response_normalisation():
     left = " ".join(left for left, _ in differences("alexnet", "alexnet_owt"))
     assert "groups 2" in left
     assert "LocalResponseNorm" in left
 
 
-def test_the_same_network_has_none():
+def test_a_network_does_not_differ_from_itself():
     assert list(differences("resnet18", "resnet18")) == []
 
 

@@ -1,4 +1,4 @@
-"""Bytes: at the peak, and kept for the backward pass."""
+"""Peak memory, and memory saved for the backward pass."""
 
 import math
 
@@ -16,7 +16,7 @@ def mib(count):
     return torch.empty(count * MIB, dtype=torch.uint8)
 
 
-def test_the_peak_is_what_is_there_at_once():
+def test_peak_counts_what_is_allocated_at_the_same_time():
     def run():
         a = mib(3)
         del a
@@ -29,14 +29,14 @@ def test_the_peak_is_what_is_there_at_once():
 
 
 @pytest.mark.gpu
-def test_the_peak_on_a_gpu():
+def test_peak_on_a_gpu():
     gpu = torch.device("cuda")
     peak = memory.peak(lambda: torch.empty(3 * MIB, dtype=torch.uint8, device=gpu), gpu)
     assert peak == 3 * MIB
 
 
 class Allocator:
-    """What torch.cuda and torch.xpu have and torch.mps has not; every call must name the device."""
+    """The API of torch.cuda and torch.xpu that torch.mps lacks; each call must name the device."""
 
     def __init__(self, device):
         self.expected, self.bytes, self.largest = device, 100, 500
@@ -54,7 +54,7 @@ class Allocator:
         return self.largest
 
 
-def test_the_peak_on_any_accelerator(monkeypatch):
+def test_peak_on_any_accelerator(monkeypatch):
     device, synchronised = torch.device("xpu:1"), []
     allocator = Allocator(device)
     monkeypatch.setattr(torch.accelerator, "synchronize", synchronised.append)
@@ -65,24 +65,26 @@ def test_the_peak_on_any_accelerator(monkeypatch):
     assert math.isnan(memory.peak(lambda: None, device))
 
 
-def volume(*shape):
+def image(*shape):
     return torch.randn(shape, requires_grad=True)
 
 
-def test_what_layers_keep():
-    x = volume(2, 4, 8, 8)
-    size = memory.bytes_of([x])
-    assert memory.kept(layers.Conv2d(4, 4, 3, padding=1), [x]) == (0, size)  # never the columns
-    assert memory.kept(layers.ReLU(), [x]) == (size, size)  # its output
-    assert memory.kept(layers.MaxPool2d(2), [x]) == (size // 16, size // 16)  # a byte a window
-    assert memory.kept(torch.nn.MaxPool2d(2), [x]) == (size // 2, size // 2 + size)  # int64
+def test_saved_bytes_of_layers():
+    x = image(2, 4, 8, 8)
+    size = memory.nbytes([x])
+    conv = layers.Conv2d(4, 4, 3, padding=1)
+    assert memory.saved_bytes(conv, [x]) == (0, size)  # not the columns
+    assert memory.saved_bytes(layers.ReLU(), [x]) == (size, size)  # the output
+    switches, indices = size // 16, size // 2  # one byte, or an int64, per window
+    assert memory.saved_bytes(layers.MaxPool2d(2), [x]) == (switches, switches)
+    assert memory.saved_bytes(torch.nn.MaxPool2d(2), [x]) == (indices, indices + size)
 
 
-def test_a_piece_of_memory_counts_once():
-    class Twice(torch.nn.Module):
+def test_a_tensor_saved_twice_counts_once():
+    class SquaredExp(torch.nn.Module):
         def forward(self, x):
-            y = x.exp()  # keeps its output
-            return y * y  # keeps it twice
+            y = x.exp()  # saves its output
+            return y * y  # saves it twice
 
-    x = volume(100)
-    assert memory.kept(Twice(), [x]) == (400, 400)
+    x = image(100)
+    assert memory.saved_bytes(SquaredExp(), [x]) == (400, 400)

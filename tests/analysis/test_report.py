@@ -3,7 +3,7 @@
 from analysis import report
 
 
-def test_a_chart_of_nothing():
-    """A layer without a twin has no ratio, and may be the only one asked for."""
-    chart = report.bars([], "ratios")
+def test_an_empty_chart():
+    """Of a single layer that has no twin, hence no ratio."""
+    chart = report.bar_chart([], "ratios")
     assert not chart.axes[0].patches

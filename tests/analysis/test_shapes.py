@@ -1,4 +1,4 @@
-"""The table of `compare.py layers` holds what it says."""
+"""The table of `compare.py layers` is complete and its rows are valid."""
 
 import math
 
@@ -13,7 +13,7 @@ from analysis.targets import TARGETS
 ROWS = pytest.mark.parametrize("row", shapes.ROWS, ids=[row.id for row in shapes.ROWS])
 
 
-def test_every_row_has_its_own_name():
+def test_ids_are_unique():
     names = [row.id for row in shapes.ROWS]
     assert len(names) == len({*names})
 
@@ -38,7 +38,7 @@ def test_vgg_has_thirteen_convolutions():
 
 
 @ROWS
-def test_both_layers_take_the_row_s_input(row):
+def test_both_layers_accept_the_row_s_input(row):
     with torch.device("meta"):
         ours, theirs = build(row)
         sides = [layer for layer in (ours, theirs) if layer is not None]
@@ -52,7 +52,7 @@ def test_both_layers_take_the_row_s_input(row):
     assert (len(sides) == 1) == (row.layer == "LocallyConnected2d")
 
 
-def test_a_row_reads_as_the_layer_is_built():
+def test_a_row_is_printed_as_a_call():
     row = shapes.Row(
         "a", "Conv2d", (1, 2, 3, 4), (2, 5, 3), {"padding": 1}, ours={"algorithm": "x"}
     )
@@ -60,7 +60,7 @@ def test_a_row_reads_as_the_layer_is_built():
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "id"),
     [
         ("conv2d", "alexnet.conv1"),
         ("MaxPool2d", "alexnet.pool1.last"),
@@ -70,9 +70,9 @@ def test_a_row_reads_as_the_layer_is_built():
         ("vgg16.conv1_1", "vgg16.conv1_1"),
     ],
 )
-def test_rows_are_chosen_by_operator_network_or_name(name, found):
+def test_rows_are_chosen_by_operator_network_or_id(name, id):
     chosen = [row.id for row in shapes.choose([name])]
-    assert found in chosen
+    assert id in chosen
     assert len(chosen) < len(shapes.ROWS)
     assert shapes.choose([]) == shapes.ROWS
 

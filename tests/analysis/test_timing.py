@@ -1,4 +1,4 @@
-"""Runs in turn, ratios within a round."""
+"""Interleaved timing."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from analysis import timing
 from analysis.targets import geometric_mean
 
 
-class Steady:
-    """Takes as long as it says, and remembers when it ran."""
+class FakeRun:
+    """Reports a fixed time, and logs each run."""
 
     def __init__(self, log, name, seconds):
         self.log, self.name, self.seconds = log, name, seconds
@@ -20,42 +20,42 @@ class Steady:
 
 def test_sides_run_in_turn_at_least_three_times():
     log = []
-    sides = {name: Steady(log, name, 1.0) for name in "ab"}
+    sides = {name: FakeRun(log, name, 1.0) for name in "ab"}
     times = timing.interleave(sides, seconds=0)
-    assert log == ["a", "a", "b", "b", *"ab" * timing.ROUNDS]  # a warm-up and a trial first
+    assert log == ["a", "a", "b", "b", *"ab" * timing.MIN_ROUNDS]  # after a warm-up and a trial run
     assert times["a"] == timing.Times([0.25] * 3, [1.0] * 3)
 
 
-def test_what_is_short_is_repeated_within_its_turn():
+def test_short_runs_are_repeated_within_a_round():
     log = []
-    timing.interleave({"short": Steady(log, "short", timing.BLOCK / 5)}, seconds=0)
-    assert len(log) == 2 + 5 * timing.ROUNDS
+    timing.interleave({"short": FakeRun(log, "short", timing.MIN_SECONDS / 5)}, seconds=0)
+    assert len(log) == 2 + 5 * timing.MIN_ROUNDS
 
 
-def test_a_ratio_is_the_median_of_the_rounds():
+def test_a_ratio_is_the_median_over_the_rounds():
     assert timing.Ratio.of([3], [2]) == (1.5, 1.5, 1.5)
     ratio = timing.Ratio.of([*range(1, 10), 1000, 0], [1] * 11)
     assert ratio == (5, 1, 9)  # without the two interrupted rounds
     assert str(ratio) == "5.00 (1.00 to 9.00)"
 
 
-def test_a_side_runs_forward_and_backward():
+def test_a_timed_layer_runs_forward_and_backward():
     layer = torch.nn.Linear(3, 2)
-    side = timing.Side(layer, [torch.randn(4, 3, requires_grad=True)])
-    forward, both = side.run()
-    assert 0 < forward < both
-    assert layer.weight.grad is None  # nothing piles up
+    timed = timing.TimedLayer(layer, [torch.randn(4, 3, requires_grad=True)])
+    forward, total = timed.run()
+    assert 0 < forward < total
+    assert layer.weight.grad is None  # nothing accumulates
 
 
-def test_the_clock_waits_for_the_device_that_computes(monkeypatch):
-    waited = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+def test_the_timer_synchronises_with_the_device(monkeypatch):
+    synchronised = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", synchronised.append)
     for name in ("cpu", "xpu:1", "mps"):
         timing.timer(torch.device(name))
-    assert waited == [torch.device("xpu:1"), torch.device("mps")]
+    assert synchronised == [torch.device("xpu:1"), torch.device("mps")]
 
 
-def test_the_mean_counts_a_row_as_often_as_its_network_does():
+def test_the_geometric_mean_is_weighted():
     assert geometric_mean([(2.0, 1), (8.0, 1)]) == pytest.approx(4)
     assert geometric_mean([(1.0, 3), (16.0, 1)]) == pytest.approx(2)
     assert geometric_mean([(0.0, 1), (1.0, 1)]) == 0

@@ -5,9 +5,9 @@ import torch
 
 import layers
 from analysis import accuracy
+from analysis.benchmark_config import BenchmarkConfig, to_memory_format
 from analysis.gpu.precision import autocast, float32_products
 from analysis.names import PRECISIONS
-from analysis.setting import Setting, laid_out
 from tests.layers.test_contract import LAYERS, LayerCase
 
 # The largest difference, relative to the largest number of a tensor: tf32 has 10 bits of mantissa.
@@ -67,7 +67,7 @@ def layer_and_reference(case, device):
 
 def image(case, device, layout):
     x = torch.randn(case.image).to(device)
-    return laid_out(x, layout).requires_grad_()
+    return to_memory_format(x, layout).requires_grad_()
 
 
 @each_layer
@@ -77,13 +77,13 @@ def image(case, device, layout):
 def test_output_and_gradients(case, precision, layout, device):
     ours, reference = layer_and_reference(case, device)
     for parameter in ours.parameters():
-        parameter.data = laid_out(parameter.data, layout)
+        parameter.data = to_memory_format(parameter.data, layout)
     x = image(case, device, layout)
-    setting = Setting(torch.device(device))
+    config = BenchmarkConfig(torch.device(device))
     with float32_products(precision), autocast(precision, device):
-        found = accuracy.derivatives(ours, [x], setting)
-    exact = accuracy.doubled([x.detach().contiguous()])  # torch's plainest kernels
-    expected = accuracy.derivatives(reference, exact, setting)
+        found = accuracy.derivatives(ours, [x], config)
+    exact = accuracy.to_float64([x.detach().contiguous()])  # torch's plainest kernels
+    expected = accuracy.derivatives(reference, exact, config)
     errors = accuracy.errors(found, expected)
     assert accuracy.worst(errors) <= TOLERANCE[precision], errors
 
@@ -94,9 +94,9 @@ def test_second_derivatives(case, device):
         pytest.skip("as small ones, only slower")
     ours, reference = layer_and_reference(case, device)
     x = image(case, device, torch.contiguous_format)
-    setting = Setting(torch.device(device))
-    found = accuracy.second_derivatives(ours, [x], setting)
-    expected = accuracy.second_derivatives(reference, accuracy.doubled([x]), setting)
+    config = BenchmarkConfig(torch.device(device))
+    found = accuracy.second_derivatives(ours, [x], config)
+    expected = accuracy.second_derivatives(reference, accuracy.to_float64([x]), config)
     errors = accuracy.errors(found, expected)
     assert accuracy.worst(errors) <= 10 * TOLERANCE["ieee"], errors
 

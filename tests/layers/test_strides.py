@@ -3,203 +3,206 @@
 Whoever calls `x.view(...)` on an output, or hands its memory to other code, relies on them.
 """
 
-import itertools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import random
+from contextlib import nullcontext
+from itertools import product
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing import assert_close
 
 import layers
 import layers.functional as L
 from layers.ops.memory_format import elementwise_like, is_channels_last
-from tests.cases import channels_last, contiguous, expanded, strided
+from tests.cases import contiguous, table
+from tests.layers.stride_cases import (
+    CASES,
+    EMPTY,
+    LAYOUTS,
+    ONE_CHANNEL,
+    PIXELS,
+    PLAIN,
+    UPSTREAM,
+    all_strides,
+    last,
+    ones,
+    parts,
+)
+
+ONE_PER_OPERATOR = [case for case in CASES if "-" not in case.id]
+IN_MEMORY = [(PLAIN, contiguous), (PLAIN, last), (ONE_CHANNEL, last), (PIXELS, last)]
+in_memory = pytest.mark.parametrize(("image", "layout"), IN_MEMORY)
 
 
-def channels_last_slice(x):
-    """Every other column of channels-last images; a single column lies without gaps."""
-    if x.dim() != 4 or x.shape[3] == 1:
-        return last(x)
-    return channels_last(x.repeat_interleave(2, -1))[..., ::2]
+def combinations(case):
+    """Everything in float32; the other dtypes in the two memory formats, after a sum."""
+    weights = LAYOUTS[:3] if case.parameters(4) else [contiguous]
+    yield from product([torch.float32], case.images, LAYOUTS, weights, UPSTREAM)
+    yield from product(case.dtypes[1:], case.images, [contiguous, last], weights, [ones])
 
 
-def transposed(x):
-    """Rows side by side in memory, instead of columns."""
-    return x.mT.contiguous().mT
+@table(CASES)
+def test_eager(case):
+    wrong = []
+    for dtype, image, layout, weights, upstream in combinations(case):
+        inputs = case.inputs(image, layout, weights, dtype)
+        ours, theirs = (
+            all_strides(lambda *i, nn=nn: case.function(nn, *i), inputs, upstream) for nn in (L, F)
+        )
+        if ours != theirs:
+            names = (f.__name__ for f in (layout, weights, upstream))
+            wrong.append(f"{dtype} {image} {' '.join(names)}: ours {ours}, torch's {theirs}")
+    assert not wrong, "\n".join([f"{len(wrong)} differ:", *wrong[:20]])
 
 
-def ones(x):
-    """What `y.sum().backward()` sends: a single number, all strides 0."""
-    return torch.ones((), dtype=x.dtype).expand(x.shape)
+def test_functional_gradients_of_a_convolution():
+    """torch.nn.grad computes each of the two with nothing known of the operand that it is of."""
+    x, weight, g = torch.randn(2, 4, 6, 6), torch.randn(6, 4, 3, 3), torch.randn(2, 6, 4, 4)
+    for of_x, of_weight, of_g in product(LAYOUTS, LAYOUTS, UPSTREAM):
+        a, w, dy = of_x(x), of_weight(weight), of_g(g)
+        ours, theirs = (
+            (nn.conv2d_input(x.shape, w, dy), nn.conv2d_weight(a, weight.shape, dy))
+            for nn in (L, torch.nn.grad)
+        )
+        assert [t.stride() for t in ours] == [t.stride() for t in theirs]
 
 
-def last(x):
-    return channels_last(x) if x.dim() == 4 else contiguous(x)
+class Together(torch.nn.Module):
+    """All cases as one function, compiled or exported once; each has inputs of its own."""
+
+    def __init__(self, cases, nn):
+        super().__init__()
+        self.cases, self.nn = cases, nn
+
+    def forward(self, inputs):
+        return [
+            parts(case.function(self.nn, *i)) for case, i in zip(self.cases, inputs, strict=True)
+        ]
 
 
-LAYOUTS = [contiguous, last, strided, channels_last_slice, transposed, expanded]
-UPSTREAM = [contiguous, last, ones, strided]
-
-PLAIN, SINGLE, EMPTY, ONE_CHANNEL = (2, 4, 6, 6), (1, 4, 6, 6), (0, 4, 6, 6), (2, 1, 6, 6)
-PIXELS, PIXEL, ROW = (2, 4, 1, 1), (1, 4, 1, 1), (2, 4, 1, 6)
-IMAGES = [PLAIN, SINGLE, EMPTY, ONE_CHANNEL]
-ANY = [*IMAGES, PIXELS, PIXEL, ROW]
+def compiled(module, backend="aot_eager", **options):
+    torch._dynamo.reset()  # it counts what was compiled before for other inputs
+    return torch.compile(module, fullgraph=True, backend=backend, **options)
 
 
-class Case(NamedTuple):
-    """A function of both layer sets on images of each of these shapes, and parameters."""
-
-    id: str
-    function: Callable[..., Any]  # of the layer set, the image and the parameters
-    images: list = ANY
-    parameters: Callable[..., list] = lambda c: []  # their shapes, for c channels
-    dtypes: tuple = (torch.float32, torch.float64, torch.bfloat16)
-
-
-def conv2d(*weight, **options):
-    def function(nn, x, weight, bias):
-        return nn.conv2d(x, weight, bias, **options)
-
-    def parameters(c):
-        groups = options.get("groups", 1)
-        return [(6 * groups, c // groups, *weight), (6 * groups,)]
-
-    return function, parameters
-
-
-def conv_case(id, images, *weight, **options):
-    function, parameters = conv2d(*weight, **options)
-    return Case(id, function, images, parameters)
-
-
-def of(name, *arguments, **options):
-    """A function of an image alone."""
-    return lambda nn, x: getattr(nn, name)(x, *arguments, **options)
-
-
-def batch_norm(training):
-    def function(nn, x, weight, bias):
-        running = torch.zeros(x.shape[1], dtype=x.dtype), torch.ones(x.shape[1], dtype=x.dtype)
-        return nn.batch_norm(x, *running, weight, bias, training)
-
-    return function
-
-
-def max_unpool2d(nn, x):
-    height, width = x.shape[2:]
-    places = torch.arange(height)[:, None] * 4 * width + torch.arange(width) * 2
-    return nn.max_unpool2d(x, places.expand(x.shape), 2)
-
-
-def cross_entropy(probabilities, **options):
-    def function(nn, x):
-        target = x.detach().softmax(1) if probabilities else x.detach().argmax(1)
-        return nn.cross_entropy(x, target, **options)
-
-    return function
-
-
-def dropout(p, training=True):
-    def function(nn, x):
-        with torch.random.fork_rng():
-            return nn.dropout(x, p, training)
-
-    return function
-
-
-CONVOLUTIONS = [
-    conv_case("conv2d", IMAGES, 3, 3, padding=1),
-    conv_case("conv2d-stride", IMAGES, 3, 3, stride=2),
-    conv_case("conv2d-dilated", IMAGES, 2, 2, dilation=2),
-    conv_case("conv2d-1x1", [*IMAGES, PIXELS, PIXEL], 1, 1),
-    conv_case("conv2d-groups", [PLAIN, SINGLE], 3, 3, groups=2),
-    conv_case("conv2d-depthwise", [PLAIN, SINGLE], 3, 3, groups=4),
-    conv_case("conv2d-whole-image", IMAGES, 6, 6),
-]
-POOLS = [
-    Case("max_pool2d", of("max_pool2d", 3, 2, 1)),
-    Case("max_pool2d-1x1", of("max_pool2d", 1)),
-    Case("max_pool2d-indices", of("max_pool2d", 2, return_indices=True), IMAGES),
-    Case("avg_pool2d", of("avg_pool2d", 3, 2, 1)),
-    Case("avg_pool2d-1x1", of("avg_pool2d", 1)),
-    Case("avg_pool2d-whole-image", of("avg_pool2d", 6), IMAGES),
-    Case("lp_pool2d", of("lp_pool2d", 2, 2), IMAGES),
-    Case("lp_pool2d-3", lambda nn, x: nn.lp_pool2d(x.abs(), 3.0, 1)),
-    Case("lp_pool2d-inf", of("lp_pool2d", float("inf"), 1)),
-    Case("adaptive_avg_pool2d", of("adaptive_avg_pool2d", (4, 5))),
-    Case("adaptive_avg_pool2d-grid", of("adaptive_avg_pool2d", (3, 2)), IMAGES),
-    Case("adaptive_avg_pool2d-global", of("adaptive_avg_pool2d", 1)),
-    Case("max_unpool2d", max_unpool2d),
-]
-NORMS = [
-    Case("batch_norm", batch_norm(True), [*IMAGES, PIXELS, ROW], lambda c: [(c,), (c,)]),
-    Case("batch_norm-eval", batch_norm(False), ANY, lambda c: [(c,), (c,)]),
-    Case(
-        "local_response_norm",
-        of("local_response_norm", 3),
-        dtypes=(torch.float32, torch.float64),
-    ),
-]
-OTHERS = [
-    Case("relu", of("relu")),
-    Case("tanh", of("tanh")),
-    Case("softmax", of("softmax", 1)),
-    Case("softmax-columns", of("softmax", 3)),
-    Case("log_softmax", of("log_softmax", 1)),
-    Case("cross_entropy", cross_entropy(False), [PLAIN, SINGLE, ONE_CHANNEL, PIXELS]),
-    Case("cross_entropy-none", cross_entropy(False, reduction="none", label_smoothing=0.1)),
-    Case("cross_entropy-probabilities", cross_entropy(True), [PLAIN, SINGLE, PIXELS]),
-    Case("dropout", dropout(0.5)),
-    Case("dropout-all", dropout(1.0)),
-    Case("dropout-eval", dropout(0.5, training=False)),
-    Case(
-        "linear", lambda nn, *inputs: nn.linear(*inputs), [PLAIN, EMPTY], lambda c: [(5, 6), (5,)]
-    ),
-    Case(
-        "linear-matrix",
-        lambda nn, *inputs: nn.linear(*inputs),
-        [(4, 6), (1, 6), (0, 6)],
-        lambda c: [(5, c), (5,)],
-    ),
-]
-CASES = [*CONVOLUTIONS, *POOLS, *NORMS, *OTHERS]
-
-
-def parts(outputs):
-    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-
-
-def all_strides(function, inputs, upstream):
-    """Of the outputs, and of the gradients by each input; of what has no numbers, the output's."""
-    outputs = parts(function(*inputs))
-    y = outputs[0]
-    found = [t.stride() for t in outputs]
-    if y.numel():
-        g = torch.ones_like(y, memory_format=torch.contiguous_format)
-        g = upstream(g) if g.dim() else g
-        found += [g.stride() for g in torch.autograd.grad(y, inputs, g)]
+def strides_of_all(function, cases, inputs):
+    """What `all_strides` finds, of every case."""
+    outputs = function(inputs)
+    ys = [y for y, *_ in outputs]
+    everything = [t for i in inputs for t in i]
+    gradients = iter(torch.autograd.grad(ys, everything, [ones(y) for y in ys]))
+    found = {}
+    for case, outs, (_, *parameters) in zip(cases, outputs, inputs, strict=True):
+        dx, *others = next(gradients), *(next(gradients) for _ in parameters)
+        others = [elementwise_like(g).stride() for g in others]
+        found[case.id] = [*(y.stride() for y in outs), dx.stride(), *others]
     return found
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
-def test_eager(case):
-    wrong = []
-    for dtype, shape in itertools.product(case.dtypes, case.images):
-        parameters = case.parameters(shape[1])
-        for layout, weights, upstream in itertools.product(
-            LAYOUTS, LAYOUTS[:3] if parameters else LAYOUTS[:1], UPSTREAM
-        ):
-            x = layout(torch.randn(shape, dtype=dtype)).requires_grad_()
-            others = [torch.randn(p, dtype=dtype) for p in parameters]
-            others = [weights(p) if p.dim() > 1 else p for p in others]
-            inputs = [x, *(p.requires_grad_() for p in others)]
-            ours, torchs = (
-                all_strides(lambda *i, nn=nn: case.function(nn, *i), inputs, upstream)
-                for nn in (L, F)
-            )
-            if ours != torchs:
-                names = layout.__name__, weights.__name__, upstream.__name__
-                wrong.append((dtype, shape, *names, "ours", ours, "torch's", torchs))
-    assert not wrong, f"{len(wrong)} differ, among them:\n" + "\n".join(map(str, wrong[:20]))
+def output_strides(function, cases, inputs):
+    outputs = function(inputs)
+    return {case.id: [y.stride() for y in ys] for case, ys in zip(cases, outputs, strict=True)}
+
+
+@in_memory
+def test_compiled(image, layout):
+    """As the twin compiled by the same backend, which makes upstream gradients lie as outputs."""
+    cases = [case for case in ONE_PER_OPERATOR if image in case.images]
+    inputs = [case.inputs(image, layout) for case in cases]
+    ours, theirs = (strides_of_all(compiled(Together(cases, nn)), cases, inputs) for nn in (L, F))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("layout", [contiguous, last])
+def test_compiled_for_any_batch(layout):
+    """The rules are asked of symbols instead of numbers."""
+    cases = [case for case in ONE_PER_OPERATOR if PLAIN in case.images]
+    function = compiled(Together(cases, L))
+    for batch in (2, 5):
+        inputs = [case.inputs((batch, *PLAIN[1:]), layout) for case in cases]
+        for x, *_ in inputs:
+            torch._dynamo.mark_dynamic(x, 0)
+        theirs = output_strides(Together(cases, F), cases, inputs)
+        assert output_strides(function, cases, inputs) == theirs
+
+
+@in_memory
+def test_exported(image, layout):
+    cases = [case for case in ONE_PER_OPERATOR if image in case.images]
+    inputs = [[t.detach() for t in case.inputs(image, layout)] for case in cases]
+    program = torch.export.export(Together(cases, L), (inputs,)).module()
+    assert output_strides(program, cases, inputs) == output_strides(
+        Together(cases, F), cases, inputs
+    )
+
+
+@table(CASES)
+def test_fake_tensors_have_the_strides_of_real_ones(case):
+    for image, layout, upstream in product(case.images, [contiguous, last], [contiguous, ones]):
+        if image == EMPTY:  # torch's elementwise operators do not agree with themselves
+            continue
+        found = []
+        for mode in (nullcontext(), FakeTensorMode()):
+            with mode:
+                inputs = case.inputs(image, layout)
+                found.append(all_strides(lambda *i: case.function(L, *i), inputs, upstream))
+        assert found[0] == found[1], (image, layout.__name__, upstream.__name__)
+
+
+class Tutorial(torch.nn.Module):
+    """The network of PyTorch's tutorial "Training a Classifier"."""
+
+    def __init__(self, nn):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
+        self.pool, self.relu = nn.MaxPool2d(2, 2), nn.ReLU()
+        self.fc1 = nn.Linear(16 * 5 * 5, 120)
+        self.fc2, self.fc3 = nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x):
+        x = self.pool(self.relu(self.conv1(x)))
+        x = self.pool(self.relu(self.conv2(x)))
+        x = x.view(-1, 16 * 5 * 5)
+        return self.fc3(self.relu(self.fc2(self.relu(self.fc1(x)))))
+
+
+@pytest.mark.parametrize(
+    ("batch", "backend"), [(0, None), (1, None), (4, None), (4, "aot_eager"), (4, "inductor")]
+)
+def test_the_tutorial_s_network_views_its_last_maps(batch, backend):
+    ours, theirs = Tutorial(layers), Tutorial(torch.nn)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(batch, 3, 32, 32, requires_grad=True)
+    function = compiled(ours, backend) if backend else ours
+    y, expected = function(x), theirs(x)
+    assert y.stride() == expected.stride()
+    assert_close(y, expected)
+    (dx,), (expected,) = (torch.autograd.grad(y.sum(), x) for y in (y, expected))
+    assert dx.stride() == expected.stride()
+
+
+def test_is_channels_last_is_suggest_memory_format():
+    """Asked of torch by an operator whose output lies so; strides at random, many of them tied."""
+    answers = set()
+    for _ in range(3000):
+        image = [random.choice([1, 1, 2, 3]) for _ in range(4)]
+        order, step = random.choice([[0, 2, 3, 1], random.sample(range(4), 4)]), 1
+        strides = [0] * 4
+        for dimension in reversed(order):
+            strides[dimension], step = step, step * image[dimension] * random.choice([1, 1, 1, 2])
+        if random.random() < 0.2:
+            strides[random.randrange(4)] = random.choice([0, 1, 2, 6])
+        x = torch.empty_strided(image, strides)
+        formats = [
+            torch.empty(image, memory_format=f)
+            for f in (torch.contiguous_format, torch.channels_last)
+        ]
+        plain, last_ = (t.stride() for t in formats)
+        if plain != last_:
+            answer = F.avg_pool2d(x, 1).stride() == last_
+            assert is_channels_last(x) == answer, (image, strides)
+            answers.add((answer, x.is_contiguous()))
+        assert elementwise_like(x).stride() == torch.relu(x).stride(), (image, strides)
+    assert answers == {(True, True), (True, False), (False, True), (False, False)}

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from analysis.peers import LocalReference
+from analysis.baselines import LocalReference
 from layers.kernels import openmp
 from layers.kernels.jit import jit, numba, parallel_for
 from layers.kernels.workspace import workspace

@@ -1,4 +1,4 @@
-"""`.ci/gpu` as it is typed; on a CPU, in small."""
+"""The command `.ci/gpu`, as a dry run on a CPU."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def gpu(*arguments):
 
 
 def test_a_dry_run(tmp_path):
-    """Of some parts; .ci/run has all of them."""
+    """Two of the parts; .ci/run runs all of them."""
     done = gpu("--dry-run", "--only", "facts", "compiled", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
@@ -38,7 +38,7 @@ def test_a_dry_run(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_machine_without_a_gpu_is_told(tmp_path):
+def test_a_missing_gpu_is_reported(tmp_path):
     done = gpu("--only", "steps", "--out", str(tmp_path))
     assert done.returncode == 1
     assert "steps: lenet/" in done.stdout
@@ -61,17 +61,17 @@ for name in plan:
 
 @pytest.mark.parametrize(("how", "error"), [("silently", "ended by SIGABRT"), ("loudly", "lost")])
 def test_a_process_that_dies_costs_one_row(how, error, tmp_path, monkeypatch):
-    """The next one takes up what follows."""
+    """A new process measures the remaining rows."""
     monkeypatch.setattr(
         command, "rows_command",
         lambda part, left, dry, done: [sys.executable, "-c", DIES, how, *done],
     )  # fmt: skip
-    found = PartResult()
-    command.run_part(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
-    assert {name: row.get("error") for name, row in found.rows.items()} == {
+    result = PartResult()
+    command.run_part(Part("steps", 120, ""), result, tmp_path / "log.txt", dry=False)
+    assert {name: row.get("error") for name, row in result.rows.items()} == {
         "a": None, "b": error, "c": None,
     }  # fmt: skip
-    assert found.wrong == [f"b: {error}"]
+    assert result.problems == [f"b: {error}"]
 
 
 HANGS = """
@@ -84,28 +84,28 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "fraction", "wrong"),
+    ("seconds", "fraction", "problems"),
     [
         (0.5, 1.0, ["b: no end within 6 s"]),
         (60.0, 0.1, ["b: no end within 6 s"]),
         (60.0, 2.0, []),
     ],
 )
-def test_a_row_that_hangs_has_failed(seconds, fraction, wrong, tmp_path, monkeypatch):
-    """One that has not run for long when the time is over was only not reached."""
+def test_a_row_that_hangs_has_failed(seconds, fraction, problems, tmp_path, monkeypatch):
+    """A row that has just started when the time is up was not reached."""
     monkeypatch.setattr(command, "rows_command", lambda *_: [sys.executable, "-c", HANGS])
-    monkeypatch.setattr(command, "FINISH", 1.0)
+    monkeypatch.setattr(command, "MARGIN_SECONDS", 1.0)
     monkeypatch.setattr(command, "HANG_SECONDS", seconds)
     monkeypatch.setattr(command, "HANG_FRACTION", fraction)
     result = PartResult()
     command.run_part(Part("steps", 6, ""), result, tmp_path / "log.txt", dry=False)
-    assert result.wrong == wrong
-    assert result.not_reached == ([] if wrong else ["b"])
+    assert result.problems == problems
+    assert result.not_reached == ([] if problems else ["b"])
 
 
-def test_a_process_that_never_begins_is_not_begun_again(tmp_path, monkeypatch):
+def test_a_process_that_fails_to_start_is_not_restarted(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "rows_command", lambda *_: [sys.executable, "-c", "import absent"])
-    found = PartResult()
-    command.run_part(Part("steps", 120, ""), found, tmp_path / "log.txt", dry=False)
-    assert found.wrong == ["exit code 1"]
-    assert "No module named 'absent'" in found.tail[-1]
+    result = PartResult()
+    command.run_part(Part("steps", 120, ""), result, tmp_path / "log.txt", dry=False)
+    assert result.problems == ["exit code 1"]
+    assert "No module named 'absent'" in result.tail[-1]

@@ -24,11 +24,11 @@ def python(code, seconds, folder):
         ("import sys; sys.stderr.write('seen')", None),
     ],
 )
-def test_how_a_process_ends(code, failure, tmp_path):
+def test_the_reason_of_a_failure(code, failure, tmp_path):
     assert python(code, 60, tmp_path) == (failure, ["seen"])
 
 
-def test_after_its_deadline_nothing_of_it_is_left(tmp_path):
+def test_its_children_are_killed_at_the_deadline(tmp_path):
     child = f"import time; time.sleep(1.5); open({str(tmp_path / 'late')!r}, 'w')"
     code = (
         f"import subprocess, sys; print('seen'); subprocess.run([sys.executable, '-c', {child!r}])"
@@ -37,6 +37,6 @@ def test_after_its_deadline_nothing_of_it_is_left(tmp_path):
     failure, lines = python(code, 0.5, tmp_path)
     assert failure == "no end within 0 s"
     assert time.monotonic() - start < 20
-    assert lines in (["seen"], [])  # on a busy machine it had not begun
+    assert lines in (["seen"], [])  # not even started, on a busy machine
     time.sleep(2)
     assert not (tmp_path / "late").exists()

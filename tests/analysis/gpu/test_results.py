@@ -1,4 +1,4 @@
-"""What a part's lines say, and the tables made of it."""
+"""Results read from a part's lines, and the tables made of them."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from analysis.gpu import report, rows
 from analysis.gpu.results import PartResult, document
 
-VERDICTS = {
+SUMMARIES = {
     "== 3 passed, 2 skipped, 626 deselected in 9.03s ==": {
         "passed": 3, "skipped": 2, "deselected": 626,
     },
@@ -18,19 +18,19 @@ VERDICTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("line", VERDICTS)
-def test_pytest_s_verdict(line):
-    found = PartResult()
-    found.test_line("tests/a.py::test_b PASSED   [ 50%]")
-    assert found.tests == {"passed": 1}  # so far
-    found.test_line(line)
-    assert found.tests == VERDICTS[line]
+@pytest.mark.parametrize("line", SUMMARIES)
+def test_pytest_s_summary(line):
+    result = PartResult()
+    result.test_line("tests/a.py::test_b PASSED   [ 50%]")
+    assert result.tests == {"passed": 1}  # so far
+    result.test_line(line)
+    assert result.tests == SUMMARIES[line]
 
 
-def test_a_failed_test_is_wrong():
-    found = PartResult()
-    found.test_line("FAILED tests/a.py::test_b - assert 1 == 2")
-    assert found.wrong == ["FAILED tests/a.py::test_b - assert 1 == 2"]
+def test_a_failed_test_is_a_problem():
+    result = PartResult()
+    result.test_line("FAILED tests/a.py::test_b - assert 1 == 2")
+    assert result.problems == ["FAILED tests/a.py::test_b - assert 1 == 2"]
 
 
 def test_rows_are_emitted_and_parsed(capsys):
@@ -38,25 +38,25 @@ def test_rows_are_emitted_and_parsed(capsys):
         raise ValueError("not\nthis")
 
     rows.emit({"plan": ["a", "b", "c"]})
-    print("somebody's print without an end", end="")
+    print("output without a newline", end="")
     rows.measure("a", lambda: {"ms": {"ours": 1.5}})
     rows.measure("b", fails)
-    found = PartResult()
+    result = PartResult()
     for line in capsys.readouterr().out.splitlines():
-        found.row_line(line)
-    assert found.rows["a"]["ms"] == {"ours": 1.5}
-    assert found.wrong == ["b: ValueError: not this"]
-    assert found.not_reached == ["c"]
-    assert json.loads(document({"steps": found}, ""))["parts"]["steps"]["not reached"] == ["c"]
+        result.row_line(line)
+    assert result.rows["a"]["ms"] == {"ours": 1.5}
+    assert result.problems == ["b: ValueError: not this"]
+    assert result.not_reached == ["c"]
+    assert json.loads(document({"steps": result}, ""))["parts"]["steps"]["not reached"] == ["c"]
 
 
 @pytest.mark.parametrize(
     ("difference", "own", "right"),
     [(1e-4, 0.0, True), (2e-3, 0.0, False), (2e-3, 1e-3, True), (float("nan"), 1.0, False)],
 )
-def test_losses_may_differ_as_much_as_torch_s_do(difference, own, right):
+def test_losses_may_differ_by_a_multiple_of_torch_s_own_difference(difference, own, right):
     row = {"precision": "ieee", "loss difference": difference, "torch.nn's own": own}
-    assert bool(PartResult(rows={"lenet/ieee": row}).wrong) != right
+    assert bool(PartResult(rows={"lenet/ieee": row}).problems) != right
 
 
 def test_the_tables():
@@ -74,7 +74,7 @@ def test_the_tables():
         {**layer, "ms": {"compiled": 1.0}, "peak": {"compiled": 1}},
     ]  # fmt: skip
     accuracies = {"custom": {"test_accuracy": 0.98}, "torch": {"test_accuracy": 0.97}}
-    found = {
+    result = {
         "facts": PartResult(rows={"versions": {"torch": "2.9"}, "copy": {"TB/s": 2.5}}),
         "tests": PartResult(tests={"passed": 3}, seconds=4.0),
         "steps": PartResult(
@@ -83,7 +83,7 @@ def test_the_tables():
         "operators": PartResult(rows=dict(zip(["a", "b"], layers, strict=True))),
         "learning": PartResult(rows={"lenet": {"network": "lenet", **accuracies}}),
     }
-    text = report.text(found)
+    text = report.text(result)
     lines = [line.split() for line in text.splitlines()]
     assert "torch 2.9, copy 2.5 TB/s" in text
     assert ["lenet", "-", "1.50", "-", "-", "1000", "-", "-", "0.50", "-"] in lines
@@ -92,6 +92,6 @@ def test_the_tables():
     assert "tests: 3 passed in 4 s" in text
     assert "steps: exit code 3" in text
     assert "steps: 1 of 2 rows not reached, from vgg16/ieee on" in text
-    full = report.markdown(found, ".ci/gpu")
+    full = report.markdown(result, ".ci/gpu")
     assert "| lenet | tf32 | ours NCHW | 3.00 | 1.00 | 2.300000 |" in full
     assert "- steps: exit code 3" in full

@@ -1,4 +1,4 @@
-"""Who is judged, and by whom: a reader's layer and its twin, from what was typed."""
+"""What `compare.py check` checks: a reader's layer and its twin, from the command line."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from typing import Any
 import torch
 
 Constructor = Callable[..., torch.nn.Module]
-LINE = 100  # characters of an exception that are told
+MAX_LINE_LENGTH = 100  # characters of an exception that are shown
 
 
-class Impossible(Exception):
-    """A question that makes no sense; the message says what would."""
+class InvalidCheck(Exception):
+    """The command line does not describe a check; the message says how to correct it."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Of a constructor, as they were typed."""
+    """Arguments of a constructor, as given on the command line."""
 
     positional: tuple[Any, ...] = ()
     named: dict[str, Any] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Arguments:
-        """Of "3, 16, 3, padding=1".
+        """Parse the arguments of a call, such as "3, 16, 3, padding=1".
 
         Raises:
-            Impossible: not the arguments of a call, or not plain values.
+            InvalidCheck: not the arguments of a call, or not literals.
         """
         try:
             call = ast.parse(f"f({text})", mode="eval").body
@@ -44,13 +44,13 @@ class Arguments:
             named = {word.arg or "**": ast.literal_eval(word.value) for word in call.keywords}
             return cls(tuple(ast.literal_eval(value) for value in call.args), named)
         except (SyntaxError, ValueError):
-            raise Impossible(
+            raise InvalidCheck(
                 f'--args {text!r} cannot be read: write plain values as in a call, "3, 16, 3, '
                 'padding=1"'
             ) from None
 
     def replaced(self, changes: dict[str, Any], twin: Constructor) -> Arguments:
-        """With other values; what was given by position, in the twin's order, stays there."""
+        """A copy with some values changed; positional arguments, in the twin's order, stay so."""
         order = list(inspect.signature(twin).parameters)
         positional, named = list(self.positional), dict(self.named or {})
         for name, value in changes.items():
@@ -70,51 +70,54 @@ class Arguments:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """
+    """The shape in "8,3,32,32".
+
     Raises:
-        Impossible: not whole numbers, at least a batch and one dimension.
+        InvalidCheck: not positive integers, or fewer than two of them.
     """
     try:
         shape = tuple(int(size) for size in text.split(","))
     except ValueError:
         shape = ()
     if len(shape) < 2 or min(shape) < 1:
-        raise Impossible(f"--shape must be whole numbers such as 8,3,32,32, got {text!r}")
+        raise InvalidCheck(f"--shape must be whole numbers such as 8,3,32,32, got {text!r}")
     return shape
 
 
 def load(name: str) -> Constructor:
-    """The class in my_module:MyLayer or path/to/file.py:MyLayer.  Importing runs the module.
+    """Import the class named by my_module:MyLayer or path/to/file.py:MyLayer.
 
     Raises:
-        Impossible: there is no such module, or nothing of that name in it.
+        InvalidCheck: no such module, or no such class in it.
     """
     source, colon, attribute = name.rpartition(":")
     if not colon or not attribute:
-        raise Impossible(f"{name!r} names no layer: write my_module:MyLayer or my_file.py:MyLayer")
-    module = _module(source)
+        raise InvalidCheck(
+            f"{name!r} names no layer: write my_module:MyLayer or my_file.py:MyLayer"
+        )
+    module = _import(source)
     found = getattr(module, attribute, None)
     if not callable(found):
-        own = [
+        candidates = [
             key for key, value in vars(module).items()
             if isinstance(value, type) and issubclass(value, torch.nn.Module)
         ]  # fmt: skip
-        raise Impossible(
+        raise InvalidCheck(
             f"{source} has no layer {attribute!r}: "
-            f"it has {', '.join(own) or 'no subclass of torch.nn.Module'}"
+            f"it has {', '.join(candidates) or 'no subclass of torch.nn.Module'}"
         )
     return found
 
 
-def _module(source: str) -> ModuleType:
-    """By path if it looks like one, else by name, also from the current folder."""
+def _import(source: str) -> ModuleType:
+    """Import a .py file by its path, or a module by its name, also from the current folder."""
     path = Path(source)
     by_path = path.suffix == ".py"
     if by_path and not path.is_file():
-        raise Impossible(f"there is no file {source}")
+        raise InvalidCheck(f"there is no file {source}")
     folder = str(path.resolve().parent if by_path else Path.cwd())
     if folder not in sys.path:
-        sys.path.insert(0, folder)  # so that the module may import its neighbours
+        sys.path.insert(0, folder)  # so that the module can import its siblings
     try:
         if not by_path:
             return importlib.import_module(source)
@@ -126,33 +129,33 @@ def _module(source: str) -> ModuleType:
         spec.loader.exec_module(module)
         return module
     except Exception as error:
-        raise Impossible(f"importing {source} failed with {told(error)}") from error
+        raise InvalidCheck(f"importing {source} failed with {first_line(error)}") from error
 
 
 def twin_of(layer: Constructor, against: str) -> Constructor:
-    """What --against names; else the torch.nn layer that the class extends or is named after.
+    """The class named by --against, else the torch.nn layer that the class extends or is named for.
 
     Raises:
-        Impossible: there is none.
+        InvalidCheck: there is none.
     """
     if against:
         module, _, name = against.rpartition(".")
         try:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError):
-            raise Impossible(
+            raise InvalidCheck(
                 f"there is no {against!r} to compare with: name a layer such as torch.nn.Conv2d"
             ) from None
-    for kind in inspect.getmro(layer) if isinstance(layer, type) else ():
-        twin = getattr(torch.nn, kind.__name__, None)
+    for base in inspect.getmro(layer) if isinstance(layer, type) else ():
+        twin = getattr(torch.nn, base.__name__, None)
         if twin is not None and twin is not torch.nn.Module:
             return twin
-    raise Impossible(
+    raise InvalidCheck(
         "nothing to compare with: say which layer it should equal, --against torch.nn.Conv2d"
     )
 
 
-def told(error: Exception) -> str:
-    """An exception in one line of the report."""
+def first_line(error: Exception) -> str:
+    """The type and the first line of an exception's message, truncated."""
     line = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
-    return line if len(line) <= LINE else f"{line[: LINE - 3]}..."
+    return line if len(line) <= MAX_LINE_LENGTH else f"{line[: MAX_LINE_LENGTH - 3]}..."

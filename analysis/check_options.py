@@ -1,7 +1,7 @@
-"""What else to try with a layer, by the name of its twin.
+"""Constructor options that `compare.py check` also tries, by the name of the twin.
 
-An entry replaces arguments of the constructor; the rest stay as they were given.  If it changes
-`in_channels`, the input gets as many.
+Each entry replaces some of the given arguments.  If it changes `in_channels`, the input has that
+many channels.
 """
 
 from __future__ import annotations

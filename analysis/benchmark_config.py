@@ -1,4 +1,4 @@
-"""Where and how layers are compared, and the numbers they are given."""
+"""Device, dtype and memory format of a comparison, and the random inputs it uses."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Setting:
+class BenchmarkConfig:
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     memory_format: torch.memory_format = torch.contiguous_format  # of images and filters
     compile: bool = False
     seconds: float = 2.0  # of timing, for each comparison
 
-    def numbers(self, shape: Sequence[int], seed: int) -> Tensor:
-        """Normal numbers that this precision holds exactly; the same on every device."""
+    def randn(self, shape: Sequence[int], seed: int) -> Tensor:
+        """Normal random numbers, exactly representable in `dtype`; the same on every device."""
         generator = torch.Generator().manual_seed(seed)
         values = torch.randn(tuple(shape), generator=generator, dtype=torch.float64)
         return values.to(self.dtype).to(self.device)
 
-    def leaf(self, values: Tensor, layout: torch.memory_format | None = None) -> Tensor:
-        """A copy of the values that wants its gradient; an image lies as `layout` says."""
-        return laid_out(values, layout or self.memory_format).detach().clone().requires_grad_()
+    def leaf(self, values: Tensor, memory_format: torch.memory_format | None = None) -> Tensor:
+        """A copy that requires a gradient, in the given memory format or the configured one."""
+        values = to_memory_format(values, memory_format or self.memory_format)
+        return values.detach().clone().requires_grad_()
 
-    def place(
-        self, layer: torch.nn.Module, layout: torch.memory_format | None = None
+    def prepare(
+        self, layer: torch.nn.Module, memory_format: torch.memory_format | None = None
     ) -> torch.nn.Module:
-        """A copy of the layer in this precision, on this device, its filters laid out."""
+        """A copy of the layer with the configured device, dtype and memory format."""
         layer = copy.deepcopy(layer).to(self.device, self.dtype)
         for parameter in layer.parameters():
-            parameter.data = laid_out(parameter.data, layout or self.memory_format)
+            parameter.data = to_memory_format(parameter.data, memory_format or self.memory_format)
         return layer
 
-    def compiled(self, layer: torch.nn.Module) -> torch.nn.Module:
-        """The layer itself, or with `compile` what torch.compile makes of it."""
+    def maybe_compile(self, layer: torch.nn.Module) -> torch.nn.Module:
+        """`torch.compile(layer)` if `compile` is set, else the layer itself."""
         if not self.compile:
             return layer
         compiled = torch.compile(layer, dynamic=False)
@@ -52,7 +53,7 @@ class Setting:
         return compiled
 
     def describe(self) -> dict[str, object]:
-        """The machine and the setting, in plain values."""
+        """The machine and this configuration, as plain values."""
         return {
             **machine(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -62,15 +63,15 @@ class Setting:
         }
 
 
-def laid_out(values: Tensor, layout: torch.memory_format) -> Tensor:
-    """A volume (N, C, H, W) in a memory format; anything else as it is."""
-    return values.contiguous(memory_format=layout) if values.dim() == 4 else values
+def to_memory_format(values: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """A 4-D tensor in the memory format; any other tensor unchanged."""
+    return values.contiguous(memory_format=memory_format) if values.dim() == 4 else values
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """What computes, in plain values."""
+    """Hardware, thread count, torch version and convolution precision, as plain values."""
     return {
-        "device": _name(device),
+        "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
@@ -78,16 +79,16 @@ def machine(device: torch.device) -> dict[str, object]:
     }
 
 
-def _name(device: torch.device) -> str:
-    """The chip's name where torch or the system tells it, else its kind."""
+def _device_name(device: torch.device) -> str:
+    """The model name if torch or the operating system reports one, else the device itself."""
     if device.type == "cpu":
-        return _processor()
+        return _cpu_name()
     module = torch.get_device_module(device)
     return module.get_device_name(device) if hasattr(module, "get_device_name") else str(device)
 
 
-def _processor() -> str:
-    """The CPU's name where the system tells it (Linux), else its kind."""
+def _cpu_name() -> str:
+    """The CPU's model name on Linux, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""compare.py layers: small rows through the whole of it."""
+"""compare.py layers on a table of small rows."""
 
 import csv
 import json
@@ -8,13 +8,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import layers
-from analysis import benchmark, report, shapes, survey, timing
-from analysis.setting import Setting
+from analysis import benchmark, layer_benchmark, report, shapes, timing
+from analysis.benchmark_config import BenchmarkConfig
 from analysis.shapes import Growth, Row
 
 SMALL = [
     Row("net.conv", "Conv2d", (2, 3, 8, 8), (3, 4, 3), {}, shapes.IM2COL, {"algorithm": "im2col"},
-        peers=("unfold",)),
+        baselines=("unfold",)),
     Row("net.vgg", "Conv2d", (2, 3, 8, 8), (3, 4, 3), {"padding": 1}, shapes.VGG, copies=3),
     Row("net.fc", "Linear", (2, 6), (6, 4)),
     Row("net.pool", "MaxPool2d", (2, 3, 8, 8), (2,), {}, shapes.POOL, layout="NCHW"),
@@ -22,52 +22,53 @@ SMALL = [
     Row("net.drop", "Dropout", (2, 6), (0.5,)),
     Row("net.loss", "CrossEntropyLoss", (4, 6)),
     Row("net.local", "LocallyConnected2d", (2, 3, 6, 6), (3, 4, 6, 3), {}, shapes.LOCAL,
-        peers=("snippet",)),
+        baselines=("snippet",)),
 ]  # fmt: skip
 GROWTHS = [Growth("in a test", SMALL[0], SMALL[0]._replace(shape=(4, 3, 8, 8)), 2)]
 
 
 @pytest.fixture
-def surveyed(monkeypatch):
-    monkeypatch.setattr(timing, "BLOCK", 0)
+def run_benchmark(monkeypatch):
+    monkeypatch.setattr(timing, "MIN_SECONDS", 0)
 
-    def survey_(rows=SMALL, **setting):
-        monkeypatch.setattr(survey, "ROWS", rows)
-        monkeypatch.setattr(survey, "GROWTHS", GROWTHS)
-        found, said = survey.Survey(Setting(seconds=0, **setting)), []
-        found.run(rows, said.append)
-        return found, said
+    def run(rows=SMALL, **config):
+        monkeypatch.setattr(layer_benchmark, "ROWS", rows)
+        monkeypatch.setattr(layer_benchmark, "GROWTHS", GROWTHS)
+        benchmark = layer_benchmark.LayerBenchmark(BenchmarkConfig(seconds=0, **config))
+        lines = []
+        benchmark.run(rows, lines.append)
+        return benchmark, lines
 
-    return survey_
+    return run
 
 
-def test_the_whole_table(surveyed, tmp_path):
-    found, said = surveyed()
-    assert len(said) == len(SMALL) + len(GROWTHS)
-    assert not found.failed
-    text = "\n".join(table.text() for table in found.tables())
+def test_the_whole_table(run_benchmark, tmp_path):
+    results, lines = run_benchmark()
+    assert len(lines) == len(SMALL) + len(GROWTHS)
+    assert not results.failed
+    text = "\n".join(table.text() for table in results.tables())
     for row in SMALL:
         assert row.id in text
     assert "conv2d im2col / textbook unfold" in text
-    assert {line.what for line in found.targets} >= {
+    assert {line.what for line in results.targets} >= {
         "conv2d im2col / torch.nn",
         "conv2d auto, largest relative error",
         "locally_connected2d / the snippet",
         "max_pool2d kept / int64 indices",
         "conv2d in a test",
     }
-    kept = next(line for line in found.targets if line.what == "max_pool2d kept / int64 indices")
-    assert kept.met
-    assert kept.measured == pytest.approx(1 / 8)
+    (saved,) = (line for line in results.targets if line.what == "max_pool2d kept / int64 indices")
+    assert saved.met
+    assert saved.measured == pytest.approx(1 / 8)
 
-    chart = report.bars(found.bars(), "ratios")
-    paths = report.save(tmp_path / "new", "layers", found.document(), found.tables(), chart)
+    chart = report.bar_chart(results.bars(), "ratios")
+    paths = report.save(tmp_path / "new", "layers", results.document(), results.tables(), chart)
     written = json.loads(paths[0].read_text())
     assert written["setting"]["dtype"] == "float32"
     assert [row["id"] for row in written["rows"]] == [row.id for row in SMALL]
-    lines = list(csv.DictReader(paths[1].read_text().splitlines()))
-    assert float(lines[0]["ours.error.weight"]) < 1e-5
-    assert float(lines[0]["torch.nn.forward+backward.middle"]) > 0
+    rows = list(csv.DictReader(paths[1].read_text().splitlines()))
+    assert float(rows[0]["ours.error.weight"]) < 1e-5
+    assert float(rows[0]["torch.nn.forward+backward.middle"]) > 0
     assert paths[2].read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(tmp_path / "new")).Reload()
     assert "layers/chart" in events.Tags()["images"]
@@ -75,7 +76,7 @@ def test_the_whole_table(surveyed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting",
+    "config",
     [
         {"dtype": torch.float64},
         {"dtype": torch.bfloat16},
@@ -83,46 +84,46 @@ def test_the_whole_table(surveyed, tmp_path):
     ],
     ids=str,
 )
-def test_other_settings(surveyed, setting):
-    found, _ = surveyed(**setting)
-    assert not found.failed
+def test_other_dtypes_and_memory_formats(run_benchmark, config):
+    results, _ = run_benchmark(**config)
+    assert not results.failed
 
 
-def test_torch_s_better_layout_counts(surveyed, monkeypatch):
-    def slow(sides, seconds):
+def test_the_better_memory_format_of_torch_counts(run_benchmark, monkeypatch):
+    def fake_times(sides, seconds):
         return {
             name: benchmark.Times([2.0], [9.0 if name == benchmark.THEIRS else 4.0])
             for name in sides
         }
 
-    monkeypatch.setattr(benchmark, "interleave", slow)
-    found, _ = surveyed([SMALL[0], SMALL[3]])
-    conv, pool = found.found
+    monkeypatch.setattr(benchmark, "interleave", fake_times)
+    results, _ = run_benchmark([SMALL[0], SMALL[3]])
+    conv, pool = results.measurements
     assert conv.ratio().middle == 1  # channels_last's 4, not 9
-    assert pool.ratio().middle == 4 / 9  # both sides have the layout of the row
+    assert pool.ratio().middle == 4 / 9  # both sides in the memory format of the row
     assert set(conv.times) == {"ours", "torch.nn", "unfold"}
 
 
 @pytest.mark.parametrize("wrong", ["output", "second"])
-def test_a_wrong_layer_fails(surveyed, monkeypatch, wrong):
+def test_a_wrong_layer_fails(run_benchmark, monkeypatch, wrong):
     def forward(self, x):
         y = torch.nn.functional.linear(x, self.weight, self.bias)
         if wrong == "output":
             return 1.001 * y
-        return y + (x - x.detach()).square().sum()  # 0, and so is its slope, but it bends
+        return y + (x - x.detach()).square().sum()  # zero, but not its second derivative
 
     monkeypatch.setattr(layers.Linear, "forward", forward)
-    found, _ = surveyed([SMALL[2]])
-    assert found.failed == ["net.fc"]
-    assert "1e-03" in found.tables()[0].text() or wrong == "second"
+    results, _ = run_benchmark([SMALL[2]])
+    assert results.failed == ["net.fc"]
+    assert "1e-03" in results.tables()[0].text() or wrong == "second"
 
 
-def test_nan_is_never_within():
-    one = benchmark.Measured(SMALL[2], errors={"ours": {"output": float("nan")}})
-    assert not one.within(1.0)
+def test_nan_is_never_within_the_tolerance():
+    measurement = benchmark.Measurement(SMALL[2], errors={"ours": {"output": float("nan")}})
+    assert not measurement.within(1.0)
 
 
-def test_our_layer_gets_the_options_only_it_has(monkeypatch):
+def test_our_layer_gets_its_own_options(monkeypatch):
     class Conv2d(layers.Conv2d):
         def __init__(self, *arguments, algorithm="auto", **options):
             super().__init__(*arguments, **options)

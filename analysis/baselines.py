@@ -1,7 +1,7 @@
-"""What a user would pick instead of our layers, to be timed beside them; written from description.
+"""What one would use instead of our layers, to be timed beside them; written from descriptions.
 
-Each entry of `PEERS` takes our layer and its input and returns something that runs, or None where
-it cannot.
+Each entry of `BASELINES` takes our layer and its input, and returns a `Runnable`, or None if the
+baseline is not available.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor
 from layers import LocallyConnected2d
 from layers.ops.geometry import Geometry, pair
 
-from .timing import Runnable, Side
+from .timing import Runnable, TimedLayer
 
 
 class TextbookConv2d(torch.nn.Module):
-    """The convolution of the tutorials: unfold the whole batch, multiply; autograd does the rest.
+    """The convolution of the tutorials: unfold the whole batch, multiply, and leave it to autograd.
 
-    Columns are (N, C_in K_h K_w, P), K_h K_w times larger than the images, and kept.
+    The columns, (N, C_in K_h K_w, P), are K_h K_w times larger than the images, and saved.
     """
 
     def __init__(self, conv: torch.nn.Conv2d) -> None:
@@ -46,9 +46,9 @@ class TextbookConv2d(torch.nn.Module):
 
 
 class UnfoldMultiplySum(torch.nn.Module):
-    """The locally connected layer that circulates in forums: windows x weights, summed.
+    """The locally connected layer of forum posts: the sum of windows times weights.
 
-    The product, (N, C_out, C_in, H_out, W_out, K_h K_w), is written out in full.  Weights are
+    It materialises the product, (N, C_out, C_in, H_out, W_out, K_h K_w); the weights are
     (1, C_out, C_in, H_out, W_out, K_h K_w).  One group, no padding, no dilation.
     """
 
@@ -68,7 +68,7 @@ class UnfoldMultiplySum(torch.nn.Module):
 
 
 class LocalReference(torch.nn.Module):
-    """The locally connected layer in one einsum, with our layer's parameters: the exact twin.
+    """The locally connected layer as one einsum, with the parameters of our layer.
 
     y[n,g,o,p] = b + sum over k of  w[p,g,k,o] * windows[n,g,k,p]
     """
@@ -81,19 +81,19 @@ class LocalReference(torch.nn.Module):
         kernel_size, stride, padding, dilation, groups = self.geometry
         windows = F.unfold(x, kernel_size, dilation, padding, stride)
         windows = windows.unflatten(1, (groups, x.shape[1] // groups, -1))
-        windows = windows.transpose(2, 3).flatten(2, 3)  # our weights have the channel last
+        windows = windows.transpose(2, 3).flatten(2, 3)  # as in our weights, the channel comes last
         y = torch.einsum("pgko,ngkp->ngop", self.weight.flatten(0, 1), windows)
         y = y.flatten(1, 2).unflatten(2, self.weight.shape[:2])
         return y if self.bias is None else y + self.bias
 
 
 class JaxLocal:
-    """jax.lax.conv_general_dilated_local and its gradients, compiled.  No padding, one group."""
+    """jax.lax.conv_general_dilated_local and its gradients, jitted.  No padding, one group."""
 
     def __init__(self, layer: LocallyConnected2d, x: Tensor) -> None:
-        if torch.get_num_threads() == 1:  # read when JAX first computes
-            one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-            os.environ.setdefault("XLA_FLAGS", one)
+        if torch.get_num_threads() == 1:  # JAX reads XLA_FLAGS when it first computes
+            flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+            os.environ.setdefault("XLA_FLAGS", flags)
         import jax
 
         def forward(x, weight, bias):
@@ -101,33 +101,35 @@ class JaxLocal:
                 x, weight, stride, "VALID", kernel_size, dimension_numbers=("NCHW", "HWIO", "NCHW")
             )
 
-        def both(dy, *inputs):
-            y, pull_back = jax.vjp(forward, *inputs)
-            return y, pull_back(dy)
+        def forward_and_backward(dy, *inputs):
+            y, vjp = jax.vjp(forward, *inputs)
+            return y, vjp(dy)
 
         kernel_size, stride = layer.geometry[:2]
         tensors = x, layer.to_jax(), layer.bias
         self.inputs = [jax.numpy.asarray(t.detach().cpu().numpy()) for t in tensors]
-        self.forward, self.both, self.wait = jax.jit(forward), jax.jit(both), jax.block_until_ready
+        self.forward = jax.jit(forward)
+        self.forward_and_backward = jax.jit(forward_and_backward)
+        self.wait = jax.block_until_ready
         self.dy = jax.numpy.ones_like(self.forward(*self.inputs))
 
     def run(self) -> tuple[float, float]:
         start = time.perf_counter()
         self.wait(self.forward(*self.inputs))
         middle = time.perf_counter()
-        self.wait(self.both(self.dy, *self.inputs))
+        self.wait(self.forward_and_backward(self.dy, *self.inputs))
         return middle - start, time.perf_counter() - middle
 
 
 def _jax(layer: LocallyConnected2d, x: Tensor) -> Runnable | None:
-    """None where JAX is missing, or torch's tensors are on a device where JAX's may not be."""
+    """None if JAX is not installed, or if torch's tensors are not on the CPU, as JAX's may be."""
     if x.device.type != "cpu" or importlib.util.find_spec("jax") is None:
         return None
     return JaxLocal(layer, x)
 
 
-PEERS: dict[str, Callable[..., Runnable | None]] = {
-    "unfold": lambda layer, x: Side(TextbookConv2d(layer), [x]),
-    "snippet": lambda layer, x: Side(UnfoldMultiplySum(layer), [x]),
+BASELINES: dict[str, Callable[..., Runnable | None]] = {
+    "unfold": lambda layer, x: TimedLayer(TextbookConv2d(layer), [x]),
+    "snippet": lambda layer, x: TimedLayer(UnfoldMultiplySum(layer), [x]),
     "jax": _jax,
 }
