@@ -58,7 +58,7 @@ def writable(output: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
 
 
 def upcast_output(output: Tensor) -> Tensor:
-    """The same where half precision is computed in float32; strides as the output's."""
+    """The output itself, or float32 memory with its strides if it is of half precision."""
     dtype = upcast_dtype(output)
     return output if output.dtype == dtype else torch.empty_like(output, dtype=dtype)
 
