@@ -20,8 +20,8 @@ from torch import Tensor
 from .fallback import warn_once
 from .openmp import library, num_threads, openmp_available
 
-NUMBA = (0, 61), (0, 69)  # the first version that is supported, and the first that is not yet
-INSTALL = f"install 'numba>={NUMBA[0][0]}.{NUMBA[0][1]},<{NUMBA[1][0]}.{NUMBA[1][1]}'"
+OLDEST, TOO_NEW = (0, 61), (0, 69)  # of numba: compiled_cache.py and parallel.py use its internals
+INSTALL = "install 'numba>={}.{},<{}.{}'".format(*OLDEST, *TOO_NEW)
 MIN_PARALLEL_NUMEL = 1 << 19  # from which a second thread is worth waking up
 TYPES = torch.float32, torch.float64
 
@@ -32,13 +32,15 @@ def _import_numba() -> tuple[Any, str]:
     """numba, or what is the matter with it."""
     try:
         import numba
+
+        version = tuple(int(part) for part in numba.__version__.split(".")[:2])
+        if not OLDEST <= version < TOO_NEW:
+            return None, f"numba {numba.__version__} is not supported: {INSTALL}"
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
+        from . import compiled_cache  # noqa: F401, which needs numba's internals
     except Exception as error:  # its own, too: it refuses some versions of numpy
         return None, f"numba cannot be imported ({error}): {INSTALL}"
-    version = tuple(int(part) for part in numba.__version__.split(".")[:2])
-    if not NUMBA[0] <= version < NUMBA[1]:
-        return None, f"numba {numba.__version__} is not supported: {INSTALL}"
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
     return numba, ""
 
 
@@ -65,7 +67,7 @@ def jit_unavailable() -> str | None:
     """Why loops are not compiled here, or None.  Whoever asks first is warned."""
     problem = _problem or _compiles()
     if problem:
-        warn_once(f"{problem}.  Without it, some of layers/ takes several times as long on a CPU")
+        warn_once(f"{problem}.  Until then some of layers/ takes several times as long on a CPU")
     return problem or None
 
 
@@ -89,11 +91,6 @@ def why_not_jit(x: Tensor) -> str | None:
     if x.dtype not in TYPES:
         return f"loops are compiled for float32 and float64, not {x.dtype}"
     return jit_unavailable()
-
-
-def has_jit(x: Tensor) -> bool:
-    """Whether values like these can be looped over."""
-    return why_not_jit(x) is None
 
 
 def array(volume: Tensor) -> Any:
