@@ -36,13 +36,6 @@ def test_flops_of_a_convolution(case, needs):
     assert case.groups > 1 or whole == expected
 
 
-@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
-def test_flops_do_not_depend_on_the_algorithm(algorithm):
-    layer, twin = layers.Conv2d(4, 6, 3, algorithm=algorithm), torch.nn.Conv2d(4, 6, 3)
-    x = torch.randn(2, 4, 6, 6, requires_grad=True)
-    assert count(lambda: layer(x).sum().backward()) == count(lambda: twin(x).sum().backward())
-
-
 @each_layer
 def test_flops_of_a_layer_forward_and_backward(case):
     if case.name == "LocallyConnected2d":
