@@ -105,7 +105,7 @@ def _supports_contiguous(
     return _supports(x)
 
 
-CONTIGUOUS = Kernel("max_pool_contiguous", max_contiguous, _supports_contiguous)
-CHANNELS_LAST = Kernel("max_pool_channels_last", max_channels_last, _supports)
-GATHER = Kernel("max_pool_gather", gather, _supports)
-SCATTER = Kernel("max_pool_scatter", scatter, _supports)
+MAX_POOL2D_CONTIGUOUS = Kernel("contiguous", max_contiguous, _supports_contiguous)
+MAX_POOL2D_CHANNELS_LAST = Kernel("channels_last", max_channels_last, _supports)
+MAX_POOL2D_GATHER = Kernel("loops", gather, _supports)
+MAX_POOL2D_BACKWARD = Kernel("loops", scatter, _supports)

@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from layers.ops.registry import OPERATORS
 from layers.ops.precision import conv_precision, in_conv_precision
+from layers.ops.registry import OPERATORS
 
 X = torch.zeros(1)
 CONV, MATMUL = torch.backends.cudnn.conv, torch.backends.cuda.matmul
