@@ -102,7 +102,7 @@ def lp_pool2d(
         input = input.to(torch.get_default_dtype())
     input = autocast_float32("lp_pool2d", input)
     if input.dim() == 3:
-        return lp_pool2d(input[None], norm_type, kernel_size, stride, ceil_mode)[0]
+        return lp_pool2d(input.contiguous()[None], norm_type, kernel_size, stride, ceil_mode)[0]
     check(input)
     geometry = pooling_geometry(kernel_size, stride, 0, 1)
     size = geometry.output_size(image_size(input), ceil_mode)
