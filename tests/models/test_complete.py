@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import models
+from models.pretrained import TORCHVISION
 from tests.models.cases import NETWORKS
 from training.recipes import RECIPES
 
@@ -18,6 +19,7 @@ IN_README = [
     for name in re.findall(r"`(\w+)`", line.split("|")[1])
 ]  # fmt: skip
 IN_TESTS = [case.name for case in NETWORKS]
+TWINS = {case.name: case.torchvision for case in NETWORKS if case.torchvision}
 
 
 def missing(name: str) -> Iterator[str]:
@@ -29,6 +31,11 @@ def missing(name: str) -> Iterator[str]:
         yield (
             f'a test case: add NetworkCase("{name}", parameters, macs, small image size), with its '
             "paper's figures, to NETWORKS in tests/models/cases.py"
+        )
+    if TWINS.get(name) != TORCHVISION.get(name):
+        yield (
+            "the same name of torchvision's network in TORCHVISION (models/pretrained.py) and in "
+            f"its test case (tests/models/cases.py): {TORCHVISION.get(name)}, {TWINS.get(name)}"
         )
     if name not in IN_README:
         yield f'its row: add `{name}` and its paper to the table of "The networks" in README.md'
