@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from . import functional
-from .ops.registry import Call, record
+from .ops.registry import OPERATORS, Call, record
 
 
 def explain(function: str, *args: Any, **kwargs: Any) -> None:
@@ -50,6 +51,17 @@ def _leaf(value: Any) -> Any:
 def _report(call: Call) -> str:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
-    taken = call.kernel.name if call.kernel else "its definition in layers/ops/"
-    lines = [f"{call.operator} {shapes} {str(tensors[0].dtype).removeprefix('torch.')}: {taken}"]
+    dtype = str(tensors[0].dtype).removeprefix("torch.")
+    if call.kernel:
+        taken = f"{call.kernel.name}, {_where(call.kernel.compute)}"
+    else:
+        taken = f"its definition, {_where(OPERATORS[call.operator].definition)}"
+    lines = [f"{call.operator} {shapes} {dtype}: {taken}"]
     return "\n    ".join(lines + [f"not {name}: {why}" for name, why in call.refused.items()])
+
+
+def _where(function: Any) -> str:
+    """layers/kernels/max_pool.py:30, where a function stands."""
+    code = getattr(function, "func", function).__code__  # of a partial, what it calls
+    path = Path(code.co_filename).relative_to(Path(__file__).parents[1])
+    return f"{path.as_posix()}:{code.co_firstlineno}"

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,25 +96,6 @@ def why_not_jit(x: Tensor) -> str | None:
 def array(volume: Tensor) -> Any:
     """The same memory, as numba takes it."""
     return volume.detach().numpy()
-
-
-def is_dense(x: Tensor) -> bool:
-    """Whether loops can run over x (N, C, ...) along memory: contiguous, or channels last."""
-    return why_not_jit(x) is None and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
-
-
-def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
-    """Whether `like`, which is dense, is channels last; and all volumes in that memory format.
-
-    As pixels (M, C) if so, otherwise as maps (N, C, P); copied only if strided otherwise.
-    """
-    arrays, channels = [array(volume) for volume in volumes], like.shape[1]
-    if like.stride(1) == 1:
-        order = 0, *range(2, like.dim()), 1
-        arrays = [a.transpose(order).reshape(a.size // max(1, channels), channels) for a in arrays]
-        return True, [np.ascontiguousarray(a) for a in arrays]
-    shape = len(like), channels, prod(like.shape[2:])
-    return False, [np.ascontiguousarray(a.reshape(shape)) for a in arrays]
 
 
 def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) -> None:

@@ -65,6 +65,12 @@ def _pool(case):
     return lambda x: L.max_pool2d(x, *arguments)
 
 
+def _forward_derivative(case):
+    """At fixed switches max-pooling is linear: what it makes of the tangents."""
+    pool = _pool(case)
+    return lambda x: torch.func.jvp(pool, (x,), (x,))[1]
+
+
 def _average(case):
     return lambda x: L.avg_pool2d(x, case.kernel, case.stride, case.padding, case.ceil_mode)
 
@@ -90,6 +96,10 @@ FUNCTIONS = [
     ),
     *(Function(f"local-{c.id}", (c.image, _local_weight(c)), _local(c)) for c in LOCAL),
     *(Function(f"max_pool2d-{c.id}", (c.image,), _pool(c)) for c in POOL + MORE_POOL),
+    *(
+        Function(f"max_pool2d-jvp-{c.id}", (c.image,), _forward_derivative(c))
+        for c in POOL + MORE_POOL
+    ),
     *(
         Function(f"avg_pool2d-{c.id}", (c.image,), _average(c))
         for c in UNDILATED + [c for c in MORE_POOL if c.dilation == (1, 1)]

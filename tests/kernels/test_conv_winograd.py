@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 import layers
 import layers.functional as L
@@ -200,6 +201,16 @@ def test_vmap_gives_gradients_per_sample():
 
     together = torch.vmap(torch.func.grad(loss), (None, 0))(weight, x)
     assert_close(together, torch.stack([torch.func.grad(loss)(weight, image) for image in x]))
+
+
+def test_flops_are_those_of_the_convolution():
+    x, layer = torch.randn(2, 4, 6, 6), layers.Conv2d(4, 6, 3, algorithm="winograd")
+    counts = []
+    for module in (layer, torch.nn.Conv2d(4, 6, 3)):
+        with FlopCounterMode(display=False) as counter:
+            module(x).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.filterwarnings("ignore:.*")

@@ -81,7 +81,7 @@ def batch_norm(training):
 
 
 def max_unpool2d(nn, x):
-    height, width = x.shape[2:]
+    height, width = x.shape[-2:]
     places = torch.arange(height)[:, None] * 4 * width + torch.arange(width) * 2
     return nn.max_unpool2d(x, places.expand(x.shape), 2)
 

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 import layers
 import layers.functional as L
 from layers.ops.memory_format import elementwise_like, is_channels_last
-from tests.cases import contiguous, table
+from tests.cases import contiguous, strided, table
 from tests.layers.stride_cases import (
     CASES,
     EMPTY,
@@ -31,6 +31,7 @@ from tests.layers.stride_cases import (
     parts,
 )
 
+POOLINGS = "max_pool2d", "avg_pool2d", "lp_pool2d", "adaptive_avg_pool2d", "global", "max_unpool2d"
 ONE_PER_OPERATOR = [case for case in CASES if "-" not in case.id]
 IN_MEMORY = [(PLAIN, contiguous), (PLAIN, last), (ONE_CHANNEL, last), (PIXELS, last)]
 in_memory = pytest.mark.parametrize(("image", "layout"), IN_MEMORY)
@@ -43,10 +44,9 @@ def combinations(case):
     yield from product(case.dtypes[1:], case.images, [contiguous, last], weights, [ones])
 
 
-@table(CASES)
-def test_eager(case):
+def check(case, combinations):
     wrong = []
-    for dtype, image, layout, weights, upstream in combinations(case):
+    for dtype, image, layout, weights, upstream in combinations:
         inputs = case.inputs(image, layout, weights, dtype)
         ours, theirs = (
             all_strides(lambda *i, nn=nn: case.function(nn, *i), inputs, upstream) for nn in (L, F)
@@ -55,6 +55,31 @@ def test_eager(case):
             names = (f.__name__ for f in (layout, weights, upstream))
             wrong.append(f"{dtype} {image} {' '.join(names)}: ours {ours}, torch's {theirs}")
     assert not wrong, "\n".join([f"{len(wrong)} differ:", *wrong[:20]])
+
+
+@table(CASES)
+def test_eager(case):
+    check(case, combinations(case))
+
+
+@table(CASES)
+def test_without_kernels(case):
+    with layers.reference():
+        check(
+            case, product([torch.float32], case.images, [contiguous, last], [contiguous], UPSTREAM)
+        )
+
+
+@table([case for case in CASES if case.id.startswith(("conv2d", *POOLINGS))])
+def test_of_one_image(case):
+    """Without the dimension of the batch there are no channels last, however the image lies."""
+    for of_channels_last, upstream in product([False, True], [contiguous, ones, strided]):
+        x, *parameters = case.inputs(PLAIN, last if of_channels_last else contiguous)
+        inputs = [x[0].detach().requires_grad_(), *parameters]
+        ours, theirs = (
+            all_strides(lambda *i, nn=nn: case.function(nn, *i), inputs, upstream) for nn in (L, F)
+        )
+        assert ours == theirs
 
 
 def test_functional_gradients_of_a_convolution():
