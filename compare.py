@@ -183,7 +183,7 @@ def _models(options: Models) -> int:
     keep_freed_memory()  # as train.py does; single layers are timed as in any other script
     config = _config(options)
     from analysis.model_benchmark import ModelBenchmark
-    from analysis.parity import default_models
+    from analysis.parity import DEFAULT_MODELS
     from models import MODELS
 
     for name in options.names:
@@ -193,7 +193,7 @@ def _models(options: Models) -> int:
     sizes = {key: getattr(options, key) for key in ("batch_size", "image_size", "num_classes")}
     start = time.monotonic()
     try:
-        results.run(options.names or default_models(), _progress, **sizes)
+        results.run(options.names or DEFAULT_MODELS, _progress, **sizes)
     except ValueError as error:  # the image is too small
         raise errors.UserError(str(error)) from None
     return _finish("models", options.output, results, time.monotonic() - start)

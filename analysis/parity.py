@@ -21,7 +21,7 @@ from .step import Batch, TrainingStep
 from .timing import Ratio, Times, interleave
 
 STEPS = 20  # training steps whose losses are compared
-FAMILIES = (
+DEFAULT_MODELS = (  # one of each family
     "lenet", "lenet5", "alexnet", "zfnet", "vgg16", "googlenet", "resnet18", "resnet50", "allcnn_c",
     "deepface",
 )  # fmt: skip
@@ -57,11 +57,6 @@ class Parity:
     @property
     def ratio(self) -> Ratio:
         return Ratio.of(self.times[OURS].total, self.times[THEIRS].total)
-
-
-def default_models() -> tuple[str, ...]:
-    """One network of each family."""
-    return tuple(name for name in FAMILIES if name in models.MODELS)
 
 
 def compare(

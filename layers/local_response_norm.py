@@ -40,6 +40,7 @@ class ResponseNorm(PerImage):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x,), (*constants, kernels) = ctx.saved_tensors, ctx.constants
         if may_be_differentiated():
+            dy = dy.clone()  # dx lies as dy, also if that is one number, expanded
             dx = ops.local_response_norm_backward.definition(dy, x, *constants)
         else:
             dx = ops.local_response_norm_backward(dy, x, *constants, kernels)

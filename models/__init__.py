@@ -1,4 +1,7 @@
-"""The networks: `MODELS` lists them, `build` builds one of them, or a layer pattern."""
+"""The networks: `MODELS` is the list of all, `build` builds one of them, or a layer pattern.
+
+CONTRIBUTING.md ("Add a network") says what else a network needs.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 First --model, --data and --resume alone, because they decide the defaults; then everything.
 tyro builds the parser from the dataclass: names, types, choices, help and defaults have one source.
+The names of the networks come from the recipes.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from .errors import UserError
 from .options import Options, load_yaml
-from .recipes import recipe
+from .recipes import RECIPES, recipe
 
 CHANGEABLE = ("epochs", "workers", "device", "log_every", "data_root")  # when a run is resumed
 
@@ -25,6 +27,17 @@ class _Choice:
     model: str = Options.model
     data: str = Options.data
     resume: Path | None = None
+
+
+MODEL_HELP = (
+    f"Network: {', '.join(RECIPES)}. Or a layer pattern, such as "
+    '"INPUT -> [CONV3-16 -> RELU -> POOL2]*2 -> FC".'
+)
+
+
+@dataclass(frozen=True)
+class _CommandLine(Options):
+    model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = Options.model
 
 
 def parse(arguments: Sequence[str], description: str) -> Options:
@@ -38,7 +51,11 @@ def parse(arguments: Sequence[str], description: str) -> Options:
         defaults = dataclasses.replace(saved, resume=choice.resume)
     else:
         defaults = recipe(choice.model, choice.data)
-    options = tyro.cli(Options, args=arguments, default=defaults, description=description)
+    parsed = tyro.cli(
+        _CommandLine, args=arguments, default=_CommandLine(**vars(defaults)),
+        description=description,
+    )  # fmt: skip
+    options = Options(**vars(parsed))
     if choice.resume is not None:
         changed = [
             field.name

@@ -18,7 +18,7 @@ class Options:
     """Train a network. Defaults are the recipe for the chosen --model and --data."""
 
     model: str = "lenet5"
-    """Network: lenet, lenet5, alexnet, alexnet_owt, zfnet, zfnet_512, vgg11, vgg11_lrn, vgg13, vgg16_c, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn, googlenet, googlenet_bn, resnet18, resnet34, resnet50, resnet101, resnet152, resnet50_v1, resnet101_v1, resnet152_v1, resnet20, resnet32, resnet44, resnet56, resnet110, resnet1202, preact_resnet18, preact_resnet34, preact_resnet50, preact_resnet101, preact_resnet152, preact_resnet200, preact_resnet110, preact_resnet164, preact_resnet1001, model_c, strided_cnn_c, convpool_cnn_c, allcnn_c, deepface. Or a layer pattern, such as "INPUT -> [CONV3-16 -> RELU -> POOL2]*2 -> FC"."""
+    """A network, or a layer pattern; `command_line` lists them in the help."""
     layers: Literal["custom", "torch"] = "custom"
     """Whose layers: ours, or torch.nn's."""
     data: str = "digits"

@@ -28,7 +28,7 @@ def max_channels_last(
     y: Tensor,
     switches: Tensor,
 ) -> None:
-    """What is contiguous is copied there and back: still the fastest way to pool small maps."""
+    """Contiguous maps are copied there and back: of short rows, that is the fastest way."""
     x = upcast(x)
     maxima, winners = writable(y, x.dtype, True), writable(switches, switches.dtype, True)
     arrays = pixels(x), tuple(geometry), pixels(maxima), pixels(winners)

@@ -140,8 +140,8 @@ def test_dropout_is_disabled_if_the_masks_differ(two_heads, monkeypatch):
     assert found.within(TOLERANCE)
 
 
-def test_the_default_is_one_network_of_each_family(monkeypatch):
-    assert {"lenet", "lenet5"} <= {*parity.default_models()} <= {*models.MODELS}
+def test_the_default_networks_exist():
+    assert {*parity.DEFAULT_MODELS} <= {*models.MODELS}
 
 
 def test_tables_and_document(two_heads):

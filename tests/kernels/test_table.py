@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from layers.ops.registry import OPERATORS, TABLE
+from layers.ops.registry import OPERATORS, TABLE, choose
 from tests.cases import channels_last, contiguous, strided
 from tests.kernels.calls import FUNCTIONS, recorded
 
@@ -118,16 +118,24 @@ def divided(request, monkeypatch):
 
 
 def test_every_kernel_is_chosen_by_a_call():
+    """On a CPU, or on a device that is none."""
     chosen = set()
     for function in FUNCTIONS:
         for layout in (contiguous, channels_last):
             for dtype in (torch.float32, torch.bfloat16):
-                chosen |= {
-                    (call.operator, call.kernel.name)
-                    for call in recorded(function, layout, dtype)
-                    if call.kernel
-                }
+                for call in recorded(function, layout, dtype):
+                    elsewhere = choose(call.operator, on_meta(call.inputs))
+                    chosen |= {(call.operator, k.name) for k in (call.kernel, elsewhere) if k}
     assert chosen == kernels()
+
+
+def on_meta(inputs):
+    """The same layouts on a device that is no CPU."""
+    return [
+        torch.empty_strided(v.shape, v.stride(), dtype=v.dtype, device="meta")
+        if isinstance(v, torch.Tensor) else v
+        for v in inputs
+    ]  # fmt: skip
 
 
 def test_a_supported_call_is_refused_by_nobody_else():
