@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
-from inspect import getfile, signature
+from functools import cache
+from inspect import signature
 from pathlib import Path
-from types import ModuleType
 from typing import Any, get_type_hints
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 import layers
 from layers.autograd import Function
+from layers.explain import source_file
 from layers.ops.geometry import Geometry, Pair
 from layers.ops.registry import OPERATORS, TABLE
 
@@ -86,18 +86,18 @@ def operator_row(name: str) -> list[str]:
         f"`{name}`",
         called,
         kept,
-        _named(name, definition),
-        ", ".join(_named(kernel.name, kernel.compute) for kernel in kernels),
+        _named(name, source_file(definition)),
+        ", ".join(_named(kernel.name, source_file(kernel.compute)) for kernel in kernels),
         ", ".join(map(_link, tests(definition, [k.compute for k in kernels], user))),
     ]
 
 
 def function_row(function: type[Function]) -> list[str]:
-    module, name = bound(function)
+    file, name = bound(function)
     return [
-        _named(name, module),
+        _named(name, file),
         _code(saved(function)),
-        ", ".join(map(_link, functional_tests(module))),
+        ", ".join(map(_link, functional_tests(file))),
     ]
 
 
@@ -160,9 +160,9 @@ def _value(kind: Any) -> Any:
 
 
 def tests(definition: Callable, kernels: Iterable[Callable], user: ModuleType) -> Iterator[str]:
-    """Files that test a definition, its kernels and the functions that call it."""
-    yield f"tests/ops/test_{Path(getfile(definition)).stem}.py"
-    stems = {Path(getfile(_unbound(kernel))).stem for kernel in kernels}
+    """Files that test a definition, its kernels and the functions that users call."""
+    yield f"tests/ops/test_{Path(source_file(definition)).stem}.py"
+    stems = {Path(source_file(kernel)).stem for kernel in kernels}
     if stems:
         yield "tests/kernels/test_table.py"
     for file in sorted((ROOT / "tests/kernels").glob("test_*.py")):
@@ -171,19 +171,19 @@ def tests(definition: Callable, kernels: Iterable[Callable], user: ModuleType) -
     yield from functional_tests(user)
 
 
-def functional_tests(module: ModuleType) -> Iterator[str]:
-    stem = module.__name__.split(".")[-1]
+def functional_tests(user: str) -> Iterator[str]:
+    stem = Path(user).stem
     return (f"tests/layers/test_{name}.py" for name in TESTS.get(stem, [stem]))
 
 
-def bound(thing: Any) -> tuple[ModuleType, str]:
+def bound(thing: Any) -> tuple[str, str]:
     """The file of the upper storey in which a Function or operator has a name, and the name."""
     prefix = f"{layers.__name__}."
     for path, module in sys.modules.items():
         if path.startswith(prefix) and path.count(".") == 1:
             for name, value in vars(module).items():
                 if value is thing:
-                    return module, name
+                    return f"{path.replace('.', '/')}.py", name
     raise LookupError(f"no file of layers/ has a name for {thing}")
 
 
@@ -191,13 +191,8 @@ def _registered(operator: str) -> Any:
     return getattr(torch.ops.convnets, operator).default
 
 
-def _unbound(function: Callable) -> Callable:
-    return function.func if isinstance(function, partial) else function
-
-
-def _named(name: str, where: Any) -> str:
-    """A name in code, linked to the file that a module or function stands in."""
-    file = Path(getfile(_unbound(where))).relative_to(ROOT)
+def _named(name: str, file: str) -> str:
+    """A name in code, linked to the file that defines it."""
     return f"[`{name}`](../{file})"
 
 
