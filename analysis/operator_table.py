@@ -159,7 +159,7 @@ def _value(kind: Any) -> Any:
     return {Geometry: Geometry((1, 1)).flatten(), Pair: (1, 1)}.get(kind)
 
 
-def tests(definition: Callable, kernels: Iterable[Callable], user: ModuleType) -> Iterator[str]:
+def tests(definition: Callable, kernels: Iterable[Callable], user: str) -> Iterator[str]:
     """Files that test a definition, its kernels and the functions that users call."""
     yield f"tests/ops/test_{Path(source_file(definition)).stem}.py"
     stems = {Path(source_file(kernel)).stem for kernel in kernels}
