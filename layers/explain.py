@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,17 +52,15 @@ def _leaf(value: Any) -> Any:
 def _report(call: Call) -> str:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
-    dtype = str(tensors[0].dtype).removeprefix("torch.")
     if call.kernel:
-        taken = f"{call.kernel.name}, {_where(call.kernel.compute)}"
+        taken = f"{call.kernel.name}, in {source_file(call.kernel.compute)}"
     else:
-        taken = f"its definition, {_where(OPERATORS[call.operator].definition)}"
-    lines = [f"{call.operator} {shapes} {dtype}: {taken}"]
+        taken = f"its definition in {source_file(OPERATORS[call.operator].definition)}"
+    lines = [f"{call.operator} {shapes} {str(tensors[0].dtype).removeprefix('torch.')}: {taken}"]
     return "\n    ".join(lines + [f"not {name}: {why}" for name, why in call.refused.items()])
 
 
-def _where(function: Any) -> str:
-    """layers/kernels/max_pool.py:30, where a function stands."""
-    code = getattr(function, "func", function).__code__  # of a partial, what it calls
-    path = Path(code.co_filename).relative_to(Path(__file__).parents[1])
-    return f"{path.as_posix()}:{code.co_firstlineno}"
+def source_file(compute: Callable[..., Any]) -> str:
+    """The file of a kernel or a definition, as layers/kernels/conv_im2col.py."""
+    function = compute.func if isinstance(compute, partial) else compute
+    return f"{function.__module__.replace('.', '/')}.py"

@@ -52,7 +52,7 @@ def main():
             command = [
                 sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p",
                 "tests.kernels.break_every_kernel", "tests/kernels/test_table.py", "-k",
-                f"test_equals_the_definition and not threads and ({FUNCTIONS[operator.split('_')[0]]})",
+                f"equals_the_definition and not threads and ({FUNCTIONS[operator.split('_')[0]]})",
             ]  # fmt: skip
             done = subprocess.run(
                 command, cwd=ROOT, capture_output=True, text=True,
