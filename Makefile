@@ -8,7 +8,11 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 TESTS ?= tests
 
-.PHONY: help train test test-oldest lint
+COPIED := analysis layers models tests training pyproject.toml $(wildcard *.py)
+REDUCED := tests/layers tests/ops tests/models/test_lenet.py tests/models/test_alexnet.py \
+	tests/models/test_googlenet.py tests/models/test_zfnet.py
+
+.PHONY: help train test test-without-kernels test-without-numba test-oldest lint
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,6 +22,18 @@ train: $(VENV)/installed  ## set up, then train LeNet-5 with our own layers on h
 
 test: $(VENV)/installed-dev  ## set up, then run the tests
 	$(BIN)/python -m pytest
+
+test-without-kernels: $(VENV)/installed-dev  ## the functional tests, in a copy without layers/kernels/
+	rm -rf build/without-kernels && mkdir -p build/without-kernels
+	cp -r $(COPIED) build/without-kernels
+	rm -r build/without-kernels/layers/kernels
+	cd build/without-kernels && ../../$(BIN)/python -m pytest $(REDUCED)
+
+test-without-numba: $(VENV)/installed-dev  ## the functional tests, in a copy that finds no numba
+	rm -rf build/without-numba && mkdir -p build/without-numba
+	cp -r $(COPIED) build/without-numba
+	echo 'raise ImportError("No module named numba")' > build/without-numba/numba.py
+	cd build/without-numba && ../../$(BIN)/python -m pytest -W "ignore:numba cannot" $(REDUCED)
 
 test-oldest: $(OLDEST)/installed  ## the tests (or TESTS=...) with the oldest releases that requirements.txt allows
 	$(OLDEST)/bin/python -m pytest -o filterwarnings=default $(TESTS)

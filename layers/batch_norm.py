@@ -21,7 +21,6 @@ from .ops import norm as ops
 from .ops.dtypes import require_float, upcast, upcast_dtype
 from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
 from .ops.norm import all_but_channels, normalized, per_channel
-from .ops.registry import OPERATORS
 from .overrides import overridable
 
 
@@ -47,9 +46,8 @@ class BatchNorm(Function):
         x, gamma, mean, variance = ctx.saved_tensors
         eps, channels_last, _ = ctx.constants
         if may_be_differentiated():
-            definition = OPERATORS["batch_norm_backward"].definition
             mean, variance = _statistics(x)  # as functions of x
-            dx, *others = definition(dy, x, gamma, mean, variance, eps)
+            dx, *others = ops.batch_norm_backward.definition(dy, x, gamma, mean, variance, eps)
             return _in_memory_format(dx, channels_last), *others, None, None, None
         gradients = ops.batch_norm_backward(dy, x, gamma, mean, variance, *ctx.constants)
         return *gradients, None, None, None

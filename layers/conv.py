@@ -116,7 +116,7 @@ def conv2d_input(
     _same_dtype(grad_output, weight)
     _check_gradient(grad_output, input_size, channels, len(weight), geometry)
     size = pair(tuple(input_size[-2:]), "input_size")
-    options = _options(grad_output, weight)
+    options = _options(weight, weight)  # torch asks the filters alone
     return _convolution_input(weight.conj(), grad_output, geometry.flatten(), size, *options)
 
 
@@ -142,7 +142,7 @@ def conv2d_weight(
     channels = weight_size[1] * groups
     _same_dtype(grad_output, input)
     _check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)
-    options = _options(input, grad_output)
+    options = _options(input, input)  # torch asks the image alone
     return _convolution_weight(input.conj(), grad_output, geometry.flatten(), *options)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from . import functional
-from .ops.registry import Call, record
+from .ops.registry import OPERATORS, Call, record
 
 
 def explain(function: str, *args: Any, **kwargs: Any) -> None:
@@ -50,6 +52,15 @@ def _leaf(value: Any) -> Any:
 def _report(call: Call) -> str:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
-    taken = call.kernel.name if call.kernel else "its definition in layers/ops/"
+    if call.kernel:
+        taken = f"{call.kernel.name}, in {source_file(call.kernel.compute)}"
+    else:
+        taken = f"its definition in {source_file(OPERATORS[call.operator].definition)}"
     lines = [f"{call.operator} {shapes} {str(tensors[0].dtype).removeprefix('torch.')}: {taken}"]
     return "\n    ".join(lines + [f"not {name}: {why}" for name, why in call.refused.items()])
+
+
+def source_file(compute: Callable[..., Any]) -> str:
+    """The file of a kernel or a definition, as layers/kernels/conv_im2col.py."""
+    function = compute.func if isinstance(compute, partial) else compute
+    return f"{function.__module__.replace('.', '/')}.py"

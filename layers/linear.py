@@ -23,8 +23,8 @@ from .overrides import overridable
 class Linear_(Bilinear):
     """y = x w^T:  dx = dy w* = linear(dy, w^H),  dw = dy^T x* = linear(dy^T, x^H).
 
-    * is the conjugate and ^H the conjugate transpose: of real numbers, w itself and w^T.  Where torch
-    computes a gradient transposed, so that it lies in memory as a transposed x or w does, so do we.
+    * is the conjugate and ^H the conjugate transpose: of real numbers, w itself and w^T.  As in
+    torch, the gradient by a transposed x or w is computed transposed, and lies in memory as that.
     """
 
     generate_vmap_rule = True
@@ -39,7 +39,7 @@ class Linear_(Bilinear):
         needs_x, needs_weight = ctx.needs_input_grad
         dx = dw = None
         if needs_x:
-            transposed = x.stride() == (1, len(x))
+            transposed = x.stride() == (1, x.shape[0])
             dx = Linear_.apply(weight.mH, dy).T if transposed else Linear_.apply(dy, weight.mH)
         if needs_weight:
             plain = weight.stride() == (weight.shape[1], 1)

@@ -22,7 +22,6 @@ from .ops import norm as ops
 from .ops.dtypes import refuse_complex, upcast
 from .ops.geometry import as_int
 from .ops.norm import channel_sum, response_scale
-from .ops.registry import OPERATORS
 from .overrides import overridable
 
 
@@ -41,7 +40,8 @@ class ResponseNorm(PerImage):
     def backward(ctx: Any, dy: Tensor) -> tuple:
         (x,), (*constants, kernels) = ctx.saved_tensors, ctx.constants
         if may_be_differentiated():
-            dx = OPERATORS["local_response_norm_backward"].definition(dy, x, *constants)
+            dy = dy.clone()  # dx lies as dy, also if that is one number, expanded
+            dx = ops.local_response_norm_backward.definition(dy, x, *constants)
         else:
             dx = ops.local_response_norm_backward(dy, x, *constants, kernels)
         return dx, None, None, None, None, None

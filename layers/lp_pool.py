@@ -22,7 +22,7 @@ from .autocast import autocast_float32
 from .autograd import PerImage, graph_node, may_be_differentiated
 from .max_pool import check, max_pool2d_with_switches, pooling_geometry
 from .ops import pool as ops
-from .ops.dtypes import refuse_complex
+from .ops.dtypes import refuse_complex, upcast
 from .ops.geometry import Geometry, image_size
 from .ops.memory_format import lp_pool2d_is_channels_last
 from .ops.registry import OPERATORS
@@ -43,19 +43,22 @@ class LPPool(PerImage):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple:
-        (x, y), p = ctx.saved_tensors, ctx.p
+        x, y = ctx.saved_tensors
         if may_be_differentiated():
-            definition, geometry = OPERATORS["lp_pool2d_backward"].definition, ctx.geometry
-            dx = definition(dy, x, y, p, Geometry.unflatten(geometry))
+            definition = OPERATORS["lp_pool2d_backward"].definition  # which torch can record
+            dx = definition(dy, x, y, ctx.p, Geometry.unflatten(ctx.geometry))
         else:
-            dx = ops.lp_pool2d_backward(dy, x, y, p, ctx.geometry, ctx.channels_last, ctx.kernels)
+            options = ctx.geometry, ctx.channels_last, ctx.kernels
+            dx = ops.lp_pool2d_backward(dy, x, y, ctx.p, *options)
         return dx, *[None] * 5
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
-        (x, y), p = ctx.saved_tensors, ctx.p
-        windows = Geometry.unflatten(ctx.geometry), ctx.output_size
-        return ops.root_slope(y, p) * ops.sum_windows(ops.power_slope(x, p) * x_t, *windows)
+        """dy = y^(1-p) * sum over the taps of  sign(x) |x|^(p-1) dx."""
+        (x, y, x_t), dtype = map(upcast, (*ctx.saved_tensors, x_t)), x_t.dtype
+        shares = ops.power_slope(x, ctx.p) * x_t
+        total = ops.sum_windows(shares, Geometry.unflatten(ctx.geometry), ctx.output_size)
+        return (ops.root_slope(y, ctx.p) * total).to(dtype)
 
 
 _lp_pool = graph_node(LPPool)
@@ -99,7 +102,7 @@ def lp_pool2d(
         input = input.to(torch.get_default_dtype())
     input = autocast_float32("lp_pool2d", input)
     if input.dim() == 3:
-        return lp_pool2d(input[None], norm_type, kernel_size, stride, ceil_mode)[0]
+        return lp_pool2d(input.contiguous()[None], norm_type, kernel_size, stride, ceil_mode)[0]
     check(input)
     geometry = pooling_geometry(kernel_size, stride, 0, 1)
     size = geometry.output_size(image_size(input), ceil_mode)

@@ -90,6 +90,12 @@ POOL = [
     PoolCase("wide", (1, 1, 20, 20), (17, 17), (3, 3)),
 ]
 
+# Rows that a processor's vectors fit into several times, which a kernel may take otherwise.
+LONG_ROWS = [
+    case._replace(id=f"{case.id}-long-rows", image=(*case.image[:3], case.image[3] + 26))
+    for case in POOL
+]
+
 UNDILATED = [case for case in POOL if case.dilation == (1, 1)]
 
 

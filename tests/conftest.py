@@ -1,10 +1,19 @@
 """One seed, one thread, the same everywhere."""
 
 import random
+import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
+
+with warnings.catch_warnings(), suppress(ImportError):  # layers/kernels/ may be missing
+    warnings.simplefilter("ignore")  # what is missing is said here, and in no test
+    from layers.kernels import jit, openmp
+
+    jit.jit_unavailable()
+    openmp.openmp_available()
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,8 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("layers", "models", "analysis", "training")
 
@@ -36,6 +38,6 @@ def test_an_editable_install(tmp_path):
 
     (installed,) = distributions(path=[str(site)])
     assert installed.name == "convnets"
-    needed = {line.replace(" ", "") for line in installed.requires or []}
-    extra = {f'{line};extra=="dev"' for line in requirements("requirements-dev.txt")}
-    assert needed == requirements("requirements.txt") | extra
+    needed = {*map(Requirement, installed.requires or [])}
+    extra = {f'{line}; extra == "dev"' for line in requirements("requirements-dev.txt")}
+    assert needed == {*map(Requirement, requirements("requirements.txt") | extra)}

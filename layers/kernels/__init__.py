@@ -48,16 +48,19 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
     ),
     "locally_connected2d_weight": (locally_connected.LOCALLY_CONNECTED2D_WEIGHT,),
     # pooling
-    "max_pool2d": (max_pool.CONTIGUOUS, max_pool.CHANNELS_LAST),
-    "max_pool2d_gather": (max_pool.GATHER,),
-    "max_pool2d_backward": (max_pool.SCATTER,),
-    "window_sum": (window_sum.SUM,),
-    "window_sum_backward": (window_sum.BACKWARD,),
-    "lp_pool2d": (lp_pool.L2, lp_pool.LP),
-    "lp_pool2d_backward": (lp_pool.L2_BACKWARD, lp_pool.LP_BACKWARD),
+    "max_pool2d": (max_pool.MAX_POOL2D_CONTIGUOUS, max_pool.MAX_POOL2D_CHANNELS_LAST),
+    "max_pool2d_gather": (max_pool.MAX_POOL2D_GATHER,),
+    "max_pool2d_backward": (max_pool.MAX_POOL2D_BACKWARD,),
+    "window_sum": (window_sum.WINDOW_SUM,),
+    "window_sum_backward": (window_sum.WINDOW_SUM_BACKWARD,),
+    "lp_pool2d": (lp_pool.L2_POOL2D, lp_pool.LP_POOL2D),
+    "lp_pool2d_backward": (lp_pool.L2_POOL2D_BACKWARD, lp_pool.LP_POOL2D_BACKWARD),
     # normalisation
     "batch_norm": (batch_norm.BATCH_NORM, batch_norm.BATCH_NORM_BY_OPERATIONS),
-    "batch_norm_backward": (batch_norm.BATCH_NORM_BACKWARD,),
+    "batch_norm_backward": (
+        batch_norm.BATCH_NORM_BACKWARD,
+        batch_norm.BATCH_NORM_BACKWARD_BY_OPERATIONS,
+    ),
     "local_response_norm": (local_response_norm.LOCAL_RESPONSE_NORM,),
     "local_response_norm_backward": (local_response_norm.LOCAL_RESPONSE_NORM_BACKWARD,),
 }

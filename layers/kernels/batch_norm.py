@@ -20,7 +20,8 @@ from ..ops.dtypes import upcast
 from ..ops.norm import all_but_channels, per_channel
 from ..ops.registry import Kernel
 from . import batch_norm_loops as loops
-from .jit import array, as_maps_or_pixels, parallel_for, why_not_jit
+from .jit import array, parallel_for, why_not_jit
+from .layout import as_maps_or_pixels, copy, upcast_output
 
 
 def batch_norm(
@@ -33,24 +34,26 @@ def batch_norm(
     mean: Tensor,
     variance: Tensor,
 ) -> None:
-    as_pixels, (source, target) = as_maps_or_pixels(y, x, y)
+    x, result = upcast(x), upcast_output(y)
+    as_pixels, (source, target) = as_maps_or_pixels(result, x, result)
     constants = array(gamma.contiguous()), array(beta.contiguous()), eps
     statistics = array(mean), array(variance)
-    if not as_pixels:
+    if as_pixels:
+        _normalize_pixels(source, *constants, target, *statistics)
+    else:
         arguments = source, *constants, target, *statistics
         parallel_for(loops.batch_norm_maps, len(mean), source.size, *arguments)
-        return
-    k = source[: loops.BLOCK].mean(0)
-    slope, shift = np.empty_like(k), np.empty_like(k)
-    outputs = *statistics, slope, shift
-    if loops.affine_coefficients_of_channels(
-        *_sums(source, source, k, k), k, len(source), *constants, *outputs
-    ):
-        k = statistics[0].copy()
-        loops.affine_coefficients_of_channels(
-            *_sums(source, source, k, k), k, len(source), *constants, *outputs
-        )
-    parallel_for(loops.apply_affine, len(source), source.size, source, slope, shift, target)
+    copy(result, y)
+
+
+def _normalize_pixels(x: Any, gamma: Any, beta: Any, eps: float, y: Any, m: Any, v: Any) -> None:
+    k = x[: loops.BLOCK].mean(0)
+    constants, outputs = (len(x), gamma, beta, eps), (m, v, np.empty_like(k), np.empty_like(k))
+    if loops.affine_coefficients_of_channels(*_sums(x, x, k, k), k, *constants, *outputs):
+        k = m.copy()
+        loops.affine_coefficients_of_channels(*_sums(x, x, k, k), k, *constants, *outputs)
+    _, _, slope, shift = outputs
+    parallel_for(loops.apply_affine, len(x), x.size, x, slope, shift, y)
 
 
 def batch_norm_backward(
@@ -65,17 +68,19 @@ def batch_norm_backward(
     dgamma: Tensor,
     dbeta: Tensor,
 ) -> None:
-    as_pixels, (left, right, target) = as_maps_or_pixels(dx, dy, x, dx)
+    dy, x, result = upcast(dy), upcast(x), upcast_output(dx)
+    as_pixels, (left, right, target) = as_maps_or_pixels(result, dy, x, result)
     m, v = array(mean), array(variance)
     constants, results = (array(gamma.contiguous()), m, v, eps), (array(dgamma), array(dbeta))
-    if not as_pixels:
+    if as_pixels:
+        coefficients = tuple(np.empty((3, len(m)), m.dtype))
+        sums = _sums(left, right, np.zeros_like(m), m)
+        loops.grad_coefficients_of_channels(*sums, len(left), *constants, *results, *coefficients)
+        parallel_for(loops.apply_grad, len(left), 2 * left.size, left, right, *coefficients, target)
+    else:
         arguments = left, right, *constants, target, *results
         parallel_for(loops.batch_norm_backward_maps, len(m), 2 * left.size, *arguments)
-        return
-    coefficients = tuple(np.empty((3, len(m)), m.dtype))
-    sums = _sums(left, right, np.zeros_like(m), m)
-    loops.grad_coefficients_of_channels(*sums, len(left), *constants, *results, *coefficients)
-    parallel_for(loops.apply_grad, len(left), 2 * left.size, left, right, *coefficients, target)
+    copy(result, dx)
 
 
 def _sums(a: Any, b: Any, k: Any, m: Any) -> Any:
@@ -104,14 +109,41 @@ def batch_norm_by_operations(
     variance.copy_(v)
 
 
-def _supports(x: Tensor, *others: Any) -> str | None:
-    return why_not_jit(x)
+def batch_norm_backward_by_operations(
+    dy: Tensor,
+    x: Tensor,
+    gamma: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    channels_last: bool,
+    dx: Tensor,
+    dgamma: Tensor,
+    dbeta: Tensor,
+) -> None:
+    dy, x, result = upcast(dy), upcast(x), upcast_output(dx)
+    count, root = x.numel() // len(gamma), (variance + eps).rsqrt()
+    torch.sum(dy, all_but_channels(x), out=dbeta)
+    torch.sub(x, per_channel(mean, x), out=result)
+    torch.sum(result.mul_(dy), all_but_channels(x), out=dgamma).mul_(root)
+    slope = gamma * root
+    x_coefficient = -slope * root * dgamma / count
+    shift = -slope * dbeta / count - x_coefficient * mean
+    torch.addcmul(per_channel(shift, x), dy, per_channel(slope, x), out=result)
+    copy(result.addcmul_(x, per_channel(x_coefficient, x)), dx)
 
 
-def _supports_all(*inputs: Any) -> None:
+def _supports_loops(x: Tensor, *others: Any) -> str | None:
+    return why_not_jit(upcast(x[:0]))
+
+
+def _supports(*inputs: Any) -> None:
     return None
 
 
-BATCH_NORM = Kernel("loops", batch_norm, _supports)
-BATCH_NORM_BY_OPERATIONS = Kernel("affine", batch_norm_by_operations, _supports_all)
-BATCH_NORM_BACKWARD = Kernel("loops", batch_norm_backward, _supports)
+BATCH_NORM = Kernel("loops", batch_norm, _supports_loops)
+BATCH_NORM_BY_OPERATIONS = Kernel("operations", batch_norm_by_operations, _supports)
+BATCH_NORM_BACKWARD = Kernel("loops", batch_norm_backward, _supports_loops)
+BATCH_NORM_BACKWARD_BY_OPERATIONS = Kernel(
+    "operations", batch_norm_backward_by_operations, _supports
+)

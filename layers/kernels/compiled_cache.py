@@ -31,7 +31,7 @@ NOT_KEPT = (
 @cache
 def sources_digest() -> str:
     """Of every file in this folder, by name and content."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    files = sorted(filter(Path.is_file, Path(__file__).parent.glob("*.py")))
     lines = (f"{file.name} {sha256(file.read_bytes()).hexdigest()}" for file in files)
     return sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -40,7 +40,7 @@ def disk_cache(function: Any) -> Any:
     """Where numba shall look for compiled code of the function, and keep it."""
     try:
         return SourcesCache(function)
-    except RuntimeError:  # no folder can be written to
+    except Exception:  # no folder can be written to, say
         return NoCache()
 
 

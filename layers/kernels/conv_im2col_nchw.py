@@ -32,7 +32,12 @@ def conv2d(
     def convolve(images: slice) -> None:
         for chunk, x_col in layout.filled(x[images]):
             part = chunk.of(y[images])
-            part.copy_(layout.in_rows(layout.product(w_row, x_col), part.shape[2]))
+            w_rows = repeated(w_row, len(x_col))
+            if channels_last:  # the filters of a pixel adjacent
+                product = torch.bmm(x_col.mT, w_rows.mT).mT
+            else:
+                product = torch.bmm(w_rows, x_col)
+            part.copy_(layout.in_rows(product, part.shape[2]))
 
     parallel_map(convolve, partition_images(x, weight.numel(), y.shape[2:]), x)
 

@@ -29,7 +29,7 @@ Source: Lavin and Gray 2015, section 4.1, F(4x4, 3x3), with the points 0, +-1, +
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from math import prod
 from typing import Any
 
@@ -52,14 +52,55 @@ G = (
 )  # fmt: skip
 
 
-def conv2d(
+def convolve(operands: Callable[..., tuple], *inputs: Any) -> None:
+    """The convolution, or its gradient with respect to the image, which is another.
+
+    Threads divide the images; where tiles are few, the filters.
+    """
+    x, w, g2, padding, y, channels_last = operands(*inputs)
+    groups, filters = w.shape[:2]
+    in_place = channels_last and y.dtype == x.dtype
+
+    def multiply(images: slice, plan: Plan, v: Callable[[Chunk], Tensor], some: slice) -> None:
+        scratch_u, scratch_m, scratch_y = plan.filter_scratch(x)
+        u = _filter_transform(g2, w[:, some], scratch_u)
+        for chunk in plan.chunks:
+            tiles = v(chunk)
+            m = _view(scratch_m, *tiles.shape[:3], u.shape[3])  # 36, G, T, K
+            torch.bmm(tiles.flatten(0, 1), u.flatten(0, 1), out=m.flatten(0, 1))
+            part = y[images][chunk[0]]
+            if in_place:
+                _output_transform(m, part, chunk, plan, some.start)
+            else:
+                part = part.unflatten(1, (groups, -1))[:, :, some]
+                _output_transform_copied(m, part, chunk, plan, scratch_y)
+
+    def transform(images: slice) -> tuple[slice, Plan, Callable[[Chunk], Tensor]]:
+        plan = Plan.of(x[images], tiling(y.shape[2:]), groups, filters)
+        return images, plan, _input_transform(x[images], padding, plan)
+
+    def multiply_images(images: slice) -> None:
+        images, plan, v = transform(images)
+        for some in plan.filters:
+            multiply(images, plan, v, some)
+
+    parts = partition(x, tiling(y.shape[2:]), w.numel())
+    if len(parts) > 1:
+        parallel_map(multiply_images, parts, x)
+    else:
+        _, plan, _ = transformed = transform(parts[0])
+        parallel_map(partial(multiply, *transformed), plan.filters, x)
+
+
+def _forward_operands(
     x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, y: Tensor
-) -> None:
+) -> tuple:
+    """x (N, G*C, H, W), filters (G, K, C, 3, 3), G2, the padding and y (N, G*K, H_out, W_out)."""
     x, w = upcast(x), upcast(weight).unflatten(0, (geometry.groups, -1))
-    _convolve(x, w, _g2(x.dtype), geometry.padding, y, channels_last)
+    return x, w, _g2(x.dtype), geometry.padding, y, channels_last
 
 
-def conv2d_input(
+def _input_operands(
     weight: Tensor,
     g: Tensor,
     geometry: Geometry,
@@ -67,12 +108,12 @@ def conv2d_input(
     channels_last: bool,
     algorithm: str,
     x: Tensor,
-) -> None:
-    """The same convolution, of g, with every filter rotated and inputs for outputs."""
+) -> tuple:
+    """Of the same convolution of g, with every filter rotated and inputs for outputs."""
     (ph, pw), g = geometry.padding, upcast(g)
     w = upcast(weight).unflatten(0, (geometry.groups, -1)).transpose(1, 2)
     rotated = _g2(g.dtype).flip(1)  # G2 for the taps in reverse order
-    _convolve(g, w, rotated, (2 - ph, 2 - pw), x, channels_last)
+    return g, w, rotated, (2 - ph, 2 - pw), x, channels_last
 
 
 def conv2d_weight(
@@ -104,35 +145,6 @@ def conv2d_weight(
 
     parts = partition(x, tiling(g.shape[2:]), 9 * groups * filters * channels)
     weight.copy_(reduce(torch.add, parallel_map(correlate, parts, x)).flatten(0, 1))
-
-
-def _convolve(
-    x: Tensor, w: Tensor, g2: Tensor, padding: Pair, y: Tensor, channels_last: bool
-) -> None:
-    """x (N, G*C, H, W), filters w (G, K, C, 3, 3) -> y (N, G*K, H_out, W_out)."""
-    groups, filters = w.shape[:2]
-    in_place = channels_last and y.dtype == x.dtype
-
-    def convolve(images: slice) -> None:
-        plan = Plan.of(x[images], tiling(y.shape[2:]), groups, filters)
-        v = _input_transform(x[images], padding, plan)
-
-        def multiply(some: slice) -> None:
-            scratch_u, scratch_m, scratch_y = plan.filter_scratch(x)
-            u = _filter_transform(g2, w[:, some], scratch_u)
-            for chunk in plan.chunks:
-                tiles = v(chunk)
-                m = _view(scratch_m, *tiles.shape[:3], u.shape[3])  # 36, G, T, K
-                torch.bmm(tiles.flatten(0, 1), u.flatten(0, 1), out=m.flatten(0, 1))
-                part = y[images][chunk[0]].unflatten(1, (groups, -1))[:, :, some]
-                if in_place:
-                    _output_transform(m, y[images][chunk[0]], chunk, plan, some.start)
-                else:
-                    _output_transform_copied(m, part, chunk, plan, scratch_y)
-
-        parallel_map(multiply, plan.filters, x)
-
-    parallel_map(convolve, partition(x, tiling(y.shape[2:]), w.numel()), x)
 
 
 def _input_transform(x: Tensor, padding: Pair, plan: Plan) -> Callable[[Chunk], Tensor]:
@@ -270,6 +282,6 @@ def _supports_weight(
     return _why_not(x, geometry, algorithm, min(x.shape[1], g.shape[1]), g.shape[2:])
 
 
-CONV2D = Kernel("winograd", conv2d, _supports)
-CONV2D_INPUT = Kernel("winograd", conv2d_input, _supports_input)
+CONV2D = Kernel("winograd", partial(convolve, _forward_operands), _supports)
+CONV2D_INPUT = Kernel("winograd", partial(convolve, _input_operands), _supports_input)
 CONV2D_WEIGHT = Kernel("winograd", conv2d_weight, _supports_weight)

@@ -21,11 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from ..ops.geometry import Geometry
-from .im2col import Chunk, Im2col, repeated
+from .im2col import Chunk, Im2col
 
 LINE = 16  # float32 values of a cache line
 
@@ -97,13 +96,6 @@ class Im2colNCHW(Im2col):
         strides = (by_image, self.channels * by_channel, by_channel, dh * width, dw, 1)
         first = padded[:, :, chunk.rows.start :]
         columns.copy_(first.as_strided(columns.shape, strides))
-
-    def product(self, w_row: Tensor, x_col: Tensor) -> Tensor:
-        """W_row @ X_col (n*G, C', pitch), with C' adjacent in memory for outputs channels last."""
-        w_row = repeated(w_row, len(x_col))
-        if self.channels_last:
-            return torch.bmm(x_col.mT, w_row.mT).mT
-        return torch.bmm(w_row, x_col)
 
     def y_row(self, y: Tensor) -> Tensor:
         """(n, G*C', R, W_out) as (n*G, C', pitch), zero where a window would straddle."""

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .fallback import warn_once
 from .openmp import library, num_threads, openmp_available
 
-NUMBA = (0, 61), (0, 69)  # the first version that is supported, and the first that is not yet
-INSTALL = f"install 'numba>={NUMBA[0][0]}.{NUMBA[0][1]},<{NUMBA[1][0]}.{NUMBA[1][1]}'"
+OLDEST, TOO_NEW = (0, 61), (0, 69)  # of numba: compiled_cache.py and parallel.py use its internals
+INSTALL = "install 'numba>={}.{},<{}.{}'".format(*OLDEST, *TOO_NEW)
 MIN_PARALLEL_NUMEL = 1 << 19  # from which a second thread is worth waking up
 TYPES = torch.float32, torch.float64
 
@@ -34,13 +32,15 @@ def _import_numba() -> tuple[Any, str]:
     """numba, or what is the matter with it."""
     try:
         import numba
+
+        version = tuple(int(part) for part in numba.__version__.split(".")[:2])
+        if not OLDEST <= version < TOO_NEW:
+            return None, f"numba {numba.__version__} is not supported: {INSTALL}"
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
+        from . import compiled_cache  # noqa: F401, which needs numba's internals
     except Exception as error:  # its own, too: it refuses some versions of numpy
         return None, f"numba cannot be imported ({error}): {INSTALL}"
-    version = tuple(int(part) for part in numba.__version__.split(".")[:2])
-    if not NUMBA[0] <= version < NUMBA[1]:
-        return None, f"numba {numba.__version__} is not supported: {INSTALL}"
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return None, "numba is told not to compile: unset NUMBA_DISABLE_JIT"
     return numba, ""
 
 
@@ -67,7 +67,7 @@ def jit_unavailable() -> str | None:
     """Why loops are not compiled here, or None.  Whoever asks first is warned."""
     problem = _problem or _compiles()
     if problem:
-        warn_once(f"{problem}.  Without it, some of layers/ takes several times as long on a CPU")
+        warn_once(f"{problem}.  Until then some of layers/ takes several times as long on a CPU")
     return problem or None
 
 
@@ -93,33 +93,9 @@ def why_not_jit(x: Tensor) -> str | None:
     return jit_unavailable()
 
 
-def has_jit(x: Tensor) -> bool:
-    """Whether values like these can be looped over."""
-    return why_not_jit(x) is None
-
-
 def array(volume: Tensor) -> Any:
     """The same memory, as numba takes it."""
     return volume.detach().numpy()
-
-
-def is_dense(x: Tensor) -> bool:
-    """Whether loops can run over x (N, C, ...) along memory: contiguous, or channels last."""
-    return has_jit(x) and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
-
-
-def as_maps_or_pixels(like: Tensor, *volumes: Tensor) -> tuple[bool, list[Any]]:
-    """Whether `like`, which is dense, is channels last; and all volumes in that memory format.
-
-    As pixels (M, C) if so, otherwise as maps (N, C, P); copied only if strided otherwise.
-    """
-    arrays, channels = [array(volume) for volume in volumes], like.shape[1]
-    if like.stride(1) == 1:
-        order = 0, *range(2, like.dim()), 1
-        arrays = [a.transpose(order).reshape(a.size // max(1, channels), channels) for a in arrays]
-        return True, [np.ascontiguousarray(a) for a in arrays]
-    shape = len(like), channels, prod(like.shape[2:])
-    return False, [np.ascontiguousarray(a.reshape(shape)) for a in arrays]
 
 
 def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from ..ops.dtypes import upcast
 from ..ops.memory_format import elementwise_like
 from ..ops.registry import Kernel
 from . import local_response_norm_loops as loops
-from .jit import as_maps_or_pixels, is_dense, parallel_for, why_not_jit
+from .jit import parallel_for, why_not_jit
+from .layout import as_maps_or_pixels, copy, is_dense, upcast_output
 
 WORK = 8  # times as much for each number as copying it
 
@@ -17,19 +19,23 @@ WORK = 8  # times as much for each number as copying it
 def local_response_norm(
     x: Tensor, size: int, alpha: float, beta: float, k: float, y: Tensor
 ) -> None:
-    as_pixels, (source, target) = as_maps_or_pixels(y, x, y)
+    result = upcast_output(y)
+    as_pixels, (source, target) = as_maps_or_pixels(result, upcast(x), result)
     arguments = source, size, alpha, beta, k, target
     total = _blocks(source, as_pixels)
     parallel_for(loops.local_response_norm, total, WORK * source.size, *arguments)
+    copy(result, y)
 
 
 def local_response_norm_backward(
     dy: Tensor, x: Tensor, size: int, alpha: float, beta: float, k: float, dx: Tensor
 ) -> None:
-    as_pixels, (left, right, target) = as_maps_or_pixels(dx, dy, x, dx)
+    result = upcast_output(dx)
+    as_pixels, (left, right, target) = as_maps_or_pixels(result, upcast(dy), upcast(x), result)
     arguments = left, right, size, alpha, beta, k, target
     total = _blocks(left, as_pixels)
     parallel_for(loops.local_response_norm_backward, total, WORK * left.size, *arguments)
+    copy(result, dx)
 
 
 def _blocks(source: Any, as_pixels: bool) -> int:
@@ -39,7 +45,7 @@ def _blocks(source: Any, as_pixels: bool) -> int:
 
 def _supports(like: Tensor, *others: Any) -> str | None:
     """Of x for y, and of dy for dx."""
-    reason = why_not_jit(like)
+    reason = why_not_jit(upcast(like[:0]))
     if reason is None and not is_dense(elementwise_like(like)):
         reason = "the output is neither contiguous nor channels last"
     return reason

@@ -81,7 +81,7 @@ def _supports(images: Tensor, *_: Any) -> str | None:
     return None if images.is_cpu else "the order of the sums is for a CPU's cache"
 
 
-L2 = Kernel("l2_pool", l2_pool, _supports_l2)
-LP = Kernel("lp_pool_by_axes", lp_pool, _supports)
-L2_BACKWARD = Kernel("l2_pool_backward", l2_pool_backward, _supports_l2_backward)
-LP_BACKWARD = Kernel("lp_pool_backward_by_axes", lp_pool_backward, _supports)
+L2_POOL2D = Kernel("l2_loops", l2_pool, _supports_l2)
+LP_POOL2D = Kernel("by_axes", lp_pool, _supports)
+L2_POOL2D_BACKWARD = Kernel("l2_loops", l2_pool_backward, _supports_l2_backward)
+LP_POOL2D_BACKWARD = Kernel("by_axes", lp_pool_backward, _supports)

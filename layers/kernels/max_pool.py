@@ -28,7 +28,7 @@ def max_channels_last(
     y: Tensor,
     switches: Tensor,
 ) -> None:
-    """What is contiguous is copied there and back: still the fastest way to pool small maps."""
+    """Contiguous maps are copied there and back: of short rows, that is the fastest way."""
     x = upcast(x)
     maxima, winners = writable(y, x.dtype, True), writable(switches, switches.dtype, True)
     arrays = pixels(x), tuple(geometry), pixels(maxima), pixels(winners)
@@ -105,7 +105,7 @@ def _supports_contiguous(
     return _supports(x)
 
 
-CONTIGUOUS = Kernel("max_pool_contiguous", max_contiguous, _supports_contiguous)
-CHANNELS_LAST = Kernel("max_pool_channels_last", max_channels_last, _supports)
-GATHER = Kernel("max_pool_gather", gather, _supports)
-SCATTER = Kernel("max_pool_scatter", scatter, _supports)
+MAX_POOL2D_CONTIGUOUS = Kernel("contiguous", max_contiguous, _supports_contiguous)
+MAX_POOL2D_CHANNELS_LAST = Kernel("channels_last", max_channels_last, _supports)
+MAX_POOL2D_GATHER = Kernel("loops", gather, _supports)
+MAX_POOL2D_BACKWARD = Kernel("loops", scatter, _supports)

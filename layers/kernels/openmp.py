@@ -79,7 +79,7 @@ def _candidates() -> Iterator[ctypes.CDLL]:
 
 
 def _verify(candidate: Any) -> str:
-    """What is the matter with a library: it is not torch's, or does not run as many threads.
+    """What is the matter with a library: it is not torch's, or a mixture of several.
 
     torch asks its library for the number of threads, which is set here, for the calling thread.
     """
@@ -89,13 +89,15 @@ def _verify(candidate: Any) -> str:
     candidate.omp_set_num_threads(count)
     if not followed or torch.get_num_threads() != count:
         return "the OpenMP library that is loaded is not the one torch computes with"
-    team: list[tuple[int, int]] = []
+    team: list[tuple[int, int]] = []  # what each of two threads sees; there may be one alone
 
     def region(_: int | None) -> None:
         team.append((candidate.omp_get_num_threads(), candidate.omp_in_parallel()))
 
     candidate.GOMP_parallel(_region(region), None, 2, 0)
-    return "" if team == [(2, 1)] * 2 else "torch's OpenMP library does not start two threads"
+    size = len(team)
+    consistent = team and team == [(size, size > 1)] * size
+    return "" if consistent else "the OpenMP functions that are loaded are of different libraries"
 
 
 def _after_fork() -> None:
@@ -148,7 +150,7 @@ def parallel_map(
         compute: is called without gradients.  An exception is raised once all parts are done.
         x: what is computed with.  On any device but a CPU, parts are computed one by one.
     """
-    if len(parts) < 2 or not x.is_cpu or not openmp_available():
+    if len(parts) < 2 or not x.is_cpu or num_threads() == 1 or not openmp_available():
         return list(map(compute, parts))
     inference = torch.is_inference_mode_enabled()
     caches: list[dict[str, Any]] = _local.__dict__.setdefault("team", [thread_cache()])

@@ -84,5 +84,5 @@ def _supports(images: Tensor, *_: Any) -> str | None:
     return None
 
 
-SUM = Kernel("window_sum_by_axes", window_sum, _supports)
-BACKWARD = Kernel("window_sum_backward_by_axes", window_sum_backward, _supports)
+WINDOW_SUM = Kernel("by_axes", window_sum, _supports)
+WINDOW_SUM_BACKWARD = Kernel("by_axes", window_sum_backward, _supports)

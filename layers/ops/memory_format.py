@@ -1,16 +1,19 @@
 """Where the numbers of an output or a gradient lie in memory: where torch.nn's lie.
 
-torch decides operator by operator, most often by one question about strides, `is_channels_last`:
+torch decides operator by operator, and most ask one question about strides, `is_channels_last`:
 
-    operator              y and dx are channels last if
-    conv2d                x or the filters are, dw as well: `conv2d_is_channels_last`
-    max, average pooling  x is: `is_channels_last`
-    batch_norm            x is
-    lp_pool2d             |x| is, with more than one channel and pixel: `lp_pool2d_is_channels_last`
-    softmax, linear       never
+    operator                 y                        dx
+    conv2d                   x or the filters are     as y, and dw too: `conv2d_is_channels_last`
+    max, average pooling     x is                     x is
+    ... average of all       x is                     never
+    max_unpool2d             x is                     never
+    batch_norm               x is                     x is
+    lp_pool2d                |x| is                   |x| is: `lp_pool2d_is_channels_last`
+    local_response_norm      as x without gaps        as dy without gaps: `elementwise_like`
+    relu, tanh, dropout      as x without gaps        as y and dy
+    softmax, cross_entropy   never                    never
 
-What is computed number by number lies as its operand does: `elementwise_like`.  Of an empty batch
-every output is contiguous.
+Upstream gradients otherwise do not matter.  An empty batch is never channels last.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ def is_channels_last(x: Tensor) -> bool:
 def conv2d_is_channels_last(x: Tensor, weight: Tensor) -> bool:
     """Of y, dx and dw of a convolution, whatever the upstream gradient; not of an empty batch.
 
-    cuDNN's convolutions of float64 are always contiguous, oneDNN's are not.
+    cuDNN's convolutions of float64 are always contiguous, a CPU's are not.  Differs: torch makes
+    complex convolutions of real ones, and contiguous gradients of theirs.
     """
     if x.is_cuda and x.dtype == torch.float64:
         return False

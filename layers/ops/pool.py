@@ -76,7 +76,7 @@ def max_pool2d(x: Tensor, geometry: Geometry, output_size: Pair) -> tuple[Tensor
     switches = torch.zeros_like(y, dtype=switch_dtype(geometry))
     for number, tap in reversed([*enumerate(geometry.taps(x.shape[2:], output_size))]):
         value, best = x[tap.pixels], y[tap.outputs]
-        wins = ~((value < best) | best.isnan())
+        wins = ~((value < best) | best.isnan())  # an equal value, too; nothing beats NaN
         torch.where(wins, value, best, out=best)
         switches[tap.outputs].masked_fill_(wins, number)
     return y, switches

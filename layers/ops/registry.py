@@ -109,6 +109,7 @@ def operator(
         torch.library.register_fake(full_name, lambda *inputs: empty(*convert(inputs[:-1])))
         registered = getattr(torch.ops.convnets, name).default
         LIBRARY.impl(name, _without_derivatives(registered), "Autograd")
+        registered.definition = definition  # in operations that torch can differentiate
         return registered
 
     return register

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 import layers.functional as L
+from layers.ops.geometry import Geometry
 from layers.ops.registry import record
 from tests.cases import CONV, POOL, UNDILATED, ConvCase, PoolCase
 
@@ -32,6 +33,8 @@ MORE_CONV = [
     ConvCase("pointwise-large-maps", (3, 6, 12, 12), 5, (1, 1)),
     ConvCase("pointwise-large-maps-groups", (3, 6, 12, 12), 4, (1, 1), groups=2),
     ConvCase("pointwise-empty-batch", (0, 5, 12, 12), 3, (1, 1)),
+    ConvCase("rows-of-padding-alone", (1, 2, 3, 4), 3, padding=(5, 5)),
+    ConvCase("rows-of-padding-alone-channels-last", (1, 30, 3, 4), 3, padding=(5, 5)),
     ConvCase("one-pixel", (3, 5, 1, 1), 4, (1, 1)),
 ]
 MORE_POOL = [
@@ -62,6 +65,12 @@ def _pool(case):
     return lambda x: L.max_pool2d(x, *arguments)
 
 
+def _forward_derivative(case):
+    """At fixed switches max-pooling is linear: what it makes of the tangents."""
+    pool = _pool(case)
+    return lambda x: torch.func.jvp(pool, (x,), (x,))[1]
+
+
 def _average(case):
     return lambda x: L.avg_pool2d(x, case.kernel, case.stride, case.padding, case.ceil_mode)
 
@@ -72,8 +81,6 @@ def _local(case):
 
 
 def _local_weight(case):
-    from layers.ops.geometry import Geometry
-
     geometry = Geometry(case.kernel, case.stride, case.padding, case.dilation, case.groups)
     fan_in = case.weight[1] * case.kernel[0] * case.kernel[1]
     return (
@@ -89,6 +96,10 @@ FUNCTIONS = [
     ),
     *(Function(f"local-{c.id}", (c.image, _local_weight(c)), _local(c)) for c in LOCAL),
     *(Function(f"max_pool2d-{c.id}", (c.image,), _pool(c)) for c in POOL + MORE_POOL),
+    *(
+        Function(f"max_pool2d-jvp-{c.id}", (c.image,), _forward_derivative(c))
+        for c in POOL + MORE_POOL
+    ),
     *(
         Function(f"avg_pool2d-{c.id}", (c.image,), _average(c))
         for c in UNDILATED + [c for c in MORE_POOL if c.dilation == (1, 1)]

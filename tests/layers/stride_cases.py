@@ -1,4 +1,4 @@
-"""The functions that torch.nn.functional has as well, and ways for their operands to lie in memory."""
+"""Functions that torch.nn.functional has as well, and ways for their operands to lie in memory."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ def batch_norm(training):
 
 
 def max_unpool2d(nn, x):
-    height, width = x.shape[2:]
+    height, width = x.shape[-2:]
     places = torch.arange(height)[:, None] * 4 * width + torch.arange(width) * 2
     return nn.max_unpool2d(x, places.expand(x.shape), 2)
 
@@ -121,7 +121,9 @@ CASES = [
     Case("max_unpool2d", max_unpool2d),
     Case("batch_norm", batch_norm(True), [*IMAGES, PIXELS, ROW], lambda c: [(c,), (c,)]),
     Case("batch_norm-eval", batch_norm(False), ANY, lambda c: [(c,), (c,)]),
-    Case("local_response_norm", of("local_response_norm", 3), dtypes=(torch.float32, torch.float64)),
+    Case(
+        "local_response_norm", of("local_response_norm", 3), dtypes=(torch.float32, torch.float64)
+    ),
     Case("relu", of("relu")),
     Case("tanh", of("tanh")),
     Case("softmax", of("softmax", 1)),

@@ -1,15 +1,11 @@
 """The chapter's worked examples, number by number."""
 
-import pytest
 import torch
 from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers.kernels import conv_im2col as conv_kernels
-from layers.kernels.im2col import Im2col
-from layers.kernels.im2col_nchw import Im2colNCHW
-from layers.kernels.workspace import workspace, workspace_bytes
+from layers.ops.conv import im2col
 from layers.ops.geometry import Geometry
 
 
@@ -46,62 +42,14 @@ def test_dilation_counts_gaps_from_zero_in_the_chapter():
 def test_alexnet_s_columns():
     """227 x 227 x 3, 96 filters 11 x 11 at stride 4: X_col is 363 x 3025."""
     image = torch.randn(1, 3, 227, 227)
-    geometry = Geometry((11, 11), (4, 4))
-    layout = Im2col((227, 227), 3, geometry)
-    x_col = torch.cat([x_col.clone() for _, x_col in layout.filled(image)], 2)
+    x_col = im2col(image, Geometry((11, 11), (4, 4)))
     assert x_col.shape == (1, 363, 3025)
     assert x_col.numel() == 1_098_075
     weight = torch.randn(96, 3, 11, 11)
-    product = (layout.w_row(weight) @ x_col).view(96, 55, 55)
+    product = (weight.view(96, 363) @ x_col[0]).view(96, 55, 55)
     assert_close(
         product, torch.nn.functional.conv2d(image, weight, stride=4)[0], rtol=1e-4, atol=1e-4
     )
-
-
-@pytest.mark.parametrize("workspace", [1, 2000, 2 << 20], ids=lambda size: f"{size}-bytes")
-def test_im2col_and_col2im_are_adjoint(workspace, monkeypatch):
-    """<columns, im2col(x)> = <col2im(columns), x>, a row, some rows or all images at a time."""
-    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", workspace)
-    layout = Im2col((7, 6), 4, Geometry((3, 2), (1, 1), (1, 1), (1, 2), groups=2))
-    x = layout.new_volume(torch.empty(0, dtype=torch.float64), (3, 4, 7, 6)).normal_()
-    back, product = torch.zeros_like(x), 0
-    for chunk, memory in layout.chunks(x):
-        layout.im2col(layout.padded(x[chunk.images]), chunk, memory)
-        columns, other = memory.clone(), torch.randn_like(memory)
-        layout.col2im(other, chunk, back[chunk.images])
-        product += (columns * other).sum()
-    assert_close(product, (back * x).sum())
-
-
-@pytest.mark.parametrize("size", [1, 2000, 2 << 20], ids=lambda size: f"{size}-bytes")
-@pytest.mark.parametrize("thin", [False, True], ids=["channels-last", "flat"])
-def test_both_layouts_are_unfold_and_fold(thin, size, monkeypatch):
-    """The windows, and their adjoint, whatever the workspace held before."""
-    monkeypatch.setattr("layers.kernels.workspace.CPU_WORKSPACE", size)
-    monkeypatch.setattr("layers.kernels.conv_im2col.MAX_NCHW_RUN", 100 if thin else 0)
-    kernel, window = (3, 2), dict(padding=(1, 1), dilation=(1, 2))
-    geometry = Geometry(kernel, (1, 1), **window, groups=2).flatten()
-    x = torch.randn(3, 4, 7, 6, dtype=torch.float64)
-    weight = torch.randn(6, 2, 3, 2, dtype=torch.float64)
-    w_row = weight.view(2, 3, 12)  # a matrix for each group
-    columns = torch.nn.functional.unfold(x, kernel, **window).unflatten(1, (2, 12))
-    workspace(x, workspace_bytes(x) // x.element_size()).fill_(torch.nan)
-    y = conv_kernels.conv2d(x, weight, geometry)
-    g = torch.randn_like(y, memory_format=torch.contiguous_format)
-    workspace(x, workspace_bytes(x) // x.element_size()).fill_(torch.nan)
-    assert_close(y.flatten(2), (w_row @ columns).flatten(1, 2))
-    grouped = g.view(3, 2, 3, -1)
-    assert_close(
-        conv_kernels.conv2d_weight(x, g, geometry),
-        (grouped @ columns.mT).sum(0).view_as(weight),
-    )
-    assert_close(
-        conv_kernels.conv2d_input(weight, g, geometry, (7, 6)),
-        torch.nn.functional.fold((w_row.mT @ grouped).flatten(1, 2), (7, 6), kernel, **window),
-    )
-    for kind in (Im2col, Im2colNCHW):
-        layout = kind((7, 6), 4, Geometry(kernel, groups=2))
-        assert torch.equal(layout.filters(layout.w_row(weight)), weight)
 
 
 def test_parameter_sharing():

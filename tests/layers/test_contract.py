@@ -18,6 +18,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
+from layers.ops.registry import OPERATORS
 from tests.cases import UnfoldedLocallyConnected2d, channels_last
 
 
@@ -357,35 +358,40 @@ def test_weight_norm_on_top(name):
     assert_close(*results)
 
 
-def test_registered_operators_pass_torch_s_own_checks():
-    """torch.library.opcheck: schema, fake kernels and their agreement with the real ones."""
+@pytest.mark.parametrize("kernels", [True, False])
+def test_registered_operators_pass_torch_s_own_checks(kernels):
+    """torch.library.opcheck: schema, fake outputs and their agreement with the real ones."""
     x, weight, g = torch.randn(2, 4, 6, 6), torch.randn(6, 2, 3, 3), torch.randn(2, 6, 6, 6)
-    conv = [3, 3, 1, 1, 1, 1, 1, 1, 2]
-    untied, channels = torch.randn(6, 6, 2, 18, 3), torch.rand(3, 4)
-    pool = [3, 3, 2, 2, 1, 1, 1, 1, 1]
-    y, switches = torch.ops.convnets.max_pool2d(x, pool, [3, 3])
+    conv, size = [3, 3, 1, 1, 1, 1, 1, 1, 2], [6, 6]
+    untied = torch.randn(6, 6, 2, 18, 3)
+    pool, outputs = [3, 3, 2, 2, 1, 1, 1, 1, 1], [3, 3]
+    y = torch.rand(2, 4, 3, 3)
+    switches = torch.randint(9, y.shape, dtype=torch.uint8)
+    gamma, beta, mean, variance = torch.rand(4, 4)
+    response = 3, 0.1, 0.75, 2.0
     calls = {
-        "conv2d": (x, weight, conv, False, "auto", True),
-        "conv2d_input": (weight, g, conv, [6, 6], False, "auto", True),
-        "conv2d_weight": (x, g, conv, False, "auto", True),
-        "max_pool2d": (x, pool, [3, 3]),
-        "take": (x, switches, pool),
-        "put": (y, switches, pool, [6, 6]),
-        "window_sum": (x, pool, [3, 3]),
-        "window_spread": (y, pool, [6, 6]),
-        "norm_pool": (x, 2.0, pool, [3, 3]),
-        "norm_pool_input": (y, x, y.abs(), 2.0, pool),
-        "batch_norm": (x, *channels[:2], 1e-5, False, True),
-        "batch_norm_backward": (torch.randn_like(x), x, *channels, 1e-5, False, True),
-        "local_response_norm": (x, 3, 0.1, 0.75, 2.0, True),
-        "local_response_norm_backward": (torch.randn_like(x), x, 3, 0.1, 0.75, 2.0, True),
-        "locally_connected2d": (x, untied, conv, False, True),
-        "locally_connected2d_input": (untied, g, conv, [6, 6], False, True),
-        "locally_connected2d_weight": (x, g, conv, False, True),
-        "one_hot": (torch.tensor([0, 2, -100]), 3, torch.float32, -100, True),
+        "conv2d": (x, weight, conv, True, "auto"),
+        "conv2d_input": (weight, g, conv, size, True, "auto"),
+        "conv2d_weight": (x, g, conv, True, "auto"),
+        "locally_connected2d": (x, untied, conv, True),
+        "locally_connected2d_input": (untied, g, conv, size, True),
+        "locally_connected2d_weight": (x, g, conv, True),
+        "max_pool2d": (x, pool, outputs, True),
+        "max_pool2d_gather": (x, switches, pool, outputs, True),
+        "max_pool2d_backward": (y, switches, pool, size, True),
+        "window_sum": (x, pool, outputs, True),
+        "window_sum_backward": (y, pool, size, True),
+        "lp_pool2d": (x, 2.0, pool, outputs, True),
+        "lp_pool2d_backward": (y, x, y, 2.0, pool, True),
+        "batch_norm": (x, gamma, beta, 1e-5, True),
+        "batch_norm_backward": (x + 1, x, gamma, mean, variance, 1e-5, True),
+        "local_response_norm": (x, *response),
+        "local_response_norm_backward": (x + 1, x, *response),
+        "one_hot": (torch.tensor([0, 2]), 3, torch.float32, -100),
     }
+    assert calls.keys() == OPERATORS.keys()
     for name, arguments in calls.items():
-        torch.library.opcheck(getattr(torch.ops.convnets, name).default, arguments)
+        torch.library.opcheck(getattr(torch.ops.convnets, name).default, (*arguments, kernels))
 
 
 @pytest.mark.gpu

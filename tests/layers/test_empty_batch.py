@@ -112,7 +112,7 @@ def test_locally_connected(groups):
         ("tanh", ()),
     ],
 )
-def test_pooling_and_activations(name, arguments, image, layout, way):
+def test_pooling_and_activations(name, arguments, image, layout):
     check(
         *(lambda x, nn=nn: getattr(nn, name)(x, *arguments) for nn in (L, F)),
         *empty(image, layout=layout),

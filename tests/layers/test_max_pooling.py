@@ -8,12 +8,10 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers.max_pool import Put, Take
+from layers.max_pool import MaxPoolBackward, MaxPoolGather
 from layers.ops.geometry import Geometry
 from tests import reference
-from tests.cases import LAYOUTS, POOL, UNDILATED, channels_last, doubles, table
-
-pytestmark = pytest.mark.usefixtures("way")
+from tests.cases import LAYOUTS, LONG_ROWS, POOL, UNDILATED, channels_last, doubles, table
 
 
 def arguments(case):
@@ -35,7 +33,7 @@ def test_max_equals_the_definition(case):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@table(POOL)
+@table(POOL + LONG_ROWS)
 def test_max_equals_torch_forward_and_backward(case, layout):
     x = ties(case)
     ours, theirs = (f(layout(x), *arguments(case)) for f in (L.max_pool2d, F.max_pool2d))
@@ -55,22 +53,29 @@ def test_more_maps_and_rows_than_are_taken_together(options, layout):
     assert_close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)))
 
 
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_outputs_lie_as_the_compiler_is_told(dtype):
+def test_outputs_lie_as_the_compiler_is_told(dtype, last, kernels):
     x = channels_last(torch.randn(2, 3, 4, 8)).to(dtype)[..., ::2]
-    pool, operators = [2, 2, 2, 2, 0, 0, 1, 1, 1], torch.ops.convnets
-    y, switches = operators.max_pool2d(x, pool, [2, 2])
-    for kernel, arguments in (
+    pool, operators, options = [2, 2, 2, 2, 0, 0, 1, 1, 1], torch.ops.convnets, (last, kernels)
+    y, switches = operators.max_pool2d(x, pool, [2, 2], *options)
+    for operator, arguments in (
         (operators.max_pool2d, (x, pool, [2, 2])),
-        (operators.take, (x, switches, pool)),
-        (operators.put, (y[..., ::2], switches[..., ::2], pool, [4, 2])),
-        (operators.norm_pool, (x, 2.0, pool, [2, 2])),
-        (operators.norm_pool_input, (y, x, y.abs(), 2.0, pool)),
+        (operators.max_pool2d_gather, (x, switches, pool, [2, 2])),
+        (operators.max_pool2d_backward, (y[..., ::2], switches[..., ::2], pool, [4, 2])),
+        (operators.window_sum, (x, pool, [2, 2])),
+        (operators.window_sum_backward, (y[..., ::2], pool, [4, 2])),
+        (operators.lp_pool2d, (x, 2.0, pool, [2, 2])),
+        (operators.lp_pool2d, (x, 3.0, pool, [2, 2])),
+        (operators.lp_pool2d_backward, (y, x, y.abs(), 2.0, pool)),
+        (operators.lp_pool2d_backward, (y, x, y.abs(), 3.0, pool)),
     ):
-        torch.library.opcheck(kernel.default, arguments, test_utils="test_faketensor")
+        inputs = *arguments, *options
+        torch.library.opcheck(operator.default, inputs, test_utils="test_faketensor")
 
 
-@table(POOL)
+@table(POOL + LONG_ROWS)
 def test_max_propagates_nan_and_infinity_as_torch(case):
     x = ties(case).detach()
     x[torch.rand_like(x) < 0.2] = torch.nan
@@ -145,22 +150,25 @@ def test_max_derivatives(case):
     assert gradgradcheck(f, x, fast_mode=True)
 
 
+@pytest.mark.parametrize("last", [True, False])
 @table(POOL)
-def test_take_and_put_are_adjoint(case):
-    """<y, take(x)> = <put(y), x>, and they are each other's derivative."""
+def test_gather_and_backward_are_adjoint(case, last):
+    """<y, gather(x)> = <backward(y), x>, and they are each other's derivative."""
     (x,) = doubles(case.image, requires_grad=False)
     _, switches = L.max_pool2d_with_switches(x, *arguments(case))
-    sizes = Geometry(*arguments(case)[:4]), tuple(x.shape[2:]), tuple(switches.shape[2:])
+    geometry = Geometry(*arguments(case)[:4]).flatten()
     z, y = doubles(x.shape, switches.shape)
-    taken, put = Take.apply(z, switches, *sizes), Put.apply(y, switches, *sizes)
-    assert_close((y * taken).sum(), (put * z).sum())
+
+    def gather(z):
+        return MaxPoolGather.apply(z, switches, geometry, switches.shape[2:], last, True)
+
+    def backward(y):
+        return MaxPoolBackward.apply(y, switches, geometry, x.shape[2:], last, True)
+
+    assert_close((y * gather(z)).sum(), (backward(y) * z).sum())
     if case.image[0]:
-        assert gradcheck(
-            lambda z: Take.apply(z, switches, *sizes), z, fast_mode=True, check_forward_ad=True
-        )
-        assert gradcheck(
-            lambda y: Put.apply(y, switches, *sizes), y, fast_mode=True, check_forward_ad=True
-        )
+        assert gradcheck(gather, z, fast_mode=True, check_forward_ad=True)
+        assert gradcheck(backward, y, fast_mode=True, check_forward_ad=True)
 
 
 def test_overlapping_winners_add_up():

@@ -106,7 +106,7 @@ def test_a_zero_divisor_is_refused():
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("p", [1, 2, 3, 2.5])
 @table([case for case in UNDILATED if case.padding == (0, 0) and not case.ceil_mode])
-def test_lp_pool_of_positive_numbers_is_torch_s(case, p, layout, way):
+def test_lp_pool_of_positive_numbers_is_torch_s(case, p, layout):
     x = torch.rand(case.image, dtype=torch.float64).requires_grad_()
     ours, theirs = (f(layout(x), p, case.kernel, case.stride) for f in (L.lp_pool2d, F.lp_pool2d))
     assert_close(ours, theirs)
@@ -116,7 +116,7 @@ def test_lp_pool_of_positive_numbers_is_torch_s(case, p, layout, way):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @table([case for case in UNDILATED if case.padding == (0, 0)])
-def test_l2_pool_is_the_root_of_the_sum_of_squares(case, layout, way):
+def test_l2_pool_is_the_root_of_the_sum_of_squares(case, layout):
     """Of as many pixels as a window sees, if it hangs over the border."""
     (x,) = doubles(case.image)
     options = case.kernel, case.stride
@@ -126,7 +126,7 @@ def test_l2_pool_is_the_root_of_the_sum_of_squares(case, layout, way):
 
 
 @pytest.mark.parametrize("p", [1, 2, 3])
-def test_lp_pool_is_a_norm_where_torch_gives_nan(p, way):
+def test_lp_pool_is_a_norm_where_torch_gives_nan(p):
     x = torch.tensor([[0.0, 0, -3, 4], [0, 0, 0, 0]]).view(1, 1, 2, 4).requires_grad_()
     y = L.lp_pool2d(x, p, 2)
     assert_close(y.flatten(), torch.tensor([0, (3.0**p + 4.0**p) ** (1 / p)]))
@@ -136,7 +136,7 @@ def test_lp_pool_is_a_norm_where_torch_gives_nan(p, way):
     assert x.grad[0, 0, 0, 2] < 0 < x.grad[0, 0, 0, 3]
 
 
-def test_lp_pool_derivatives_and_errors(way):
+def test_lp_pool_derivatives_and_errors():
     (x,) = doubles((2, 2, 4, 4))
     for p in (2, 3):
 
@@ -154,7 +154,7 @@ INFINITE = float("inf")
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @table([case for case in UNDILATED if case.padding == (0, 0)])
-def test_lp_pool_of_an_infinite_power_is_the_largest_modulus(case, layout, way):
+def test_lp_pool_of_an_infinite_power_is_the_largest_modulus(case, layout):
     (x,) = doubles(case.image)
     options = case.kernel, case.stride
     ours = L.lp_pool2d(layout(x), INFINITE, *options, case.ceil_mode)
@@ -162,7 +162,7 @@ def test_lp_pool_of_an_infinite_power_is_the_largest_modulus(case, layout, way):
     assert_same_step(ours, largest, (x,), torch.randn_like(largest))
 
 
-def test_lp_pool_of_an_infinite_power_gives_its_gradient_to_the_winner(way):
+def test_lp_pool_of_an_infinite_power_gives_its_gradient_to_the_winner():
     x = torch.tensor([[1.0, -3.0], [0.5, 2.0]]).view(1, 1, 2, 2).requires_grad_()
     y = L.lp_pool2d(x, INFINITE, 2)
     y.backward()
@@ -171,7 +171,7 @@ def test_lp_pool_of_an_infinite_power_gives_its_gradient_to_the_winner(way):
     assert torch.equal(layers.LPPool2d(INFINITE, 2)(x[0]), y[0])
 
 
-def test_lp_pool_of_an_infinite_power_derivatives(way):
+def test_lp_pool_of_an_infinite_power_derivatives():
     (x,) = doubles((2, 2, 4, 4))
 
     def f(x):

@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from layers.ops.legacy import KERNELS
 from layers.ops.precision import conv_precision, in_conv_precision
+from layers.ops.registry import OPERATORS
 
 X = torch.zeros(1)
 CONV, MATMUL = torch.backends.cudnn.conv, torch.backends.cuda.matmul
@@ -79,8 +79,8 @@ def test_torch_s_older_flag_is_followed_too():
         torch.backends.cudnn.allow_tf32 = before
 
 
-@pytest.mark.parametrize("name", sorted(KERNELS))
+@pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_what_convolves_is_registered_so_on_a_gpu(name):
-    convolves = name.startswith(("conv2d", "winograd", "local"))
+    convolves = name.startswith(("conv2d", "locally_connected"))
     found = torch._C._dispatch_has_kernel_for_dispatch_key(f"convnets::{name}", "CUDA")
     assert found == convolves

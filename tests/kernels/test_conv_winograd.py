@@ -5,23 +5,19 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 import layers
 import layers.functional as L
-from layers.conv import algorithm_for
+from layers.ops.geometry import Geometry
+from layers.ops.registry import TABLE, choose
 from tests import reference
-from tests.cases import LAYOUTS, ConvCase, assert_same_step, doubles, table
+from tests.cases import LAYOUTS, assert_same_step, doubles, table
+from tests.kernels.calls import WINOGRAD
 
-CASES = [
-    ConvCase("one-tile", (2, 3, 6, 6), 4),
-    ConvCase("tiles", (2, 3, 8, 12), 4, padding=(1, 1)),
-    ConvCase("tiles-hang-over", (2, 3, 7, 9), 4, padding=(1, 1)),
-    ConvCase("less-than-a-tile", (1, 2, 3, 4), 2),
-    ConvCase("wide-padding", (2, 2, 5, 5), 3, padding=(2, 2)),
-    ConvCase("padding-of-two-sorts", (2, 2, 5, 6), 3, padding=(0, 2)),
-    ConvCase("groups", (2, 4, 5, 6), 6, padding=(1, 1), groups=2),
-    ConvCase("depthwise", (2, 4, 5, 5), 8, groups=4),
-]
+pytestmark = pytest.mark.skipif(not TABLE, reason="there are no kernels")
+
+CASES = [case for case in WINOGRAD if case.image[0]]
 
 
 def conv2d(x, weight, bias=None, **options):
@@ -36,28 +32,11 @@ def test_equals_the_definition(case):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("tiles", [1, 6, 128])
 @table(CASES)
-def test_equals_torch_forward_and_backward(case, tiles, layout, monkeypatch):
-    """A row of tiles at a time, some of them, or all images at once."""
-    monkeypatch.setattr("layers.kernels.conv_winograd_plan.CPU_TILES", tiles)
+def test_equals_torch_forward_and_backward(case, layout):
     x, weight = doubles(case.image, case.weight)
     ours, theirs = (f(layout(x), weight, **case.options) for f in (conv2d, F.conv2d))
     assert_same_step(ours, theirs, (x, weight), layout(torch.randn_like(theirs)))
-
-
-@table(
-    [
-        ConvCase("filters", (2, 3, 7, 9), 40, padding=(1, 1)),
-        ConvCase("filters-in-groups", (2, 4, 6, 6), 80, groups=2),
-    ]
-)
-def test_some_filters_at_a_time_change_nothing(case, monkeypatch):
-    x, weight = doubles(case.image, case.weight)
-    for name in ("MIN_DIVIDED_WEIGHTS", "WEIGHTS_AT_A_TIME"):
-        monkeypatch.setattr(f"layers.kernels.conv_winograd_plan.{name}", 1)
-    ours, theirs = (f(x, weight, **case.options) for f in (conv2d, F.conv2d))
-    assert_same_step(ours, theirs, (x, weight), torch.randn_like(theirs))
 
 
 @table(CASES)
@@ -86,12 +65,15 @@ def test_error_in_float32():
         assert (a - b).abs().max() <= 2e-5 * b.abs().max()
 
 
-def test_what_auto_takes():
-    def taken(x, weight, **options):
-        dtype = options.pop("dtype", torch.float32)
-        x, weight = (torch.empty(s, dtype=dtype, device="meta") for s in (x, weight))
-        return algorithm_for(x, weight, **options)
+def taken(x, weight, **options):
+    """The kernel that `algorithm="auto"` takes for tensors of these shapes; nothing is computed."""
+    dtype = options.pop("dtype", torch.float32)
+    x, weight = torch.empty(x, dtype=dtype), torch.empty(weight, dtype=dtype)
+    pairs = {name: (value, value) if name != "groups" else value for name, value in options.items()}
+    return choose("conv2d", [x, weight, Geometry(weight.shape[2:], **pairs), False, "auto"]).name
 
+
+def test_what_auto_takes():
     vgg = (4, 256, 56, 56), (256, 256, 3, 3)
     assert taken(*vgg, padding=1) == "winograd"
     assert taken(*vgg, padding=1, dtype=torch.float64) == "im2col"
@@ -107,7 +89,7 @@ def test_what_auto_takes():
 
 def test_auto_computes_what_it_says():
     x, weight = torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3)
-    assert algorithm_for(x, weight, padding=1) == "winograd"
+    assert taken(x.shape, weight.shape, padding=1) == "winograd"
     automatic, winograd, im2col = (
         L.conv2d(x, weight, padding=1, algorithm=name) for name in ("auto", "winograd", "im2col")
     )
@@ -120,7 +102,6 @@ def test_auto_can_be_kept_from_winograd(monkeypatch):
     winograd = layers.backends.winograd
     im2col = L.conv2d(x, weight, padding=1, algorithm="im2col")
     with winograd.flags(enabled=False):
-        assert algorithm_for(x, weight, padding=1) == "im2col"
         assert torch.equal(L.conv2d(x, weight, padding=1), im2col)
         assert not torch.equal(conv2d(x, weight, padding=1), im2col)  # asked for by name
     assert winograd.enabled
@@ -175,17 +156,16 @@ def test_an_image_too_small_is_refused_as_by_any_algorithm(size):
             L.conv2d(x, weight, algorithm=algorithm)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"algorithm": "fft"}, "algorithm must be one of auto, im2col, winograd, got 'fft'"),
-        ({"algorithm": "winograd", "stride": 2}, "winograd is for 3x3 filters with stride 1"),
-        ({"algorithm": "winograd", "padding": 3}, "padding up to 2"),
-    ],
-)
-def test_errors(options, message):
-    with pytest.raises(ValueError, match=message):
-        L.conv2d(torch.randn(1, 2, 8, 8), torch.randn(2, 2, 3, 3), **options)
+@pytest.mark.parametrize("options", [{"stride": 2}, {"padding": 3}, {"dilation": 2}], ids=str)
+def test_a_convolution_that_it_does_not_compute(options):
+    with pytest.raises(ValueError, match="3x3 filters with stride 1, dilation 1 and padding up to"):
+        conv2d(torch.randn(1, 2, 8, 8), torch.randn(2, 2, 3, 3), **options)
+
+
+def test_without_the_kernel_it_is_refused():
+    x, weight = torch.randn(1, 2, 8, 8), torch.randn(2, 2, 3, 3)
+    with layers.reference(), pytest.raises(ValueError, match="no kernel computes this"):
+        conv2d(x, weight)
 
 
 def test_module_and_compiler():
@@ -203,12 +183,14 @@ def test_operators_are_registered_correctly():
     x, weight, g = torch.randn(2, 4, 6, 5), torch.randn(6, 2, 3, 3), torch.randn(2, 6, 6, 5)
     geometry = [3, 3, 1, 1, 1, 1, 1, 1, 2]
     for name, arguments in (
-        ("winograd", (x, weight, geometry)),
-        ("winograd_input", (weight, g, geometry, [6, 5])),
-        ("winograd_weight", (x, g, geometry)),
+        ("conv2d", (x, weight, geometry)),
+        ("conv2d_input", (weight, g, geometry, [6, 5])),
+        ("conv2d_weight", (x, g, geometry)),
     ):
         operator = getattr(torch.ops.convnets, name).default
-        torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
+        options = False, "winograd", True
+        tests = "test_schema", "test_faketensor"
+        torch.library.opcheck(operator, (*arguments, *options), test_utils=tests)
 
 
 def test_vmap_gives_gradients_per_sample():
@@ -219,6 +201,16 @@ def test_vmap_gives_gradients_per_sample():
 
     together = torch.vmap(torch.func.grad(loss), (None, 0))(weight, x)
     assert_close(together, torch.stack([torch.func.grad(loss)(weight, image) for image in x]))
+
+
+def test_flops_are_those_of_the_convolution():
+    x, layer = torch.randn(2, 4, 6, 6), layers.Conv2d(4, 6, 3, algorithm="winograd")
+    counts = []
+    for module in (layer, torch.nn.Conv2d(4, 6, 3)):
+        with FlopCounterMode(display=False) as counter:
+            module(x).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.filterwarnings("ignore:.*")

@@ -5,7 +5,8 @@ import torch
 
 import layers
 import models
-from layers.conv_algorithm import algorithm_for
+from layers.ops.geometry import Geometry
+from layers.ops.registry import choose
 
 
 @pytest.mark.parametrize(("model", "size"), [("lenet", 32), ("resnet20", 16)])
@@ -23,7 +24,8 @@ def test_winograd_draws_im2col_s_curve(model, size):
 
 def test_resnet20_has_layers_for_winograd():
     image, filters = torch.empty(16, 64, 4, 4), torch.empty(64, 64, 3, 3)
-    assert algorithm_for(image, filters, padding=1) == "winograd"
+    inputs = [image, filters, Geometry((3, 3), padding=(1, 1)), False, "auto"]
+    assert choose("conv2d", inputs).name == "winograd"
 
 
 def _losses(model, size, algorithm):
