@@ -87,18 +87,18 @@ def computing(layer_set: str) -> AbstractContextManager[None]:
 
 
 def build(name: str, *, nn: ModuleType = layers, **options: Any) -> torch.nn.Module:
-    """A network with freshly initialised parameters; by default as its paper drew it.
+    """A network with freshly initialised parameters; by default the network of its paper.
 
     Args:
         name: a key of `MODELS`, or a layer pattern (models/pattern.py).
-        nn: `layers` (ours) or `torch.nn` (built-in); parameters and keys are the same.
-        options: `num_classes` (logits), `in_channels` (1 for grey images, 3 for colour),
-            `image_size` (pixels, one number or (height, width)), and whatever else the
-            network's own builder takes.
+        nn: `layers` (ours) or `torch.nn` (built-in), with the same parameters and keys.
+        options: `num_classes` (logits), `in_channels` (1 for greyscale images, 3 for colour),
+            `image_size` (pixels, one number or (height, width)), and any other option of the
+            network's builder.
     Raises:
         KeyError: no network of that name.
-        ValueError: the image is too small; the message says the smallest that fits.  Or a
-            `PatternError`, which says where the pattern is wrong.
+        ValueError: the image is too small; the message gives the smallest that fits.
+        PatternError: a syntax error in the pattern; the message says where.
     """
     if is_pattern(name):
         return PatternNetwork(name, nn=nn, **options)
@@ -108,17 +108,17 @@ def build(name: str, *, nn: ModuleType = layers, **options: Any) -> torch.nn.Mod
 def criterion(
     model: torch.nn.Module, nn: ModuleType = layers, label_smoothing: float = 0.0
 ) -> torch.nn.Module:
-    """The loss a network is trained with: its own where its paper has one, else cross-entropy."""
-    own = getattr(model, "criterion", None)
-    if own is not None:
-        return own(label_smoothing, nn)
+    """The loss that a network is trained with: that of its paper, or cross-entropy."""
+    custom = getattr(model, "criterion", None)
+    if custom is not None:
+        return custom(label_smoothing, nn)
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
 
 
 def logits(output: Any) -> Tensor:
-    """The class scores in what a network answers, (N, num_classes).
+    """The logits, (N, num_classes), in the output of a network.
 
-    Most networks answer just these; in training, one with auxiliary heads answers a named tuple
-    with a field `logits` (see `googlenet.GoogLeNetOutputs`).
+    Most networks return only these; in training mode, one with auxiliary classifiers returns a
+    named tuple with a field `logits` (see `googlenet.GoogLeNetOutputs`).
     """
     return output if isinstance(output, Tensor) else output.logits

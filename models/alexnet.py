@@ -1,4 +1,4 @@
-"""AlexNet as the 2012 paper drew it, and the one-tower network that pretrained weights exist for.
+"""AlexNet of the 2012 paper, and the one-tower network that has pretrained weights.
 
 Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks",
 NIPS 2012.  Section 3 describes the network, 4.2 dropout, 5 the initialisation.
@@ -23,20 +23,20 @@ class AlexNet(torch.nn.Module):
 
     60,965,224 parameters.
 
-    The paper trains on two GPUs, each with half of the filters, which exchange maps only before
-    conv3 and the fully-connected layers.  Here a tower is half of the channels: `groups=2` keeps
-    conv2, conv4 and conv5 inside it, `PerTower` the normalisation.
+    The paper trains on two GPUs, each with half of the filters, which communicate only before conv3
+    and the fully connected layers.  Here a tower is half of the channels: conv2, conv4 and conv5
+    have `groups=2`, and `PerTower` normalises each half by itself.
 
     Args:
         num_classes: logits.
         in_channels: 3 for colour.
         image_size: pixels; the paper's is 224.
-        dropout: probability of switching off a unit of fc6 and fc7.
+        dropout: probability of zeroing a unit of fc6 and fc7.
         nn: `layers` for ours, `torch.nn` for the built-in ones.
 
-    Differs: from the program that produced the published errors, which is not quite the printed
-    network: its first layer applies ReLU after pooling, its second has one more normalisation
-    (within each map), and conv3 to conv5 start with a deviation of 0.03.
+    Differs: not from the paper, but from the code that gave the published errors, which differs
+    from the paper: its first layer applies ReLU after pooling, its second has another normalisation
+    (within each map), and conv3 to conv5 are initialised with a standard deviation of 0.03.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class AlexNet(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(  # 3 x 224 x 224
-            Overhang(11, stride=4),  # 3 x 227 x 227
+            CeilPadding(11, stride=4),  # 3 x 227 x 227
             nn.Conv2d(in_channels, 96, 11, stride=4),  # conv1: 96 x 55 x 55
             nn.ReLU(),
             PerTower(response_norm(nn)),
@@ -59,7 +59,7 @@ class AlexNet(torch.nn.Module):
             nn.ReLU(),
             PerTower(response_norm(nn)),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256 x 13 x 13
-            nn.Conv2d(256, 384, 3, padding=1),  # conv3, across the towers: 384 x 13 x 13
+            nn.Conv2d(256, 384, 3, padding=1),  # conv3, across both towers: 384 x 13 x 13
             nn.ReLU(),
             nn.Conv2d(384, 384, 3, padding=1, groups=2),  # conv4: 384 x 13 x 13
             nn.ReLU(),
@@ -82,7 +82,7 @@ class AlexNet(torch.nn.Module):
     def reset_parameters(self) -> None:
         """Weights N(0, 0.01^2); biases 1 in conv2, conv4, conv5, fc6 and fc7, else 0 (section 5).
 
-        The ones give these layers' ReLUs positive inputs to learn from at the start.
+        Biases of 1 give the ReLUs positive inputs, which accelerates the early stages of learning.
         """
         for layer in weighted_layers(self):
             torch.nn.init.normal_(layer.weight, std=0.01)
@@ -96,14 +96,14 @@ class AlexNet(torch.nn.Module):
         return self.classifier(torch.flatten(x, 1))  # 1000
 
 
-class Overhang(torch.nn.Module):
-    """Zeros below and to the right of an image, as many as the last window needs.
+class CeilPadding(torch.nn.Module):
+    """Pads the bottom and right of an image with zeros, so that the output size rounds up.
 
         H_out = ceil((H - K) / S) + 1
 
-    224 pixels, 11 x 11 windows and stride 4 fit 54.25 times, but the paper has 55 x 55 outputs.
-    Its program, cuda-convnet, rounds up: windows start at the top left corner, and the last one
-    hangs over the bottom and right border, by 3 pixels there.  torch.nn rounds down.
+    224 pixels with 11 x 11 windows and stride 4 give (224 - 11) / 4 + 1 = 54.25, but the paper has
+    55 x 55 outputs.  Its code, cuda-convnet, rounds up: windows start in the top left corner, and
+    the last ones extend beyond the bottom and right border, by 3 pixels.  torch.nn rounds down.
     """
 
     def __init__(self, kernel_size: int, stride: int) -> None:
@@ -121,10 +121,10 @@ class Overhang(torch.nn.Module):
 
 
 class PerTower(torch.nn.Module):
-    """A layer applied to each tower's half of the channels by itself.
+    """Applies a layer to the channels of each tower separately.
 
-    Normalised as one volume, the last two maps of the first tower and the first two of the second
-    would damp each other; on two GPUs they never meet.
+    Otherwise the last two maps of the first tower and the first two of the second would be
+    normalised by each other; in the paper they are on different GPUs.
     """
 
     def __init__(self, layer: torch.nn.Module) -> None:
@@ -137,24 +137,24 @@ class PerTower(torch.nn.Module):
 
 
 def response_norm(nn: ModuleType) -> torch.nn.Module:
-    """Section 3.3 with its constants n = 5, alpha = 1e-4, beta = 0.75, k = 2.
+    """Local response normalisation with n = 5, alpha = 1e-4, beta = 0.75, k = 2 (section 3.3).
 
-    The formula as printed is (k + alpha * sum)^beta, but the program which the constants were
-    chosen with divides alpha by n, and so do torch and Caffe: (k + alpha/n * sum)^beta.  We
-    compute what was run; the printed formula would be alpha=5e-4 here.
+    The printed formula is (k + alpha * sum)^beta, but the code for which the constants were chosen
+    divides alpha by n, as do torch and Caffe: (k + alpha/n * sum)^beta.  We follow the code; the
+    printed formula would be alpha=5e-4 here.
     """
     return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)
 
 
 class AlexNetOWT(torch.nn.Module):
-    """The one-tower AlexNet of torchvision, whose weights it takes; 61,100,840 parameters.
+    """torchvision's one-tower AlexNet, for its pretrained weights; 61,100,840 parameters.
 
     Krizhevsky: "One weird trick for parallelizing convolutional neural networks",
     arXiv:1404.5997, 2014.
 
-    Differs: torchvision's has no response normalisation, pads conv1 by 2 on all sides, and drops
-    units before the fully-connected layers, not after; initialisation is torch's default.  Images
-    of any size are averaged to 6 x 6, so that the parameters keep their shapes.
+    Differs: like torchvision, no response normalisation, conv1 padded by 2 on all sides, dropout
+    before the fully connected layers, not after them, and torch's default initialisation.  Features
+    are average-pooled to 6 x 6, so that the parameters have the same shapes for any image size.
 
     Args: as `AlexNet`.
     """
@@ -184,7 +184,7 @@ class AlexNetOWT(torch.nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2),  # 256 x 6 x 6
         )
-        feature_shape(self.features, in_channels, image_size)  # refuses an image too small
+        feature_shape(self.features, in_channels, image_size)  # raises if the image is too small
         self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
         self.classifier = nn.Sequential(
             nn.Dropout(dropout),
@@ -198,5 +198,5 @@ class AlexNetOWT(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # 3 x 224 x 224
         x = self.features(x)  # 256 x 6 x 6
-        x = self.avgpool(x)  # 256 x 6 x 6, whatever the image
+        x = self.avgpool(x)  # 256 x 6 x 6, for any image
         return self.classifier(torch.flatten(x, 1))  # 1000

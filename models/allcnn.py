@@ -1,15 +1,16 @@
-"""The all convolutional net, allcnn_c, and the three networks it is compared with.
+"""The all convolutional net, allcnn_c, and the three networks that it is compared with.
 
 Springenberg, Dosovitskiy, Brox, Riedmiller: "Striving for Simplicity: The All Convolutional Net",
-arXiv:1412.6806; the chapter's "Getting rid of pooling".  Base model C (Table 1) halves its image
-twice, by max-pooling.  Table 2 asks what may take the pooling's place:
+arXiv:1412.6806; the chapter's "Getting rid of pooling".  Base model C (Table 1) halves the image
+twice by max-pooling.  Table 2 compares replacements of the pooling:
 
-    model_c          conv conv pool            what was usual
-    strided_cnn_c    conv conv/2               the convolution before it takes the stride
-    convpool_cnn_c   conv conv conv pool       for comparison: one convolution more, and pooling
-    allcnn_c         conv conv conv/2          that convolution in the place of the pooling
+    model_c          conv conv pool            the base model
+    strided_cnn_c    conv conv/2               the preceding convolution has the stride
+    convpool_cnn_c   conv conv conv pool       for comparison: one more convolution, and pooling
+    allcnn_c         conv conv conv/2          that convolution instead of the pooling
 
-The last one errs least on CIFAR-10: 9.08 %, and model_c 9.74 (Table 3, without augmentation).
+The last one is the best on CIFAR-10, with 9.08 % error; model_c has 9.74 % (Table 3, without
+augmentation).
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ from .sizing import feature_shape
 
 
 class AllCNN(torch.nn.Module):
-    """Two blocks of `form`, 96 and 192 filters, then 3 x 3 and 1 x 1 convolutions down to classes.
+    """Two blocks of 96 and 192 filters, then one 3 x 3 and two 1 x 1 convolutions.
 
     Args:
-        form: of a block: "conv", "conv/2" (stride 2) and "pool", all 3 x 3.
+        form: the layers of a block: "conv", "conv/2" (stride 2) and "pool", all 3 x 3.
         num_classes: logits.
         in_channels: 3 for colour.
-        image_size: pixels; at least 9, the average takes what is left.
+        image_size: pixels, at least 9.
         nn: `layers` for ours, `torch.nn` for the built-in ones.
     Raises:
         ValueError: the image is too small.
 
-    Dropout is 0.2 on the image and 0.5 after each pooling or the layer in its place (section 3);
-    we take that to be the strided convolution in strided_cnn_c, too.  The paper gives no padding,
-    only 6 x 6 maps at the end.  As in a Caffe port (mateuszbuda/ALL-CNN) it is 1, and 0 in the
-    last 3 x 3, and the classes have a ReLU before they are averaged.  Pooling pads by 1, like the
-    convolution that replaces it.
+    Dropout is 0.2 on the image and 0.5 after each pooling or its replacement (section 3), which we
+    take to be the strided convolution also in strided_cnn_c.  The paper gives no padding, only
+    6 x 6 maps at the end.  As in a Caffe port (mateuszbuda/ALL-CNN), padding is 1, but 0 in the
+    last 3 x 3 convolution, and the class maps pass a ReLU before they are averaged.  Pooling pads
+    by 1, like the convolution that replaces it.
     """
 
     def __init__(
@@ -72,13 +73,13 @@ class AllCNN(torch.nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Hidden layers as He et al. 2015; the last one small, and above zero.
+        """He et al. 2015 for the hidden layers; small weights and biases of 1 in the last one.
 
-        The paper names no initialisation, and those who repeat it report networks that never
-        leave 90 % error.  Nine layers of ReLU without normalisation keep the signal's size if
-        filters are normal with variance 2/fan-in.  In the last layer that is too much: it has a
-        ReLU as well, and a class that falls to 0 for all images has no gradient to return by.
-        There filters are a tenth as large and biases 1, so that all classes start alive and equal.
+        The paper does not give the initialisation, and reimplementations report networks that stay
+        at 90 % error.  Weights with variance 2/fan-in preserve the scale of activations through
+        nine layers with ReLU and without normalisation.  In the last layer that is too large: it
+        has a ReLU as well, and a class that is 0 for all images has no gradient.  There weights
+        are a tenth as large and biases are 1, so that all classes start active and equal.
         """
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -97,7 +98,7 @@ class AllCNN(torch.nn.Module):
 
 
 def block(form: Sequence[str], in_channels: int, channels: int, nn: ModuleType) -> torch.nn.Module:
-    """Convolutions with ReLU that halve the image, and dropout."""
+    """Layers of a `form` that halve the image, with ReLU, and dropout at the end."""
     parts: list[torch.nn.Module] = []
     for part in form:
         if part == "pool":

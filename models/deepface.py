@@ -2,8 +2,9 @@
 
 Taigman, Yang, Ranzato, Wolf: "DeepFace: Closing the Gap to Human-Level Performance in Face
 Verification", CVPR 2014.  Section 3 describes the network, Fig. 2 its sizes, section 5.2 its
-training.  Its faces are turned to the front first, so that an eye is always where eyes are:
-there filters of its own pay.  The chapter: "it is common to relax the parameter sharing scheme".
+training.  Its faces are aligned first, so that an eye is always in the same place, and filters
+that are specific to the place pay off.  The chapter: "it is common to relax the parameter sharing
+scheme".
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ class DeepFace(torch.nn.Module):
     Args:
         num_classes: logits; the paper's 4,030 people.
         in_channels: 3 for colour.
-        image_size: pixels; at least 72.  The number of weights depends on it.
+        image_size: pixels, at least 72; the number of parameters depends on it.
         init: "kaiming" or "paper"; see `reset_parameters`.
         nn: `layers` for ours, `torch.nn` for the built-in ones.  torch.nn has no locally
-            connected layer: L4, L5 and L6 are ours either way.
+            connected layer: L4, L5 and L6 are always ours.
     Raises:
-        ValueError: the image is too small, or another `init`.
+        ValueError: the image is too small, or an unknown `init`.
 
-    The paper states the filters and the sizes of all maps, ReLU after every layer but F8, and
-    dropout on F7 alone.  Assumed here: M2 rounds up (from 142 pixels to the 71 of Fig. 2); C3
-    reads all 32 maps of M2 (section 3 prints "9x9x16"); every position has biases of its own;
-    dropout is 0.5 and follows the ReLU.  Not here: the alignment of faces, and the scaling of F7
-    with which the paper compares two of them.
+    The paper gives the filters and the sizes of all maps, ReLU after every layer except F8, and
+    dropout on F7 only.  Assumed here: M2 rounds up (142 pixels give the 71 of Fig. 2); C3 reads all
+    32 maps of M2 (section 3 says "9x9x16"); every position has its own biases; dropout is 0.5 and
+    follows the ReLU.  Not included: the alignment of faces, and the normalisation of F7 with which
+    the paper compares two faces.
 
-    Two of the paper's figures do not come out.  "More than 120 million parameters": its own sizes
-    make 118.9 million, 62.8 of them in L4.  (Over 95 % in L and F: 99.96 %.)  "The output of L6
-    is influenced by a 74x74x3 patch": counted, it is 73 x 73.
+    Two of the paper's figures cannot be reproduced.  "More than 120 million parameters": its sizes
+    give 118.9 million, 62.8 of them in L4.  (Over 95 % in L and F: 99.96 %.)  "The output of L6 is
+    influenced by a 74x74x3 patch": it is 73 x 73.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class DeepFace(torch.nn.Module):
         self.c1 = nn.Sequential(nn.Conv2d(in_channels, 32, 11), nn.ReLU())
         self.m2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.c3 = nn.Sequential(nn.Conv2d(32, 16, 9), nn.ReLU())
-        # A locally connected layer has to know its image's size, and has a convolution's geometry.
+        # A locally connected layer needs the image size; convolutions with its geometry give it.
         geometry = nn.Sequential(
             self.c1, self.m2, self.c3,
             nn.Conv2d(16, 16, 9), nn.Conv2d(16, 16, 7, stride=2), nn.Conv2d(16, 16, 5),
@@ -80,15 +81,15 @@ class DeepFace(torch.nn.Module):
         self.reset_parameters(init)
 
     def reset_parameters(self, init: str) -> None:
-        """Of two kinds.  "paper" (section 5.2): weights normal with deviation 0.01, biases 0.5.
+        """Normal weights and constant biases, of one of two kinds.
 
-        "kaiming": weights normal with variance 2/fan-in (He et al. 2015), F8's as in the paper,
-        biases 0.  From the paper's start what tells two images apart shrinks from layer to layer,
-        and most where a small image leaves few numbers to add up: digits of 72 pixels were not
-        learnt.
+        "paper" (section 5.2): standard deviation 0.01, biases 0.5.  "kaiming": variance 2/fan-in
+        (He et al. 2015), F8 as in the paper, biases 0.  With the paper's initialisation the
+        difference between two images shrinks from layer to layer, most of all for small images,
+        whose layers have few inputs: digits of 72 pixels were not learnt.
 
         Raises:
-            ValueError: another `init`.
+            ValueError: an unknown `init`.
         """
         if init not in ("kaiming", "paper"):
             raise ValueError(f'init must be "kaiming" or "paper", got {init!r}')

@@ -1,8 +1,8 @@
-"""GoogLeNet as the 2014 paper drew it.
+"""GoogLeNet of the 2014 paper.
 
 Szegedy et al.: "Going Deeper with Convolutions", arXiv:1409.4842, 2014.  Section 4 describes the
-inception module, section 5 with Table 1 the network.  What they leave open (padding, rounding,
-response normalisation, initialisation) is as in the Caffe project's models/bvlc_googlenet.
+inception module, section 5 and Table 1 the network.  What they do not specify (padding, rounding,
+response normalisation, initialisation) follows Caffe's models/bvlc_googlenet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import layers
 from .initialization import weighted_layers
 from .sizing import feature_shape
 
-# Table 1, the filters of each inception module's convolutions:
+# Table 1, the number of filters of each inception module's convolutions:
 #   1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
 TABLE_1 = {
     "3a": (64, 96, 128, 16, 32, 32),
@@ -35,9 +35,9 @@ TABLE_1 = {
 
 
 class GoogLeNetOutputs(NamedTuple):
-    """What the network answers in training, each (N, num_classes): take them by name.
+    """The outputs in training mode, each (N, num_classes).
 
-    (By position, torchvision's triple has aux2 before aux1.)
+    To be accessed by name: torchvision's tuple has aux2 before aux1.
     """
 
     logits: Tensor
@@ -46,24 +46,25 @@ class GoogLeNetOutputs(NamedTuple):
 
 
 class GoogLeNet(torch.nn.Module):
-    """GoogLeNet of 2014: inception modules with real 5 x 5 windows, response normalisation, two
-    auxiliary heads; 13,378,280 parameters, 6,998,552 without the heads.
+    """GoogLeNet of 2014: inception modules, response normalisation, two auxiliary heads.
+
+    13,378,280 parameters, 6,998,552 without the heads.
 
     Args:
         num_classes: logits.
         in_channels: 3 for colour.
         image_size: pixels; the paper's is 224.
-        aux_logits: with the two heads that bring gradient to the middle of the network.  In
-            training mode `forward` then returns `GoogLeNetOutputs`, else the logits alone.
-        dropout, dropout_aux: probability of switching off a unit before the last layer of the
-            network, of a head.
+        aux_logits: add the two heads that inject gradient into the middle of the network.  In
+            training mode `forward` then returns `GoogLeNetOutputs`, otherwise the logits.
+        dropout, dropout_aux: probability of zeroing a unit before the last layer of the network,
+            and of a head.
         nn: `layers` for ours, `torch.nn` for the built-in ones.
     Raises:
         ValueError: the image is too small for the network, or for the auxiliary heads.
 
-    Differs: Table 1 counts 2.7K weights in the first layer, which would be a separable one; as
-    everybody we take the full 7 x 7 convolution that it names.  Images of any size are averaged
-    to 1 x 1 at the end; that is the paper's 7 x 7 average at 224 pixels.
+    Differs: Table 1 gives the first layer 2.7K weights, as of a separable convolution; like other
+    implementations, this has the full 7 x 7 convolution that the table names.  The last features
+    are averaged to 1 x 1 for any image size, which at 224 pixels is the paper's 7 x 7 average.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class GoogLeNet(torch.nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)
 
-        # The image shrinks in what comes before 4b, and once more at maxpool4.
+        # Strides are in the layers before 4b, and in maxpool4.
         before_4b = nn.Sequential(
             self.conv1, self.maxpool1, self.conv2, self.conv3, self.maxpool2,
             self.inception3a, self.inception3b, self.maxpool3, self.inception4a,
@@ -108,16 +109,16 @@ class GoogLeNet(torch.nn.Module):
         self.aux1: AuxiliaryHead | None = None
         self.aux2: AuxiliaryHead | None = None
         if aux_logits:
-            heads = "the auxiliary heads (aux_logits=False does without them)"
+            part = "the auxiliary heads (aux_logits=False does without them)"
             pooled = nn.Sequential(before_4b, aux_pool(nn))
-            _, height, width = feature_shape(pooled, in_channels, image_size, part=heads)
+            _, height, width = feature_shape(pooled, in_channels, image_size, part)
             self.aux1 = AuxiliaryHead(512, (height, width), num_classes, dropout_aux, nn)
             self.aux2 = AuxiliaryHead(528, (height, width), num_classes, dropout_aux, nn)
         feature_shape(nn.Sequential(before_4b, self.maxpool4), in_channels, image_size)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Caffe's: weights uniform in +-sqrt(3 / fan_in), biases 0.2, 0 in the classifiers."""
+        """As in Caffe: weights uniform in +-sqrt(3 / fan_in), biases 0.2, but 0 in classifiers."""
         for layer in weighted_layers(self):
             torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")
             torch.nn.init.constant_(layer.bias, 0.2)
@@ -152,14 +153,14 @@ class GoogLeNet(torch.nn.Module):
 
     @staticmethod
     def criterion(label_smoothing: float, nn: ModuleType) -> torch.nn.Module:
-        """The loss of section 5, which this network is trained with."""
+        """The loss of section 5, with the auxiliary heads."""
         return AuxiliaryLoss(label_smoothing, nn)
 
 
 class Inception(torch.nn.Module):
-    """Four views of the same pixels side by side: 1 x 1, 3 x 3, 5 x 5 and max-pooled (Fig. 2b).
+    """Four parallel branches, 1 x 1, 3 x 3, 5 x 5 and max-pooling, concatenated (Fig. 2b).
 
-    1 x 1 convolutions reduce the channels first where windows are large.
+    1 x 1 convolutions reduce the channels before the 3 x 3 and 5 x 5 convolutions.
 
     Args:
         filters: a row of `TABLE_1`.
@@ -185,10 +186,10 @@ class Inception(torch.nn.Module):
 
 
 class AuxiliaryHead(torch.nn.Module):
-    """A classifier on the maps of the middle of the network (section 5).
+    """A classifier on intermediate feature maps (section 5).
 
     Args:
-        size: height and width of the maps once pooled.
+        size: height and width of the maps after pooling.
     """
 
     def __init__(
@@ -207,17 +208,17 @@ class AuxiliaryHead(torch.nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc2 = nn.Linear(1024, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:  # 512 x 14 x 14, or 528 of them
-        x = self.avgpool(x)  # 512 x 4 x 4
+    def forward(self, x: Tensor) -> Tensor:  # 512 or 528 x 14 x 14
+        x = self.avgpool(x)  # 512 or 528 x 4 x 4
         x = self.conv(x)  # 128 x 4 x 4
         x = self.relu(self.fc1(torch.flatten(x, 1)))  # 1024
         return self.fc2(self.dropout(x))  # 1000
 
 
 class AuxiliaryLoss(torch.nn.Module):
-    """E(logits) + 0.3 (E(aux1) + E(aux2)), E the cross-entropy (section 5).
+    """E(logits) + 0.3 (E(aux1) + E(aux2)), where E is the cross-entropy (section 5).
 
-    Plain logits, which is all that an evaluated network answers, give E(logits).
+    For a single tensor, the output in evaluation mode, E(logits).
     """
 
     WEIGHT = 0.3
@@ -236,7 +237,7 @@ class AuxiliaryLoss(torch.nn.Module):
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, nn: ModuleType, stride: int = 1
 ) -> torch.nn.Sequential:
-    """A convolution padded to keep the size, and its ReLU."""
+    """A convolution, padded to preserve the size at stride 1, and ReLU."""
     padding = kernel_size // 2
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding),
@@ -245,7 +246,7 @@ def convolution(
 
 
 def max_pool(nn: ModuleType) -> torch.nn.Module:
-    """112 to 56, 28, 14 and 7 pixels: rounded up, as Caffe rounds all pooling."""
+    """112 to 56, 28, 14 and 7 pixels: rounded up, as in Caffe."""
     return nn.MaxPool2d(3, stride=2, ceil_mode=True)
 
 
@@ -255,5 +256,5 @@ def aux_pool(nn: ModuleType) -> torch.nn.Module:
 
 
 def response_norm(nn: ModuleType) -> torch.nn.Module:
-    """Which Table 1 leaves out; Caffe's k is 1 where AlexNet's paper has 2."""
+    """Not listed in Table 1; k is 1 as in Caffe, where AlexNet's paper has 2."""
     return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)

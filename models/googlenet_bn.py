@@ -1,7 +1,7 @@
-"""torchvision's GoogLeNet, which pretrained weights exist for: batch normalisation, no 5 x 5.
+"""torchvision's GoogLeNet, which has pretrained weights: batch normalisation, no 5 x 5.
 
 Szegedy et al.: "Going Deeper with Convolutions", arXiv:1409.4842, 2014, and Ioffe, Szegedy:
-"Batch Normalization", arXiv:1502.03167, 2015; the weights were once TensorFlow's.
+"Batch Normalization", arXiv:1502.03167, 2015; the weights were ported from TensorFlow.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .googlenet import TABLE_1, AuxiliaryLoss, GoogLeNetOutputs
 from .initialization import weighted_layers
 from .sizing import feature_shape
 
-# Pixels scaled to [0, 1], per channel of ImageNet's training images: what torchvision's networks
-# are normalised by.
+# Of ImageNet's training images, per channel, with pixels scaled to [0, 1]: the normalisation that
+# torchvision's networks expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,14 +28,15 @@ class GoogLeNetBN(torch.nn.Module):
     """torchvision's GoogLeNet; 13,004,888 parameters, 6,624,904 without the auxiliary heads.
 
     Args: as `GoogLeNet`, and
-        transform_input: the images come normalised by ImageNet's mean and deviation, as for all
-            other networks; bring their pixels to [-1, 1], which the pretrained weights expect.
+        transform_input: rescale images that are normalised by ImageNet's mean and standard
+            deviation, as for the other networks, to pixels in [-1, 1], as the pretrained weights
+            expect.
     Raises:
-        ValueError: the image is too small, or `transform_input` with other than 3 channels.
+        ValueError: the image is too small, or `transform_input` without 3 channels.
 
     Differs from the network of 2014 (googlenet.py): every convolution has batch normalisation and
     no bias, and there is no response normalisation; the windows of the "5 x 5" branch are 3 x 3;
-    maxpool4 is 2 x 2; the heads average to 4 x 4 whatever the size; dropout is 0.2.
+    maxpool4 is 2 x 2; the heads average to 4 x 4 for any image size; dropout is 0.2.
     """
 
     def __init__(
@@ -86,13 +87,13 @@ class GoogLeNetBN(torch.nn.Module):
             self.conv1, self.maxpool1, self.conv2, self.conv3, self.maxpool2,
             self.inception3a, self.inception3b, self.maxpool3, self.maxpool4,
         )  # fmt: skip
-        feature_shape(pools, in_channels, image_size)  # refuses an image too small
+        feature_shape(pools, in_channels, image_size)  # raises if the image is too small
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Weights N(0, 0.01^2); the biases keep torch's default.
+        """Weights N(0, 0.01^2); biases by torch's default.
 
-        (torchvision truncates at +-2, which is 200 deviations away.)
+        (torchvision truncates the distribution at +-2, which is 200 standard deviations.)
         """
         for layer in weighted_layers(self):
             torch.nn.init.normal_(layer.weight, std=0.01)
@@ -131,7 +132,7 @@ class GoogLeNetBN(torch.nn.Module):
 
 
 class BasicConv2d(torch.nn.Module):
-    """A convolution padded to keep the size, batch normalisation, ReLU."""
+    """A convolution, padded to preserve the size at stride 1, batch normalisation, ReLU."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, nn: ModuleType, stride: int = 1
@@ -148,9 +149,9 @@ class BasicConv2d(torch.nn.Module):
 
 
 class Inception(torch.nn.Module):
-    """Four views of the same pixels side by side; see googlenet.py's.
+    """Four parallel branches, concatenated; see `googlenet.Inception`.
 
-    Differs: the third is 3 x 3, like the second (torchvision keeps the slip, as its weights do).
+    Differs: the third is 3 x 3, like the second, a known mistake that is part of the weights.
 
     Args:
         filters: a row of `TABLE_1`.
@@ -176,7 +177,7 @@ class Inception(torch.nn.Module):
 
 
 class AuxiliaryHead(torch.nn.Module):
-    """A classifier on the maps of the middle of the network, averaged to 4 x 4."""
+    """A classifier on intermediate feature maps, averaged to 4 x 4."""
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float, nn: ModuleType) -> None:
         super().__init__()
@@ -187,15 +188,15 @@ class AuxiliaryHead(torch.nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc2 = nn.Linear(1024, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:  # 512 x 14 x 14, or 528 of them
-        x = self.avgpool(x)  # 512 x 4 x 4
+    def forward(self, x: Tensor) -> Tensor:  # 512 or 528 x 14 x 14
+        x = self.avgpool(x)  # 512 or 528 x 4 x 4
         x = self.conv(x)  # 128 x 4 x 4
         x = self.relu(self.fc1(torch.flatten(x, 1)))  # 1024
         return self.fc2(self.dropout(x))  # 1000
 
 
 def to_unit_range(x: Tensor) -> Tensor:
-    """Images normalised by ImageNet's mean and deviation, to pixels in [-1, 1]: 2 pixel - 1."""
+    """From ImageNet's normalisation to pixels in [-1, 1]: 2 (x std + mean) - 1."""
     mean = x.new_tensor(IMAGENET_MEAN)[:, None, None]
     std = x.new_tensor(IMAGENET_STD)[:, None, None]
     return 2 * (x * std + mean) - 1

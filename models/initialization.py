@@ -1,4 +1,4 @@
-"""The layers whose weights a paper's initialisation sets."""
+"""The layers that a paper's initialisation applies to."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import torch
 
 
 def weighted_layers(model: torch.nn.Module) -> list[Any]:
-    """The convolutions and fully-connected layers, from input to output."""
+    """The convolutions and linear layers, from input to output."""
     return [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]

@@ -1,4 +1,4 @@
-"""LeNet-5 as the 1998 paper drew it, and what everybody calls LeNet today.
+"""LeNet-5 of the 1998 paper, and the network that is called LeNet today.
 
 LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition",
 Proc. IEEE 86(11), 1998.  Section II-B describes the network, II-C its loss, appendix A its
@@ -18,8 +18,8 @@ import layers
 from .glyphs import output_codes
 from .sizing import feature_shape
 
-# Table I: which S2 maps each C3 map reads.  Six contiguous triples, six contiguous quadruples,
-# three split quadruples and one that reads all; contiguity wraps around.
+# Table I: the S2 maps that each C3 map reads: six contiguous triples, six contiguous quadruples,
+# three discontiguous quadruples, and all six; contiguity wraps around.
 C3_TABLE = (
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
     (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
@@ -29,11 +29,13 @@ C3_TABLE = (
 
 
 class LeNet(torch.nn.Module):
-    """The LeNet of today's courses: ReLU, max-pooling, dense C3, linear output; 61,706 parameters.
+    """LeNet as taught today: ReLU, max-pooling, all maps connected in C3, linear output.
+
+    61,706 parameters.
 
     Args:
         num_classes: logits.
-        in_channels: 1 for grey images.
+        in_channels: 1 for greyscale.
         image_size: pixels; 28 x 28 digits are padded to 32 by the data pipeline.
         nn: `layers` for ours, `torch.nn` for the built-in ones.
     """
@@ -72,12 +74,12 @@ class LeNet(torch.nn.Module):
 class LeNet5(torch.nn.Module):
     """LeNet-5 of 1998: 60,000 trainable parameters, Euclidean output units.
 
-    `forward` returns logits = -y, y the paper's penalties, so that the largest logit is the
-    paper's smallest penalty and every tool that takes an argmax works.
+    `forward` returns logits = -y, where y are the paper's penalties, so that the class is the
+    argmax, as for other networks.
 
-    Differs: the paper trains with second-order stochastic diagonal Levenberg-Marquardt, here any
-    optimiser does; its character bitmaps exist only as a picture, ours are drawn anew
-    (glyphs.py); classes beyond ten get random codes.
+    Differs: the paper trains with the stochastic diagonal Levenberg-Marquardt method, here any
+    optimiser may be used; its bitmaps of characters are published only as a figure, so ours are
+    redrawn (glyphs.py); classes beyond ten have random codes.
 
     Args: as `LeNet`.
     """
@@ -103,7 +105,7 @@ class LeNet5(torch.nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform in +-2.4 / fan-in (appendix A); the sub-sampling unit's fan-in is 4."""
+        """Uniform in +-2.4 / fan-in (appendix A); the fan-in of a sub-sampling unit is 4."""
         for module in self.modules():
             if isinstance(module, PartialConv2d):
                 bounds = 2.4 / (module.fan_in * module.weight[0].numel())
@@ -125,12 +127,12 @@ class LeNet5(torch.nn.Module):
 
     @staticmethod
     def criterion(label_smoothing: float, nn: ModuleType) -> torch.nn.Module:
-        """The discriminative loss of section II-C, which this network is trained with."""
+        """The discriminative loss of section II-C."""
         return MAPLoss(label_smoothing=label_smoothing, nn=nn)
 
 
 class Squash(torch.nn.Module):
-    """f(a) = A tanh(S a), A = 1.7159, S = 2/3: f(1) = 1, where |f''| is largest (appendix A)."""
+    """f(a) = A tanh(S a), A = 1.7159, S = 2/3: f(1) = 1, and |f''| is largest at 1 (appendix A)."""
 
     A, S = 1.7159, 2 / 3
 
@@ -143,9 +145,9 @@ class Squash(torch.nn.Module):
 
 
 class SubSampling(torch.nn.Module):
-    """Per map, (sum of a 2 x 2 window) * weight + bias, both trainable (section II-B).
+    """(sum of a 2 x 2 window) * weight + bias, with one weight and bias per map (section II-B).
 
-    Differs: section II-A of the paper says average; the weight absorbs the factor of four.
+    Differs: section II-A of the paper says average; the weight absorbs the factor of 4.
     """
 
     def __init__(self, channels: int, nn: ModuleType) -> None:
@@ -159,9 +161,9 @@ class SubSampling(torch.nn.Module):
 
 
 class PartialConv2d(torch.nn.Module):
-    """A convolution in which each output map reads only some input maps (Table I).
+    """A convolution in which each output map reads only some of the input maps (Table I).
 
-    Only the connections that exist are parameters: `weight` is (connections, K, K).
+    Only existing connections have parameters: `weight` is (connections, K, K).
     """
 
     outputs: Tensor
@@ -180,7 +182,7 @@ class PartialConv2d(torch.nn.Module):
 
     @property
     def fan_in(self) -> Tensor:
-        """How many maps each output map reads."""
+        """The number of input maps of each output map."""
         connections = self.weight.new_ones(len(self.outputs))
         return torch.zeros_like(self.bias).index_add(0, self.outputs, connections)
 
@@ -206,9 +208,9 @@ class RadialBasis(torch.nn.Module):
 class MAPLoss(torch.nn.Module):
     """E = mean of  y_target + log(exp(-j) + sum over i of exp(-y_i))  (section II-C).
 
-    The constant j > 0 stands for a "rubbish" class: with it, penalties that are already large
-    are not pushed further.  That is cross-entropy over the logits -y and one more logit, -j.
-    The paper does not give j; 10 was chosen by trial (docs/results.md).
+    The constant j > 0 stands for a "rubbish" class, so that penalties that are already large are
+    not increased further.  This is the cross-entropy over the logits -y and one more logit, -j.
+    The paper does not give j; 10 was chosen by experiment (docs/results.md).
     """
 
     def __init__(

@@ -8,17 +8,16 @@
     layer   = word (number ("-" number)?)? (letter number)*
 
 `RULES` is the vocabulary.  Numbers are written as in the chapter's VGG table: CONV3-64 has 64
-filters of 3 x 3, POOL2 windows of 2 x 2, FC512 gives 512 numbers.  Options follow as the letters of
-the chapter's formula (W - F + 2P)/S + 1: s stride, p padding, and d dilation, g groups; AlexNet
+filters of 3 x 3, POOL2 windows of 2 x 2, FC512 512 outputs.  Options follow as the letters of the
+chapter's formula (W - F + 2P)/S + 1: s stride, p padding, also d dilation and g groups; AlexNet
 begins with CONV11-96s4p0.
 
-What is left out follows the chapter's sizing rules.  CONV and LOCAL: stride 1 and the padding that
-keeps the size.  POOL: max, the stride as large as the window.  A bare CONV is CONV3-64 (64 filters
-as in the chapter's memory example), a bare POOL is POOL2; a bare FC gives one number for each class
-if it is the last, else `HIDDEN`.
+Defaults follow the chapter's sizing rules.  CONV and LOCAL: stride 1 and the padding that preserves
+the size.  POOL: the maximum, with a stride equal to the window.  CONV alone is CONV3-64 (64 filters
+as in the chapter's memory example), POOL alone is POOL2; FC alone has one output per class if it is
+the last one, otherwise `HIDDEN`.
 
-Differs: the chapter's "POOL?" and "*0" stand for layers that may be absent; here a layer is written
-or left out.
+Differs: the chapter's "POOL?" and "*0" stand for optional layers; here a layer is written or not.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ import difflib
 import re
 from typing import NamedTuple
 
-HIDDEN = 512  # numbers that a bare FC gives unless it is the last
-LONGEST = 1000  # layers; a larger repetition is a slip
+HIDDEN = 512  # outputs of an FC without a number, unless it is the last
+MAX_LAYERS = 1000  # a larger number of repetitions is taken to be a mistake
 
 
 class Rule(NamedTuple):
     """How a layer is written."""
 
-    numbers: tuple[str, ...]  # what its numbers are
-    default: tuple[float, ...]  # what they are in a bare word
+    numbers: tuple[str, ...]  # the meaning of its numbers
+    default: tuple[float, ...]  # their values if none is written
     options: str
     example: str
 
@@ -60,14 +59,14 @@ OPTIONS = {"s": "stride", "p": "padding", "d": "dilation", "g": "groups"}
 
 
 class PatternError(ValueError):
-    """What is wrong with a pattern, and at which of its characters, from 1."""
+    """A mistake in a pattern; the message starts with its column, counted from 1."""
 
     def __init__(self, column: int, sentence: str) -> None:
         super().__init__(f"column {column}: {sentence}")
 
 
 class Layer(NamedTuple):
-    """One layer of a network as it was written, defaults filled in."""
+    """One layer as written, with its defaults."""
 
     word: str
     numbers: tuple[float, ...]
@@ -80,19 +79,19 @@ class Layer(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    size: tuple[int, int, int] | None  # channels, height, width, if INPUT names them
+    size: tuple[int, int, int] | None  # channels, height, width, if INPUT has them
     layers: list[Layer]  # repetitions written out
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a model's name is a pattern, be it right or wrong."""
+    """Whether the name of a model is a pattern, valid or not."""
     return "->" in name or name.upper().startswith("INPUT")
 
 
 def parse(text: str) -> Pattern:
     """
     Raises:
-        PatternError: not a pattern; says where, and what was expected or which word is nearest.
+        PatternError: a syntax error; the message says where, and what was expected.
     """
     return _Parser(text).pattern()
 
@@ -102,13 +101,13 @@ class _Token(NamedTuple):
     column: int
 
 
-# A known word ends where its numbers or options begin: POOLs2 is POOL, s, 2.
+# A word of the vocabulary ends where its numbers or options begin: POOLs2 is POOL, s, 2.
 _WORDS = "|".join(sorted(("INPUT", *RULES), key=len, reverse=True))
 _TOKEN = re.compile(rf"->|(?:{_WORDS})(?=[spdgx]?\d|[^a-z]|$)|[a-z]+|\d+(?:\.\d+)?|\S", re.I)
 
 
 class _Parser:
-    """Recursive descent: one method for each line of the grammar."""
+    """A recursive-descent parser with one method per rule of the grammar."""
 
     def __init__(self, text: str) -> None:
         self.tokens = [_Token(match[0], match.start() + 1) for match in _TOKEN.finditer(text)]
@@ -119,32 +118,32 @@ class _Parser:
         return self.tokens[0] if self.tokens else self.end
 
     def is_at(self, *kinds: str) -> bool:
-        """Whether the next tokens match these patterns."""
+        """Whether the next tokens match these regular expressions."""
         texts = [token.text for token in self.tokens[: len(kinds)]]
         return len(texts) == len(kinds) and all(map(re.fullmatch, kinds, texts))
 
-    def take(self, text: str) -> bool:
-        """Step over the next token if it is this one."""
+    def accept(self, text: str) -> bool:
+        """Consume the next token if it is this one."""
         found = self.token.text.upper() == text
         del self.tokens[:found]
         return found
 
-    def require(self, text: str, what: str) -> None:
-        if not self.take(text):
-            raise self.expected(what)
+    def expect(self, text: str, what: str) -> None:
+        if not self.accept(text):
+            raise self.error(what)
 
-    def expected(self, what: str) -> PatternError:
+    def error(self, what: str) -> PatternError:
         found = repr(self.token.text) if self.token.text else "the end"
         return PatternError(self.token.column, f"expected {what}, found {found}")
 
     def pattern(self) -> Pattern:
-        self.require("INPUT", "INPUT, with which a pattern begins")
-        size = self.size() if self.take("[") else None
-        self.require("->", "-> and the first layer")
+        self.expect("INPUT", "INPUT, with which a pattern begins")
+        size = self.size() if self.accept("[") else None
+        self.expect("->", "-> and the first layer")
         layers = self.chain()
         if self.token.text == "]":
             raise PatternError(self.token.column, "this ] closes nothing")
-        self.require("", "-> and the next layer")
+        self.expect("", "-> and the next layer")
         return Pattern(size, layers)
 
     def size(self) -> tuple[int, int, int]:
@@ -152,33 +151,33 @@ class _Parser:
         sizes = []
         for end in ("X", "X", "]"):
             if not self.is_at(r"0*[1-9]\d*"):
-                raise self.expected(shape)
+                raise self.error(shape)
             sizes.append(int(self.token.text))
-            self.take(self.token.text)
-            self.require(end, shape)
+            self.accept(self.token.text)
+            self.expect(end, shape)
         channels, height, width = sizes
         return channels, height, width
 
     def chain(self) -> list[Layer]:
         layers = self.item()
-        while self.take("->"):
+        while self.accept("->"):
             layers += self.item()
         return layers
 
     def item(self) -> list[Layer]:
         column = self.token.column
-        if self.take("["):
+        if self.accept("["):
             layers = self.chain()
             if not self.token.text:
                 raise PatternError(column, "this [ is never closed")
-            self.require("]", "-> or ]")
+            self.expect("]", "-> or ]")
         else:
             layers = [self.layer()]
         column = self.token.column
-        if self.take("*"):
+        if self.accept("*"):
             layers = layers * int(self.number("number of times"))
-            if len(layers) > LONGEST:
-                raise PatternError(column, f"that makes more than {LONGEST:,} layers")
+            if len(layers) > MAX_LAYERS:
+                raise PatternError(column, f"that makes more than {MAX_LAYERS:,} layers")
         if self.token.text == "?":
             raise PatternError(
                 self.token.column, "? is not supported: write what is before it, or leave it out"
@@ -189,25 +188,25 @@ class _Parser:
         name, column = self.token
         word = name.upper()
         if not self.is_at("[A-Za-z].*"):
-            raise self.expected("a layer")
+            raise self.error("a layer")
         if word == "INPUT":
             raise PatternError(column, "INPUT stands at the beginning only")
         if word not in RULES:
             near = difflib.get_close_matches(word, RULES, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RULES)}"
             raise PatternError(column, f"unknown layer {name}: {hint}")
-        self.take(word)
+        self.accept(word)
         return Layer(word, self.numbers(word, column), self.options(word), column)
 
     def numbers(self, word: str, column: int) -> tuple[float, ...]:
-        """What stands behind a word: nothing, or every number it takes."""
+        """The numbers after a word: none, or all that it takes."""
         names, default, _, example = RULES[word]
         wanted = f"a {' and a '.join(names)}, such as {example}" if names else "its name"
         numbers: list[float] = []
         while self.is_at(r"\d.*") or self.is_at("-", r"\d.*"):
             if len(numbers) == len(names):
                 raise PatternError(column, f"{word} takes only {wanted}")
-            self.take("-")
+            self.accept("-")
             numbers.append(self.number(names[len(numbers)]))
         if names[:1] == ("window size",) and self.is_at("[xX]", r"\d.*"):
             raise PatternError(self.token.column, f"windows are square, as in {example}")
@@ -216,7 +215,7 @@ class _Parser:
         return tuple(numbers) or default
 
     def options(self, word: str) -> dict[str, int]:
-        """The letters and numbers behind those numbers."""
+        """The options after the numbers, each a letter and a number."""
         known = RULES[word].options
         options: dict[str, int] = {}
         while self.is_at("[A-Za-z]", r"\d.*"):
@@ -226,12 +225,12 @@ class _Parser:
                 raise PatternError(column, f"{word} has no option {letter}; it takes {takes}")
             if letter in options:
                 raise PatternError(column, f"{OPTIONS[letter]} is given twice")
-            self.take(letter.upper())
+            self.accept(letter.upper())
             options[letter] = int(self.number(OPTIONS[letter]))
         return options
 
     def number(self, name: str) -> float:
-        """Whole and at least 1, except where 0 or a fraction has a meaning."""
+        """A positive integer; a padding may be 0, a probability a fraction."""
         if name == "probability":
             valid, what = self.is_at(r"0(\.\d+)?"), "a probability below 1, as in DROPOUT0.5"
         else:
@@ -239,7 +238,7 @@ class _Parser:
             valid = self.is_at(r"\d+") and int(self.token.text) >= least
             what = f"a {name}, a whole number of at least {least}"
         if not valid:
-            raise self.expected(what)
+            raise self.error(what)
         number = float(self.token.text)
-        self.take(self.token.text)
+        self.accept(self.token.text)
         return number

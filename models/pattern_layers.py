@@ -1,6 +1,6 @@
-"""Each word of a layer pattern as a module, with the volume it makes and the chapter's advice.
+"""Builds the layers of a pattern, computes their volumes, and gives the chapter's advice on sizes.
 
-Letters as in the chapter: W the volume's size, F the window's, S stride, P padding.
+Letters as in the chapter: W size of the volume, F size of the window, S stride, P padding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .pattern import Layer, PatternError
 
 
 class Volume(NamedTuple):
-    """What a layer makes of an image; printed as in the chapter, [HxWxC]."""
+    """The output size of a layer; printed as in the chapter, [HxWxC]."""
 
     channels: int
     height: int = 1
@@ -35,35 +35,35 @@ class Stage(NamedTuple):
 
     module: torch.nn.Module
     volume: Volume
-    weights: tuple[int, ...] = ()  # factors of their number; biases do not count, as in the chapter
+    weights: tuple[int, ...] = ()  # factors of their number, without biases, as in the chapter
 
 
 def build(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
-    """The layer for a volume.
+    """Build a layer for an input volume.
 
     Raises:
-        PatternError: a window that does not fit, an even one that cannot keep the size, groups
-            that do not divide the channels.
+        PatternError: a window that does not fit, an even one that cannot preserve the size, or
+            groups that do not divide the channels.
     """
     return BUILDERS[layer.word](layer, volume, nn)
 
 
 def convolution(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
-    made, geometry, weights = filters(layer, volume)
+    output, geometry, weights = filters(layer, volume)
     (size, _), (stride, _), (padding, _), (dilation, _), groups = geometry
-    module = nn.Conv2d(volume.channels, made.channels, size, stride, padding, dilation, groups)
-    return Stage(module, made, weights)
+    module = nn.Conv2d(volume.channels, output.channels, size, stride, padding, dilation, groups)
+    return Stage(module, output, weights)
 
 
-def local(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
-    """Like `convolution`, with weights of its own at every place; torch.nn has none: it is ours."""
-    made, geometry, weights = filters(layer, volume)
-    module = layers.LocallyConnected2d(volume.channels, made.channels, volume[1:], *geometry)
-    return Stage(module, made, (made.height, made.width, *weights))
+def locally_connected(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
+    """Like `convolution`, with separate weights at every position; torch.nn has no such layer."""
+    output, geometry, weights = filters(layer, volume)
+    module = layers.LocallyConnected2d(volume.channels, output.channels, volume[1:], *geometry)
+    return Stage(module, output, (output.height, output.width, *weights))
 
 
 def filters(layer: Layer, volume: Volume) -> tuple[Volume, Geometry, tuple[int, ...]]:
-    """What CONV and LOCAL make, with which windows, and the weights of one place."""
+    """Output volume, geometry and weights at one position, for CONV and LOCAL."""
     size, number = (int(number) for number in layer.numbers)
     groups = layer.options.get("g", 1)
     if volume.channels % groups or number % groups:
@@ -71,19 +71,19 @@ def filters(layer: Layer, volume: Volume) -> tuple[Volume, Geometry, tuple[int, 
             layer.column,
             f"{groups} groups cannot share {volume.channels} channels and {number} filters equally",
         )
-    made, geometry = slide(layer, volume)
+    output, geometry = slide(layer, volume)
     weights = (size, size, volume.channels // groups, number)
-    return made._replace(channels=number), geometry, weights
+    return output._replace(channels=number), geometry, weights
 
 
 def pool(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
-    made, ((size, _), (stride, _), (padding, _), *_) = slide(layer, volume)
+    output, ((size, _), (stride, _), (padding, _), *_) = slide(layer, volume)
     if padding > size // 2:
         raise PatternError(layer.column, f"the padding of {layer} is more than half its window")
     if layer.word == "L2POOL":
-        return Stage(nn.LPPool2d(2, size, stride), made)
+        return Stage(nn.LPPool2d(2, size, stride), output)
     pooling = nn.AvgPool2d if layer.word == "AVGPOOL" else nn.MaxPool2d
-    return Stage(pooling(size, stride, padding), made)
+    return Stage(pooling(size, stride, padding), output)
 
 
 def global_average(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
@@ -91,8 +91,8 @@ def global_average(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
 
 
 def response_norm(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
-    """AlexNet's constants; alpha is divided by the number of channels in torch, not in the paper
-    (Krizhevsky et al. 2012, section 3.3)."""
+    """With AlexNet's constants (Krizhevsky et al. 2012, section 3.3); torch divides alpha by the
+    number of channels, the paper does not."""
     channels = int(layer.numbers[0])
     return Stage(nn.LocalResponseNorm(channels, alpha=1e-4 * channels, beta=0.75, k=2.0), volume)
 
@@ -122,7 +122,7 @@ def fully_connected(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
 
 BUILDERS: dict[str, Callable[[Layer, Volume, ModuleType], Stage]] = {
     "CONV": convolution,
-    "LOCAL": local,
+    "LOCAL": locally_connected,
     "POOL": pool,
     "MAXPOOL": pool,
     "AVGPOOL": pool,
@@ -138,19 +138,19 @@ BUILDERS: dict[str, Callable[[Layer, Volume, ModuleType], Stage]] = {
 
 
 def slide(layer: Layer, volume: Volume) -> tuple[Volume, Geometry]:
-    """The windows of a CONV, LOCAL or POOL on a volume, and the volume they leave."""
+    """Output volume and geometry of a CONV, LOCAL or POOL, before channels change."""
     size, options = int(layer.numbers[0]), layer.options
-    pools = layer.word.endswith("POOL")
+    is_pool = layer.word.endswith("POOL")
     dilation = options.get("d", 1)
     span = dilation * (size - 1) + 1
-    if not pools and span % 2 == 0 and "p" not in options:
+    if not is_pool and span % 2 == 0 and "p" not in options:
         raise PatternError(
             layer.column,
             f"no padding P = (F - 1)/2 keeps the size under an even window: give one, such as "
             f"{layer}p{span // 2 - 1}, or make the window odd",
         )
-    stride = options.get("s", size if pools else 1)
-    padding = options.get("p", 0 if pools else span // 2)
+    stride = options.get("s", size if is_pool else 1)
+    padding = options.get("p", 0 if is_pool else span // 2)
     geometry = Geometry(
         (size, size), (stride, stride), (padding, padding), (dilation, dilation),
         options.get("g", 1),
@@ -167,11 +167,11 @@ def slide(layer: Layer, volume: Volume) -> tuple[Volume, Geometry]:
 
 
 def advise(layer: Layer, volume: Volume, first: bool) -> None:
-    """Warn where the chapter's sizing rules would have it otherwise ("Layer Sizing Patterns").
+    """Warn if a layer breaks the chapter's rules ("Layer Sizing Patterns").
 
     Args:
-        volume: what the layer sees.
-        first: whether no CONV stands before it.
+        volume: the input of the layer.
+        first: whether no CONV precedes it.
     """
     _, geometry = slide(layer, volume)
     (size, _), (stride, _), (padding, _), *_ = geometry
@@ -183,7 +183,7 @@ def advise(layer: Layer, volume: Volume, first: bool) -> None:
             sentence = f"{words} stride {stride}{padded} on {length} does not tile neatly"
             return warn(layer, f"{sentence}: {windows:g}")
     if (size, size) == volume[1:]:
-        return None  # one window, as of an FC written as a CONV
+        return None  # a single window: an FC written as a CONV
     if layer.word == "CONV" and size > 5 and not first:
         return warn(layer, f"{words} behind other layers: the chapter stacks CONV3 instead")
     if layer.word in ("POOL", "MAXPOOL") and size > 3:

@@ -1,7 +1,7 @@
-"""Weights that were trained elsewhere: torchvision's for ImageNet, or a file's, loaded strictly.
+"""Pretrained weights: torchvision's for ImageNet, or those in a file, loaded strictly.
 
-"Don't be a hero", says the chapter: take what works best on ImageNet and fine-tune it.  Whatever
-the source, only tensors and plain values are read (`weights_only=True`), never code.
+"Don't be a hero", says the chapter: take what works best on ImageNet and fine-tune it.  From any
+source, only tensors and plain values are read (`weights_only=True`), never code.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TORCHVISION = {  # torchvision's names of the networks it has weights for
+TORCHVISION = {  # networks with ImageNet weights, and their names in torchvision
     "alexnet_owt": "alexnet",
     "vgg11": "vgg11",
     "vgg11_bn": "vgg11_bn",
@@ -32,50 +32,52 @@ TORCHVISION = {  # torchvision's names of the networks it has weights for
 
 
 def builder_options(name: str) -> dict[str, Any]:
-    """What a network is built with for pretrained weights: torchvision leaves out GoogLeNet's
-    auxiliary heads, which nobody has trained."""
+    """Options of a network for pretrained weights: GoogLeNet's have no trained auxiliary heads."""
     return {"aux_logits": False} if name == "googlenet_bn" else {}
 
 
 def load(model: torch.nn.Module, name: str, weights: str | Path) -> str:
-    """Start a network from weights that exist.
+    """Load pretrained weights into a network.
 
-    Every tensor must be there and fit, but for the head where it tells another number of classes
-    apart: then the head stays as it was initialised.
+    All tensors must match, except those of the head if the number of classes differs: then the
+    head keeps its initialisation.
 
     Args:
-        name: the network's, a key of `MODELS` or a pattern.
+        name: of the network, a key of `MODELS` or a pattern.
         weights: "imagenet"; or a file, a checkpoint of train.py or a state_dict such as
             torchvision's; or the folder of a run, for its best.pt.
     Returns:
         what was loaded and what was not, in one line.
     Raises:
-        ValueError: no such weights, or weights of another network, of images with other channels
-            or of another size.
+        ValueError: no such weights, or weights of another network, or for images with other
+            channels or of another size.
     """
     state, rescaled = imagenet(name) if weights == "imagenet" else read(Path(weights))
-    own = model.state_dict()
-    state = {key: value for key, value in state.items() if key in own or not auxiliary(key)}
-    said = f"from {weights}"
-    fresh = head(model)
-    if (classes := other_classes(state, own, fresh)) is not None:
-        layers = dict.fromkeys(key.rpartition(".")[0] for key in fresh)
-        said += f"; new for {classes[1]:,} classes instead of {classes[0]:,}: {', '.join(layers)}"
-        state |= {key: own[key] for key in fresh}
-    check(state, own, name)
+    expected = model.state_dict()
+    state = {k: value for k, value in state.items() if k in expected or not is_auxiliary(k)}
+    summary = f"from {weights}"
+    head_keys = head(model)
+    if (classes := different_classes(state, expected, head_keys)) is not None:
+        there, here = classes
+        layers = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in head_keys))
+        summary += f"; new for {here:,} classes instead of {there:,}: {layers}"
+        state |= {key: expected[key] for key in head_keys}
+    check(state, expected, name)
     model.load_state_dict(state)
     if hasattr(model, "transform_input"):
         model.transform_input = rescaled  # type: ignore[assignment]
-    return said
+    return summary
 
 
 def imagenet(name: str) -> tuple[dict[str, Tensor], bool]:
-    """torchvision's weights, from its cache or downloaded into it, and whether (for GoogLeNet) they
-    expect pixels in [-1, 1].
+    """torchvision's weights, from its cache or downloaded into it.
 
-    IMAGENET1K_V1 throughout: one preprocessing for all, a crop of 224 out of 256.
+    Always IMAGENET1K_V1, so that all networks have the same preprocessing, a crop of 224 from 256.
+
+    Returns:
+        the state_dict, and whether GoogLeNet's weights expect pixels in [-1, 1].
     """
-    from torchvision.models import get_model_weights  # no network needs torchvision otherwise
+    from torchvision.models import get_model_weights  # needed for nothing else
 
     if name not in TORCHVISION:
         raise ValueError(
@@ -85,7 +87,7 @@ def imagenet(name: str) -> tuple[dict[str, Tensor], bool]:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         state = weights.get_state_dict(map_location="cpu", check_hash=True, weights_only=True)
-    except Exception as error:  # whatever a failing network or a damaged file raises
+    except Exception as error:  # of many types: a failed download, a damaged file
         if cached.exists():
             raise ValueError(f"{cached} is damaged: delete it and try again") from None
         raise ValueError(
@@ -96,14 +98,18 @@ def imagenet(name: str) -> tuple[dict[str, Tensor], bool]:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """The weights in a file, and whether (for GoogLeNet) they expect pixels in [-1, 1]: a
-    checkpoint of ours says so, bare weights are torchvision's."""
+    """The weights in a file.
+
+    Returns:
+        the state_dict, and whether GoogLeNet's weights expect pixels in [-1, 1]: a checkpoint of
+        ours says so, and a bare state_dict is taken to be torchvision's.
+    """
     path = path / "best.pt" if path.is_dir() else path
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}: give imagenet, or a file of weights") from None
-    except Exception:  # garbage fails in many ways
+    except Exception:  # arbitrary bytes raise many types
         raise ValueError(
             f"{path} is not readable as weights: it is truncated, or holds more than tensors"
         ) from None
@@ -115,17 +121,19 @@ def read(path: Path) -> tuple[dict[str, Tensor], bool]:
     return state, bool(content.get("transform_input", state is content))
 
 
-def auxiliary(key: str) -> bool:
+def is_auxiliary(key: str) -> bool:
     return key.startswith("aux")
 
 
 def head(model: torch.nn.Module) -> list[str]:
-    """The state_dict's keys that depend on the number of classes: of the last fully connected
-    layer and what comes after it (LeNet-5's output codes); where there is none, of the last layer
-    with filters.  Of auxiliary heads likewise."""
+    """The state_dict's keys that depend on the number of classes.
+
+    They are those of the last linear layer and of what follows it (LeNet-5's output codes), or,
+    without linear layers, of the last convolution; and the same for each auxiliary head.
+    """
     parts: dict[str, list[str]] = {}
     for key in model.state_dict():
-        parts.setdefault(key.split(".")[0] if auxiliary(key) else "", []).append(key)
+        parts.setdefault(key.split(".")[0] if is_auxiliary(key) else "", []).append(key)
     linear = {
         f"{name}.weight"
         for name, module in model.named_modules()
@@ -139,11 +147,11 @@ def head(model: torch.nn.Module) -> list[str]:
     return found
 
 
-def other_classes(
-    state: dict[str, Tensor], own: dict[str, Tensor], head: list[str]
+def different_classes(
+    state: dict[str, Tensor], expected: dict[str, Tensor], head_keys: list[str]
 ) -> tuple[int, int] | None:
-    """How many classes the weights and the network tell apart, if these differ and no more does."""
-    pairs = [(state[key].shape, own[key].shape) for key in head if key in state]
+    """The numbers of classes of weights and network, if the head differs in these alone."""
+    pairs = [(state[key].shape, expected[key].shape) for key in head_keys if key in state]
     differing = [(there, here) for there, here in pairs if there != here]
     if not differing or any(there[1:] != here[1:] for there, here in differing):
         return None
@@ -151,23 +159,25 @@ def other_classes(
     return there[0], here[0]
 
 
-def check(state: dict[str, Tensor], own: dict[str, Tensor], name: str) -> None:
+def check(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> None:
     """
     Raises:
-        ValueError: a tensor is missing, unknown or of another shape.
+        ValueError: a tensor is missing, unexpected or of another shape.
     """
-    lacking = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    strange = [key for key in state if key not in own]
-    if lacking or strange:
-        parts = [f"they lack {lacking[0]}"] if lacking else []
-        parts += [f"they have {strange[0]}, which it has not"] if strange else []
+    optional = "num_batches_tracked"  # absent from old files
+    missing = [key for key in expected if key not in state and not key.endswith(optional)]
+    unexpected = [key for key in state if key not in expected]
+    if missing or unexpected:
+        parts = [f"they lack {missing[0]}"] if missing else []
+        parts += [f"they have {unexpected[0]}, which it has not"] if unexpected else []
         raise ValueError(f"these are not the weights of {name}: {' and '.join(parts)}")
-    differing = [key for key in own if key in state and state[key].shape != own[key].shape]
+    differing = [k for k in expected if k in state and state[k].shape != expected[k].shape]
     if not differing:
         return
     key = differing[0]
-    there, here = tuple(state[key].shape), tuple(own[key].shape)
-    if key == next(iter(own)) and len(here) == 4 and (there[0], *there[2:]) == (here[0], *here[2:]):
+    there, here = tuple(state[key].shape), tuple(expected[key].shape)
+    is_first = key == next(iter(expected)) and len(here) == 4
+    if is_first and (there[0], *there[2:]) == (here[0], *here[2:]):
         raise ValueError(
             f"these weights are for images of {there[1]} channel(s), but the images have {here[1]}"
         )

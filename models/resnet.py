@@ -1,13 +1,13 @@
 """Residual networks for ImageNet: resnet18 to 152, and resnet50_v1 to 152_v1 as first published.
 
 He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", arXiv:1512.03385 (CVPR 2016).
-Section 3 describes the networks, Table 1 lists them.  A block adds to its input what a few
-convolutions F make of it,
+Section 3 describes the networks, Table 1 lists them.  A block adds a residual F, a few
+convolutions, to its input,
 
     y = relu(F(x) + shortcut(x)),
 
-so that doing nothing is the easiest thing to learn, and depth no longer hurts.  The keys of the
-parameters are torchvision's.
+so that the identity is easy to learn, and more layers do no harm.  Parameters have torchvision's
+keys.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ class ResNet(torch.nn.Module):
 
     Args:
         block: `BasicBlock`, `Bottleneck` or `BottleneckV1`.
-        num_blocks: of each stage; stages work on 56, 28, 14 and 7 pixels of a 224-pixel image.
+        num_blocks: in each stage; for 224 pixels, the stages have 56, 28, 14 and 7 pixels.
         num_classes: logits.
         in_channels: 3 for colour.
-        image_size: pixels; any will do, the average takes what is left.
-        shortcut: "A", "B" or "C", see `new_shortcut`.  Table 3 compares them on 34 layers; from
-            50 layers on the paper uses B.
-        zero_init_residual: start with the last gamma of every block at 0: F is then 0, and each
-            block passes its shortcut on.  Not in this paper: Goyal et al., arXiv:1706.02677.
+        image_size: pixels; any size.
+        shortcut: "A", "B" or "C", see `make_shortcut`.  Table 3 compares them with 34 layers; with
+            50 and more the paper uses B.
+        zero_init_residual: initialise the last gamma of every block with 0: then F = 0, and each
+            block is its shortcut.  Not in this paper, but in Goyal et al., arXiv:1706.02677.
         nn: `layers` for ours, `torch.nn` for the built-in ones.
     Raises:
-        ValueError: no such shortcut, or an image without pixels.
+        ValueError: an unknown shortcut, or an empty image.
 
-    Differs: the authors' released models pool the stem with 3/2 windows from the corner, rounding
-    up; torchvision's, and these, pad by 1.  Both give 56 pixels, one pixel apart.
+    Differs: max-pooling pads by 1, as in torchvision; in the authors' released models it starts in
+    the corner and rounds up.  Both give 56 pixels, but windows are shifted by one pixel.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class ResNet(torch.nn.Module):
         self.layer4 = stage(block, width(self.layer3), 512, num_blocks[3], 2, shortcut, nn)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width(self.layer4), num_classes)
-        first = (self.layer1[0], self.layer2[0], self.layer3[0], self.layer4[0])  # others keep size
+        # Only the first block of a stage changes the size.
+        first = (self.layer1[0], self.layer2[0], self.layer3[0], self.layer4[0])
         feature_shape(nn.Sequential(self.conv1, self.maxpool, *first), in_channels, image_size)
         he_initialisation(self)
         if zero_init_residual:
@@ -86,7 +87,7 @@ class ResNet(torch.nn.Module):
 
 
 class BasicBlock(torch.nn.Module):
-    """F is two 3 x 3 convolutions (Fig. 5, left); the first one strides."""
+    """F is two 3 x 3 convolutions (Fig. 5, left); the first one has the stride."""
 
     def __init__(
         self, in_channels: int, channels: int, stride: int, shortcut: str, nn: ModuleType
@@ -97,7 +98,7 @@ class BasicBlock(torch.nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
-        self.downsample = new_shortcut(shortcut, in_channels, channels, stride, nn)
+        self.downsample = make_shortcut(shortcut, in_channels, channels, stride, nn)
         self.out_channels = channels
 
     def forward(self, x: Tensor) -> Tensor:  # in_channels x H x W
@@ -107,10 +108,10 @@ class BasicBlock(torch.nn.Module):
 
 
 class Bottleneck(torch.nn.Module):
-    """F is 1 x 1, 3 x 3, 1 x 1: narrow, work, widen (Fig. 5, right).
+    """F is 1 x 1, 3 x 3 and 1 x 1 convolutions: reduce, convolve, expand (Fig. 5, right).
 
-    Differs: stride 2 is in the 3 x 3 ("v1.5", Facebook's and torchvision's), which sees every
-    pixel; the authors' is `BottleneckV1`.  The parameters are the same.
+    Differs: stride 2 is in the 3 x 3 convolution ("v1.5", as in Facebook's and torchvision's code),
+    which reads every pixel; the authors' version is `BottleneckV1`.  The parameters are the same.
     """
 
     stride_at = "conv2"
@@ -128,19 +129,19 @@ class Bottleneck(torch.nn.Module):
         self.conv3 = nn.Conv2d(channels, self.out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(self.out_channels)
         self.relu = nn.ReLU()
-        self.downsample = new_shortcut(shortcut, in_channels, self.out_channels, stride, nn)
+        self.downsample = make_shortcut(shortcut, in_channels, self.out_channels, stride, nn)
 
     def forward(self, x: Tensor) -> Tensor:  # in_channels x H x W
-        y = self.relu(self.bn1(self.conv1(x)))  # channels x H x W; v1: already strided
+        y = self.relu(self.bn1(self.conv1(x)))  # channels x H x W; v1: H/stride x W/stride
         y = self.relu(self.bn2(self.conv2(y)))  # channels x H/stride x W/stride
         y = self.bn3(self.conv3(y))  # 4 channels x H/stride x W/stride
         return self.relu(y + self.downsample(x))
 
 
 class BottleneckV1(Bottleneck):
-    """The authors' bottleneck: stride 2 in the first 1 x 1, which skips three pixels of four.
+    """The authors' bottleneck: stride 2 in the first 1 x 1, which skips three of four pixels.
 
-    So in their released models; the paper's count of multiply-adds (Table 1) agrees.
+    As in their released models, and consistent with the multiply-adds in Table 1.
     """
 
     stride_at = "conv1"
@@ -155,7 +156,7 @@ def stage(
     shortcut: str,
     nn: ModuleType,
 ) -> torch.nn.Sequential:
-    """Blocks of one size of image; the first one strides and changes the channels."""
+    """Blocks with the same output size; the first has the stride and changes the channels."""
     blocks = [block(in_channels, channels, stride, shortcut, nn)]
     for _ in range(1, num_blocks):
         blocks.append(block(blocks[-1].out_channels, channels, 1, shortcut, nn))
@@ -163,20 +164,20 @@ def stage(
 
 
 def width(blocks: torch.nn.Sequential) -> int:
-    """Channels out of a stage."""
+    """Output channels of a stage."""
     channels = blocks[-1].out_channels
     assert isinstance(channels, int)
     return channels
 
 
-def new_shortcut(
+def make_shortcut(
     option: str, in_channels: int, out_channels: int, stride: int, nn: ModuleType
 ) -> torch.nn.Module:
-    """The way around F (section 3.3): the identity wherever the shape stays, and else
+    """The shortcut around F (section 3.3): the identity if F preserves the shape, otherwise
 
     A: every stride-th pixel, and channels of zeros; no parameters;
     B: a 1 x 1 convolution and batch normalisation;
-    C: as B, and also where the shape stays.
+    C: as B, and also if F preserves the shape.
     """
     if option not in ("A", "B", "C"):
         raise ValueError(f'no shortcut "{option}": use "A", "B" or "C"')
@@ -190,11 +191,11 @@ def new_shortcut(
 
 
 class ZeroPadding(torch.nn.Module):
-    """Shortcut A: every stride-th pixel of every stride-th row, then channels of zeros.
+    """Shortcut A: every stride-th pixel of every stride-th row, and added channels of zeros.
 
-    The paper does not say where the zeros go.  Here half go on each side, as in
-    akamaster/pytorch_resnet_cifar10; Facebook's fb.resnet.torch puts all of them last.  Both are
-    the same network but for the order of its channels.
+    The paper does not say where the zeros are added.  Here they are added in equal parts before and
+    after, as in akamaster/pytorch_resnet_cifar10; in Facebook's fb.resnet.torch, after.  The two
+    networks differ only in the order of their channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -214,8 +215,8 @@ class ZeroPadding(torch.nn.Module):
 def he_initialisation(network: torch.nn.Module) -> None:
     """Filters normal with variance 2 / (K_h K_w C_out): He et al., arXiv:1502.01852, section 2.2.
 
-    Of the two forms given there this is the backward one, which keeps the size of gradients
-    (fan-out), as in torchvision and fb.resnet.torch.  All else starts as in torch.nn: gamma 1,
+    Of the two forms given there this is the backward one (fan-out), which preserves the scale of
+    gradients, as in torchvision and fb.resnet.torch.  The rest is torch.nn's default: gamma 1,
     beta 0, linear layers uniform.
     """
     for module in network.modules():
@@ -224,7 +225,7 @@ def he_initialisation(network: torch.nn.Module) -> None:
 
 
 def zero_last_gammas(network: torch.nn.Module) -> None:
-    """Every block starts as its shortcut."""
+    """Initialise every block as its shortcut."""
     for block in network.modules():
         if isinstance(block, BasicBlock):
             torch.nn.init.zeros_(block.bn2.weight)
@@ -232,14 +233,14 @@ def zero_last_gammas(network: torch.nn.Module) -> None:
             torch.nn.init.zeros_(block.bn3.weight)
 
 
-# Table 1; parameters (shortcut B) and multiply-adds of a 224 x 224 image
+# Table 1; parameters (shortcut B) and multiply-adds for a 224 x 224 image
 resnet18 = partial(ResNet, BasicBlock, (2, 2, 2, 2))  # 11,689,512   1.81 G
 resnet34 = partial(ResNet, BasicBlock, (3, 4, 6, 3))  # 21,797,672   3.66 G
 resnet50 = partial(ResNet, Bottleneck, (3, 4, 6, 3))  # 25,557,032   4.09 G
 resnet101 = partial(ResNet, Bottleneck, (3, 4, 23, 3))  # 44,549,160   7.80 G
 resnet152 = partial(ResNet, Bottleneck, (3, 8, 36, 3))  # 60,192,808  11.51 G
 
-# The same parameters; the authors' stride, and the multiply-adds of Table 1
+# The same parameters, with the authors' stride and the multiply-adds of Table 1
 resnet50_v1 = partial(ResNet, BottleneckV1, (3, 4, 6, 3))  # 3.86 G
 resnet101_v1 = partial(ResNet, BottleneckV1, (3, 4, 23, 3))  # 7.57 G
 resnet152_v1 = partial(ResNet, BottleneckV1, (3, 8, 36, 3))  # 11.28 G

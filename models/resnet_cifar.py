@@ -1,8 +1,8 @@
 """The thin residual networks of CIFAR-10: resnet20 to resnet1202.
 
 He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", arXiv:1512.03385, section 4.2,
-Table 6.  They are there to show depth, not to win: 110 layers have 1.7 million parameters.  Not to
-be confused with an ImageNet `resnet18` given small images.
+Table 6.  They study depth rather than accuracy: 110 layers have 1.7 million parameters.  Not to be
+confused with an ImageNet `resnet18` for small images.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class CifarResNet(torch.nn.Module):
     """One convolution, three stages of n blocks, global average, one linear layer: 6n + 2 layers.
 
     Args:
-        num_blocks: n; a block is two 3 x 3 convolutions.
+        num_blocks: n; a block has two 3 x 3 convolutions.
         num_classes: logits.
         in_channels: 3 for colour.
-        image_size: pixels; any will do, the average takes what is left.
-        shortcut: "A" in the paper, which here wants exactly the parameters of a plain network;
-            "B" and "C" as in resnet.py.
-        zero_init_residual: start every block as its shortcut, see resnet.py.
+        image_size: pixels; any size.
+        shortcut: "A" in the paper, for exactly the parameters of a plain network; "B" and "C" as
+            in resnet.py.
+        zero_init_residual: initialise every block as its shortcut, see resnet.py.
         nn: `layers` for ours, `torch.nn` for the built-in ones.
     Raises:
-        ValueError: no such shortcut, or an image without pixels.
+        ValueError: an unknown shortcut, or an empty image.
     """
 
     def __init__(
@@ -56,7 +56,8 @@ class CifarResNet(torch.nn.Module):
         self.layer3 = stage(BasicBlock, 32, 64, num_blocks, 2, shortcut, nn)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64, num_classes)
-        first = (self.layer1[0], self.layer2[0], self.layer3[0])  # the others keep the size
+        # Only the first block of a stage changes the size.
+        first = (self.layer1[0], self.layer2[0], self.layer3[0])
         feature_shape(nn.Sequential(self.conv1, *first), in_channels, image_size)
         he_initialisation(self)
         if zero_init_residual:
@@ -71,7 +72,7 @@ class CifarResNet(torch.nn.Module):
         return self.fc(torch.flatten(x, 1))  # 10
 
 
-# Table 6, with the parameters and multiply-adds of a 32 x 32 image
+# Table 6; parameters, and multiply-adds for a 32 x 32 image
 resnet20 = partial(CifarResNet, 3)  # 269,722      40.6 M
 resnet32 = partial(CifarResNet, 5)  # 464,154      68.9 M
 resnet44 = partial(CifarResNet, 7)  # 658,586      97.2 M

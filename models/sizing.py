@@ -1,4 +1,4 @@
-"""What size of image a network takes: it is asked, there is no second set of formulas."""
+"""Feature sizes and smallest images, found by running a network on the meta device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.func import functional_call
 
-LARGEST = 1024  # pixels; no network here needs more
+MAX_SIZE = 1024  # pixels; every network here accepts images of this size
 
 
 def as_pair(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -25,20 +25,20 @@ def feature_shape(
     image_size: int | Sequence[int],
     part: str = "this network",
 ) -> tuple[int, ...]:
-    """The shape (C, H, W) of what `features` makes of an image (in_channels, *image_size).
-
-    Runs it on the meta device, where tensors have shapes and no numbers.
+    """The output shape (C, H, W) of `features` for an image (in_channels, *image_size).
 
     Args:
-        part: what `features` is to the user, for the error's sentence.
+        part: what the error message calls `features`.
     Raises:
-        ValueError: the image is too small; says the smallest square that fits.
+        ValueError: the image is too small; the message gives the smallest square that fits.
     """
     tensors = (*features.named_parameters(), *features.named_buffers())
     on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
 
     def shape(size: tuple[int, int]) -> tuple[int, ...]:
-        x = torch.empty(2, in_channels, *size, device="meta")  # batch norm cannot train on one
+        x = torch.empty(
+            2, in_channels, *size, device="meta"
+        )  # one value per channel is too few for batch norm
         return tuple(functional_call(features, on_meta, (x,)).shape[1:])
 
     def fits(size: int) -> bool:
@@ -51,9 +51,9 @@ def feature_shape(
     try:
         return shape((height, width))
     except RuntimeError:
-        if not fits(LARGEST):  # not a matter of size
+        if not fits(MAX_SIZE):  # the size is not the cause
             raise
-    smallest = bisect_left(range(LARGEST), True, lo=min(height, width), key=fits)
+    smallest = bisect_left(range(MAX_SIZE), True, lo=min(height, width), key=fits)
     raise ValueError(
         f"an image of {height} x {width} pixels is too small for {part}: "
         f"the smallest that fits is {smallest} x {smallest}"

@@ -1,4 +1,4 @@
-"""VGG: nothing but 3 x 3 convolutions, more and more of them.
+"""VGG: deep networks of 3 x 3 convolutions.
 
 Simonyan, Zisserman: "Very Deep Convolutional Networks for Large-Scale Image Recognition",
 arXiv:1409.1556, 2014.  Table 1 lists the networks, section 3.1 describes their training.
@@ -20,8 +20,8 @@ from .alexnet import response_norm
 from .initialization import weighted_layers
 from .sizing import feature_shape
 
-# Table 1, from input to output.  A number is that many 3 x 3 filters and a ReLU, 256@1 are 256
-# filters of 1 x 1, LRN is AlexNet's response normalisation, M is max-pooling.
+# Table 1, from input to output: a number stands for that many 3 x 3 filters and a ReLU, 256@1 for
+# 256 filters of 1 x 1, LRN for AlexNet's response normalisation, and M for max-pooling.
 CONFIGURATIONS = {
     "A": "64 M 128 M 256 256 M 512 512 M 512 512 M",
     "A-LRN": "64 LRN M 128 M 256 256 M 512 512 M 512 512 M",
@@ -33,7 +33,7 @@ CONFIGURATIONS = {
 
 
 class VGG(torch.nn.Module):
-    """A network of Table 1: five stages of 3 x 3 convolutions and three fully-connected layers.
+    """A network of Table 1: five stages of 3 x 3 convolutions and three fully connected layers.
 
     Args:
         configuration: a key of `CONFIGURATIONS`.
@@ -41,11 +41,11 @@ class VGG(torch.nn.Module):
         batch_norm: torchvision's variant, with batch normalisation after every convolution.
         in_channels: 3 for colour.
         image_size: pixels; the paper's is 224.
-        avgpool: torchvision's average pooling (or repetition) of the last maps to that many
-            pixels a side, so that the parameters keep their shapes at any image size.  None, as
-            in the paper: the first fully-connected layer fits the image, and is much smaller for
-            a small one.  At 224 pixels, 7 and None are the same network.
-        dropout: probability of switching off a unit of the two hidden fully-connected layers.
+        avgpool: output size of adaptive average pooling after the convolutions, as in torchvision,
+            so that the parameters have the same shapes for any image size.  None, as in the
+            paper: the first fully connected layer depends on the image size, and is much smaller
+            for small images.  At 224 pixels, 7 and None are the same network.
+        dropout: probability of zeroing a unit of the two hidden fully connected layers.
         init: "kaiming" or "paper"; see `reset_parameters`.
         nn: `layers` for ours, `torch.nn` for the built-in ones.
     """
@@ -84,13 +84,13 @@ class VGG(torch.nn.Module):
     def reset_parameters(self, init: str) -> None:
         """Zero biases, and normal weights of one of two kinds.
 
-        "kaiming", torchvision's: He et al. 2015's variance 2/fan_out for convolutions, 0.01^2 for
-        fully-connected layers.  "paper", section 3.1: variance 10^-2 everywhere, a deviation of
-        0.1.  That is what is printed, and it is large: activations grow from layer to layer, and
-        only net A is meant to be trained from it (see `copy_from_a`).
+        "kaiming", as in torchvision: variance 2/fan_out for convolutions (He et al. 2015), 0.01^2
+        for fully connected layers.  "paper" (section 3.1): variance 10^-2 everywhere, a standard
+        deviation of 0.1.  That is what is printed, but it is large: activations grow from layer to
+        layer, and only net A is meant to be trained from it (see `copy_from_a`).
 
         Raises:
-            ValueError: another `init`.
+            ValueError: an unknown `init`.
         """
         if init not in ("kaiming", "paper"):
             raise ValueError(f'init must be "kaiming" or "paper", got {init!r}')
@@ -112,7 +112,7 @@ class VGG(torch.nn.Module):
 def convolutions(
     configuration: str, in_channels: int, batch_norm: bool, nn: ModuleType
 ) -> torch.nn.Sequential:
-    """A row of `CONFIGURATIONS` as layers; every M halves the image, and nothing else does."""
+    """The layers of a configuration; only M changes the size of the image."""
     stack: list[torch.nn.Module] = []
     for item in CONFIGURATIONS[configuration].split():
         if item == "M":
@@ -132,15 +132,15 @@ def convolutions(
     return nn.Sequential(*stack)
 
 
-# torchvision's networks, which are the paper's at 224 pixels, and their parameters there
+# As in torchvision; at 224 pixels the same as in the paper, with these parameters
 vgg11 = partial(VGG, "A")  # 132,863,336
 vgg13 = partial(VGG, "B")  # 133,047,848
 vgg16 = partial(VGG, "D")  # 138,357,544
 vgg19 = partial(VGG, "E")  # 143,667,240
-# the paper's two that torchvision lacks
+# The paper's other two networks
 vgg11_lrn = partial(VGG, "A-LRN", avgpool=None)  # 132,863,336
 vgg16_c = partial(VGG, "C", avgpool=None)  # 133,638,952
-# and torchvision's own
+# torchvision's variants with batch normalisation
 vgg11_bn = partial(VGG, "A", batch_norm=True)  # 132,868,840
 vgg13_bn = partial(VGG, "B", batch_norm=True)  # 133,053,736
 vgg16_bn = partial(VGG, "D", batch_norm=True)  # 138,365,992
@@ -148,22 +148,23 @@ vgg19_bn = partial(VGG, "E", batch_norm=True)  # 143,678,248
 
 
 def copy_from_a(model: VGG, a: VGG) -> None:
-    """Start a deeper network from a trained net A: its first four convolutions and three
-    fully-connected layers; what lies between keeps its random start (section 3.1).
+    """Initialise a deeper network from a trained net A, as in section 3.1.
 
-    Net A's first four convolutions are conv1_1, conv2_1, conv3_1 and conv3_2 (stage, place).  A
-    deeper network has more in stages 1 and 2, so its own first four have other shapes; those in
-    the same places have the same, and we take them to be meant.
+    The first four convolutions and the three fully connected layers are copied; the layers between
+    them keep their random initialisation.  Net A's first four convolutions are conv1_1, conv2_1,
+    conv3_1 and conv3_2 (stage_index).  A deeper network has more layers in stages 1 and 2, so its
+    own first four differ in shape; those of the same names have the same shapes, and are taken to
+    be meant.
 
     Raises:
-        ValueError: `a` is not net A, or its shapes differ (other classes or channels).
+        ValueError: `a` is not net A, or the shapes differ (another number of classes or channels).
     """
     stages, stages_a = by_stage(model), by_stage(a)
     if [len(stage) for stage in stages_a] != [1, 1, 2, 2, 2, 3]:
         raise ValueError("copy_from_a copies from net A: build `a` with vgg11")
     pairs = [
         pair
-        for number in (0, 1, 2, -1)  # the first three stages; the fully-connected layers
+        for number in (0, 1, 2, -1)  # the first three stages, and the fully connected layers
         for pair in zip(stages[number], stages_a[number], strict=False)
     ]
     for layer, source in pairs:
@@ -178,7 +179,7 @@ def copy_from_a(model: VGG, a: VGG) -> None:
 
 
 def by_stage(model: VGG) -> list[list[torch.nn.Conv2d | torch.nn.Linear]]:
-    """The layers with weights: the convolutions of each stage, then the fully-connected ones."""
+    """The layers with weights: the convolutions of each stage, then the fully connected layers."""
     stages: list[list[torch.nn.Conv2d | torch.nn.Linear]] = [[]]
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):

@@ -136,7 +136,7 @@ def announce(
     ]
     say(table(rows) + "\n")
     if isinstance(learner.model, PatternNetwork):
-        say("\n".join(f"  {line}" for line in learner.model.described()) + "\n")
+        say("\n".join(f"  {line}" for line in learner.model.describe()) + "\n")
 
 
 def advice(error: Diverged, options: Options, folder: Path) -> str:

@@ -17,9 +17,10 @@ from .parts import DRY_RUN_SECONDS, MARGIN_SECONDS, PARTS, STAGES, Part, rows_co
 from .process import run
 from .results import PartResult, document
 
-# At its part's deadline, a row is taken to hang if it has been running for this long
+# At its part's deadline, a row is taken to hang if it has been running for this long, or for this
+# fraction of the part's time limit, whichever is shorter.
 HANG_SECONDS = 45.0
-HANG_FRACTION = 0.6  # or for this fraction of the time limit, whichever is shorter
+HANG_FRACTION = 0.6
 
 
 def parse() -> argparse.Namespace:

@@ -43,7 +43,7 @@ def rows_command(part: Part, seconds: float, dry: bool, done: Sequence[str]) -> 
 
 
 def tests_command(dry: bool) -> list[str]:
-    """The command of the tests; warnings are no errors, as other versions have other ones."""
+    """The command of the tests; warnings are not errors, since other versions emit other ones."""
     chosen = ["tests/gpu", "-k", "cpu and Linear"] if dry else ["-m", "gpu"]
     return [
         sys.executable, "-m", "pytest", "-vv", "--tb=short", "--durations=5", "-rfE",

@@ -1,4 +1,4 @@
-"""AlexNet layer by layer, and as two towers on two GPUs."""
+"""AlexNet layer by layer, and against two separate towers."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from torch.testing import assert_close
 
 import layers
 import models
-from models.alexnet import Overhang, response_norm
+from models.alexnet import CeilPadding, response_norm
 
 
-def named(network):
-    """conv1 to fc8."""
+def named_layers(network):
+    """The layers with weights, conv1 to fc8, by name."""
     weighted = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     names = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
     return dict(zip(names, weighted, strict=True))
@@ -34,7 +34,7 @@ def named(network):
 def test_layer_by_layer(name, shape, parameters):
     with torch.device("meta"):
         network = models.build("alexnet")
-    layer = named(network)[name]
+    layer = named_layers(network)[name]
     outputs = {}
     layer.register_forward_hook(lambda _, __, y: outputs.update(y=y))
     network(torch.empty(1, 3, 224, 224, device="meta"))
@@ -44,9 +44,9 @@ def test_layer_by_layer(name, shape, parameters):
 
 @pytest.mark.parametrize("size", [224, 227, 51, 52, 53, 54])
 def test_conv1_rounds_up_as_cuda_convnet_does(size):
-    """1 + ceil((size - 11) / 4) windows; what hangs over the bottom and right border is zero."""
+    """1 + ceil((size - 11) / 4) windows; the image is padded at the bottom and right."""
     x = torch.ones(1, 1, size, size)
-    padded = Overhang(11, stride=4)(x)
+    padded = CeilPadding(11, stride=4)(x)
     windows = 1 + -(-(size - 11) // 4)
     assert padded.shape[-2:] == (11 + 4 * (windows - 1),) * 2
     assert torch.equal(padded[..., :size, :size], x)
@@ -55,12 +55,12 @@ def test_conv1_rounds_up_as_cuda_convnet_does(size):
         assert padded.shape[-1] == 227
 
 
-def test_any_size_is_padded_by_itself():
-    """The overhang is the image's, not that of the size which the network was built for."""
-    assert Overhang(11, stride=4)(torch.zeros(1, 1, 224, 256)).shape[-2:] == (227, 259)
+def test_padding_depends_on_the_image():
+    """Not on the image size for which the network was built."""
+    assert CeilPadding(11, stride=4)(torch.zeros(1, 1, 224, 256)).shape[-2:] == (227, 259)
 
 
-def test_the_constants_divide_alpha_by_n():
+def test_response_norm_divides_alpha_by_n():
     """k + (alpha / n) * sum of squares over five maps, k = 2."""
     a = 10 * torch.randn(1, 8, 1, 1, dtype=torch.float64)
     total = a[0, 1:6].square().sum()
@@ -69,10 +69,10 @@ def test_the_constants_divide_alpha_by_n():
         assert_close(response_norm(nn)(a)[0, 3], expected)
 
 
-def test_two_towers_on_two_gpus_compute_the_same():
-    """Every tower holds half of each layer's filters and sees the other's maps at conv3 alone."""
+def test_two_towers_give_the_same_logits():
+    """Each tower has half of each layer's filters, and reads the other's maps only in conv3."""
     network = models.build("alexnet", image_size=80, num_classes=5).double().eval()
-    layer = named(network)
+    layer = named_layers(network)
     for parameter in network.parameters():
         parameter.data.normal_(std=0.1)
 
@@ -97,15 +97,15 @@ def test_two_towers_on_two_gpus_compute_the_same():
 
 
 def test_initialisation():
-    """Section 5: N(0, 0.01^2), and ones where ReLUs shall start with positive inputs."""
-    for name, layer in named(models.build("alexnet", image_size=64)).items():
+    """Section 5: N(0, 0.01^2), and biases of 1 for some layers."""
+    for name, layer in named_layers(models.build("alexnet", image_size=64)).items():
         assert layer.weight.std().item() == pytest.approx(0.01, rel=0.02)
         assert abs(layer.weight.mean().item()) < 5e-4
         ones = name in ("conv2", "conv4", "conv5", "fc6", "fc7")
         assert torch.all(layer.bias == (1.0 if ones else 0.0))
 
 
-def test_units_are_dropped_after_fc6_and_fc7():
+def test_dropout_follows_fc6_and_fc7():
     network = models.build("alexnet", image_size=64, dropout=1.0)
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(network.train()(x)[0], network.classifier[-1].bias)

@@ -1,4 +1,4 @@
-"""What is special to the all convolutional network and its three sisters."""
+"""The all convolutional network and the three networks that it is compared with."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ import models
     ("size", "sizes"), [(32, (16, 8, 6)), (28, (14, 7, 5)), (29, (15, 8, 6)), (64, (32, 16, 14))]
 )
 @pytest.mark.parametrize("name", ["model_c", "strided_cnn_c", "convpool_cnn_c", "allcnn_c"])
-def test_all_forms_halve_alike(name, size, sizes):
+def test_all_forms_have_the_same_sizes(name, size, sizes):
     with torch.device("meta"):
         network = models.build(name, image_size=size)
         x = torch.empty(1, 3, size, size)
@@ -23,18 +23,18 @@ def test_all_forms_halve_alike(name, size, sizes):
 
 
 @pytest.mark.parametrize("name", ["model_c", "strided_cnn_c", "convpool_cnn_c", "allcnn_c"])
-def test_dropout_of_the_image_and_where_it_is_halved(name):
+def test_dropout_of_the_image_and_after_each_block(name):
     network = models.build(name)
     assert network.dropout.p == 0.2
     for block in (network.block1, network.block2):
-        places = [i for i, part in enumerate(block) if isinstance(part, layers.Dropout)]
-        assert [block[i].p for i in places] == [0.5]
-        assert places == [len(block) - 1]
+        positions = [i for i, part in enumerate(block) if isinstance(part, layers.Dropout)]
+        assert [block[i].p for i in positions] == [0.5]
+        assert positions == [len(block) - 1]
     assert not any(isinstance(part, layers.Dropout) for part in network.classifier)
 
 
 def test_layer_by_layer():
-    """The parameters of each convolution of All-CNN-C."""
+    """Parameters, strides and padding of All-CNN-C."""
     network = models.build("allcnn_c")
     convolutions = [m for m in network.modules() if isinstance(m, layers.Conv2d)]
     assert [sum(p.numel() for p in m.parameters()) for m in convolutions] == [
@@ -45,8 +45,8 @@ def test_layer_by_layer():
 
 
 @pytest.mark.parametrize("name", ["model_c", "strided_cnn_c", "convpool_cnn_c", "allcnn_c"])
-def test_all_classes_start_alive(name):
-    """The classes have a ReLU: where one is 0 for every image, nothing is learnt any more."""
+def test_all_classes_start_active(name):
+    """The logits are outputs of a ReLU: a class that is 0 for every image has no gradient."""
     network = models.build(name, image_size=16).eval()
     logits = network(torch.randn(16, 3, 16, 16))
     assert (logits > 0).all()

@@ -1,4 +1,4 @@
-"""What is special to the locally connected network."""
+"""DeepFace layer by layer, and its locally connected layers."""
 
 import pytest
 import torch
@@ -35,8 +35,8 @@ def test_deepface_layer_by_layer(layer, shape, parameters, nn):
         assert isinstance(module[0], layers.LocallyConnected2d)
 
 
-def test_deepface_figures_of_the_paper():
-    """Over 95 % of the parameters are in L and F, as it says; over 120 million they are not."""
+def test_deepface_parameters_against_the_paper():
+    """Over 95 % of them are in L and F, as it says, but there are fewer than 120 million."""
     with torch.device("meta"):
         network = models.build("deepface")
     convolutions = sum(p.numel() for part in (network.c1, network.c3) for p in part.parameters())
@@ -45,12 +45,14 @@ def test_deepface_figures_of_the_paper():
     assert 0.99 * 120e6 < total < 120e6
 
 
-def test_deepface_sees_73_pixels():
-    """The paper says 74.  With all weights positive, every pixel that counts has a gradient."""
+def test_deepface_receptive_field_has_73_pixels():
+    """The paper says 74.  With positive weights, every pixel it contains has a gradient."""
     network = models.build("deepface", image_size=80, num_classes=2)
     for parameter in network.parameters():
         torch.nn.init.constant_(parameter, 0.01)
-    network.m2 = layers.AvgPool2d(3, stride=2, ceil_mode=True)  # a maximum shows one pixel of nine
+    network.m2 = layers.AvgPool2d(
+        3, stride=2, ceil_mode=True
+    )  # a maximum passes gradient to one pixel only
     x = torch.ones(1, 3, 80, 80, requires_grad=True)
     maps = network.l6(network.l5(network.l4(network.c3(network.m2(network.c1(x))))))
     (grad,) = torch.autograd.grad(maps[0, 0, 0, 0], x)
@@ -59,11 +61,11 @@ def test_deepface_sees_73_pixels():
     assert rows[:73].all()
 
 
-def test_deepface_weights_differ_from_place_to_place():
-    """A shifted image gives shifted maps in C3, other ones in L4."""
+def test_deepface_weights_depend_on_the_position():
+    """A shifted image gives shifted maps in C3, but not in L4."""
     network = models.build("deepface", image_size=81, num_classes=2)
     x = torch.randn(1, 3, 85, 81)
-    above, below = (network.c3(network.m2(network.c1(x[:, :, at : at + 81]))) for at in (0, 4))
+    above, below = (network.c3(network.m2(network.c1(x[:, :, row : row + 81]))) for row in (0, 4))
     assert_close(above[:, :, 2:], below[:, :, :-2])
     y, z = network.l4(above), network.l4(below)
     assert not torch.allclose(y[:, :, 2:], z[:, :, :-2], atol=1e-2)
@@ -82,12 +84,12 @@ def test_deepface_initialisation(init, bias):
     assert (network.f8.bias == bias).all()
 
 
-def test_deepface_knows_two_initialisations():
+def test_deepface_refuses_an_unknown_initialisation():
     with pytest.raises(ValueError, match='init must be "kaiming" or "paper", got \'xavier\''):
         models.build("deepface", image_size=72, init="xavier")
 
 
-def test_deepface_takes_channels_last():
+def test_deepface_in_channels_last():
     network = models.build("deepface", num_classes=10, image_size=72).eval()
     x = torch.randn(1, 3, 72, 72)
     expected = network(x)

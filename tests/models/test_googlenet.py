@@ -1,4 +1,4 @@
-"""GoogLeNet, its auxiliary heads and their loss, and how torchvision's differs."""
+"""GoogLeNet, its auxiliary heads and their loss, and torchvision's variant."""
 
 import pytest
 import torch
@@ -49,8 +49,8 @@ def test_table_1(name, shape, weights):
     assert sum(p.numel() for p in module.parameters() if p.dim() > 1) == weights
 
 
-def test_the_heads():
-    """5 x 5 / 3 pooling to 4 x 4, 128, 1024, classes: section 5's figures."""
+def test_auxiliary_heads():
+    """Section 5: 5 x 5 pooling with stride 3 to 4 x 4, 128 filters, 1024 units, the classes."""
     with torch.device("meta"):
         network = models.build("googlenet")
     for head, parameters in ((network.aux1, 3_188_840), (network.aux2, 3_190_888)):
@@ -58,7 +58,7 @@ def test_the_heads():
         assert head.fc1.in_features == 128 * 4 * 4
 
 
-def test_multiply_adds_with_the_heads():
+def test_multiply_adds_with_auxiliary_heads():
     with torch.device("meta"):
         network = models.build("googlenet", nn=torch.nn).train()
     with FlopCounterMode(display=False) as counter:
@@ -66,7 +66,7 @@ def test_multiply_adds_with_the_heads():
     assert counter.get_total_flops() == 2 * 1_591_044_096
 
 
-def test_the_normalisations_are_caffe_s():
+def test_response_norm_has_caffe_s_constants():
     network = models.build("googlenet", aux_logits=False)
     x = 30 * torch.randn(1, 64, 2, 2, dtype=torch.float64)
     expected = x[:, 9] / (1 + 1e-4 / 5 * x[:, 7:12].square().sum(1)) ** 0.75
@@ -74,8 +74,8 @@ def test_the_normalisations_are_caffe_s():
 
 
 @each_network
-def test_what_it_answers(name):
-    """Three named answers in training, the logits alone in evaluation or without heads."""
+def test_outputs(name):
+    """Three named outputs in training, the logits in evaluation or without auxiliary heads."""
     network = models.build(name, num_classes=5, image_size=64)
     x = torch.randn(2, 3, 64, 64)
     output = network.train()(x)
@@ -84,12 +84,12 @@ def test_what_it_answers(name):
     assert models.logits(output) is output.logits
     for part in output:
         assert part.shape == (2, 5)
-    answered = network.eval()(x)
-    assert answered.shape == (2, 5)
-    assert models.logits(answered) is answered
-    headless = models.build(name, num_classes=5, image_size=64, aux_logits=False)
-    assert headless.train()(x).shape == (2, 5)
-    missing, unexpected = headless.load_state_dict(network.state_dict(), strict=False)
+    logits = network.eval()(x)
+    assert logits.shape == (2, 5)
+    assert models.logits(logits) is logits
+    without_heads = models.build(name, num_classes=5, image_size=64, aux_logits=False)
+    assert without_heads.train()(x).shape == (2, 5)
+    missing, unexpected = without_heads.load_state_dict(network.state_dict(), strict=False)
     assert not missing
     assert {key.split(".")[0] for key in unexpected} == {"aux1", "aux2"}
 
@@ -116,7 +116,7 @@ def test_aux1_reads_4a_and_aux2_4d(name):
 
 @each_network
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_the_loss_adds_three_tenths_of_each_head_s(name, label_smoothing):
+def test_the_loss_adds_0_3_of_each_auxiliary_loss(name, label_smoothing):
     with torch.device("meta"):
         network = models.build(name)
     criterion = models.criterion(network, layers, label_smoothing)
@@ -132,7 +132,7 @@ def test_the_loss_adds_three_tenths_of_each_head_s(name, label_smoothing):
     assert_close(criterion(output.logits, targets), plain)
 
 
-def test_an_image_too_small_for_the_heads_alone():
+def test_an_image_too_small_for_the_auxiliary_heads_only():
     message = (
         r"too small for the auxiliary heads \(aux_logits=False .*smallest that fits is 47 x 47"
     )
@@ -156,14 +156,14 @@ def test_initialisation_is_caffe_s():
             assert torch.all(module.bias == (0.0 if classifier else 0.2))
 
 
-def test_initialisation_of_torchvision_s():
+def test_initialisation_is_torchvision_s():
     network = models.build("googlenet_bn", num_classes=50)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             assert module.weight.std().item() == pytest.approx(0.01, rel=0.05)
 
 
-def test_the_5x5_branch_is_5x5_in_the_paper_s_and_3x3_in_torchvision_s():
+def test_the_third_branch_is_5x5_in_the_paper_and_3x3_in_torchvision():
     with torch.device("meta"):
         paper, twin = models.build("googlenet"), models.build("googlenet_bn")
     for stage in TABLE_1:
@@ -172,7 +172,7 @@ def test_the_5x5_branch_is_5x5_in_the_paper_s_and_3x3_in_torchvision_s():
         assert theirs.branch3[1].conv.kernel_size == (3, 3)
 
 
-def test_transform_input_brings_pixels_to_one():
+def test_transform_input_rescales_pixels_to_the_unit_range():
     pixels = torch.rand(2, 3, 4, 4)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (pixels - mean[:, None, None]) / std[:, None, None]

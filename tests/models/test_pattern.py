@@ -27,12 +27,12 @@ EVERY_WORD = (
 
 
 def built(pattern, **options):
-    """On the meta device, where the largest network costs nothing."""
+    """Build on the meta device, where even the largest network takes no time."""
     with torch.device("meta"):
         return models.build(pattern, **options)
 
 
-def words(pattern):
+def layer_words(pattern):
     return " ".join(layer.word for layer in parse(pattern).layers)
 
 
@@ -60,7 +60,7 @@ def words(pattern):
     ],
 )  # fmt: skip
 def test_the_chapter_s_examples(pattern, expanded, parameters):
-    assert words(pattern) == expanded
+    assert layer_words(pattern) == expanded
     network = built(pattern, in_channels=3, image_size=32)
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert network(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
@@ -72,7 +72,7 @@ def test_the_chapter_s_general_form(n, m, k, pool):
     """INPUT -> [[CONV -> RELU]*N -> POOL?]*M -> [FC -> RELU]*K -> FC."""
     pattern = f"INPUT -> [[CONV -> RELU]*{n}{pool}]*{m} -> [FC -> RELU]*{k} -> FC"
     pooled = ["POOL"] if pool else []
-    assert words(pattern).split() == (
+    assert layer_words(pattern).split() == (
         (["CONV", "RELU"] * n + pooled) * m + ["FC", "RELU"] * k + ["FC"]
     )
     network = built(pattern, in_channels=1, image_size=32)
@@ -96,7 +96,7 @@ nested = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(nested)
-def test_any_nesting_is_written_out(item):
+def test_nested_repetitions_are_expanded(item):
     text, expected = item
     for written in (f"INPUT -> {text}", f"input->{text.lower().replace(' ', '')}"):
         assert [str(layer) for layer in parse(written).layers] == expected
@@ -104,7 +104,7 @@ def test_any_nesting_is_written_out(item):
 
 def test_the_chapter_s_table_of_vgg():
     """Volumes and weights as the chapter prints them, and 138M parameters."""
-    rows = [row for row in built(VGG16, num_classes=1000).described() if "RELU" not in row]
+    rows = [row for row in built(VGG16, num_classes=1000).describe() if "RELU" not in row]
     assert [" ".join(row.split()).replace("weights: ", "") for row in rows] == [
         "INPUT [224x224x3] 0",
         "CONV3-64 [224x224x64] 3*3*3*64 = 1,728",
@@ -130,7 +130,7 @@ def test_the_chapter_s_table_of_vgg():
     assert sum(p.numel() for p in built(VGG16, num_classes=1000).parameters()) == 138_357_544
 
 
-def test_printed_volumes_and_weights_are_the_network_s():
+def test_described_volumes_and_weights_are_those_of_the_network():
     network = models.build(EVERY_WORD)
     modules = [*network.features, *network.classifier]
     x = torch.randn(2, 4, 16, 16)
@@ -156,7 +156,7 @@ def test_both_layer_sets_have_the_same_state_logits_and_gradients():
         assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-9)
 
 
-def test_each_word_is_its_layer():
+def test_every_word_builds_its_layer():
     network = models.build(EVERY_WORD, nn=torch.nn)
     conv, norm, tanh, lrn, l2, dilated, relu, local, _, average, overlapping, pool, drop = (
         network.features
@@ -181,8 +181,8 @@ def test_each_word_is_its_layer():
     assert [str(volume) for _, volume, _ in stem[1:4:2]] == ["[55x55x96]", "[27x27x96]"]
 
 
-def test_initialisation_keeps_the_scale():
-    """Normal with variance 2 / fan-in, counting a unit's own weights alone."""
+def test_initialisation_preserves_the_scale():
+    """Normal with variance 2 / fan-in, where fan-in counts the weights of one unit."""
     network = models.build("INPUT[8x8x8] -> CONV5-64g4 -> LOCAL3-32 -> FC")
     conv, local = network.features
     for module, fan_in in ((conv, 50), (local, 576), (network.classifier[0], 8 * 8 * 32)):
@@ -198,10 +198,10 @@ def test_deepcopy_and_pickle():
     x = torch.randn(2, 1, 8, 8)
     for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert torch.equal(copied(x), network(x))
-        assert copied.described() == network.described()
+        assert copied.describe() == network.describe()
 
 
-def test_input_takes_the_data_s_size_or_agrees_with_it():
+def test_input_has_the_size_of_the_data_or_must_agree_with_it():
     free, named = "INPUT -> FC", "INPUT[3x32x48] -> FC"
     assert built(free, in_channels=3, image_size=(32, 48)).rows == built(named).rows
     assert built(named, in_channels=3, image_size=(32, 48)).rows[0][1] == (3, 32, 48)
@@ -259,7 +259,7 @@ def test_input_takes_the_data_s_size_or_agrees_with_it():
         ("INPUT -> [CONV]*0 -> FC", 17, "expected a number of times, a whole number of at least 1"),
         ("INPUT -> [[CONV]*99]*99", 21, "that makes more than 1,000 layers"),
         ("INPUT -> [CONV -> POOL?]*2", 23, "? is not supported: write what is before it, or leave"),
-        # These are right as patterns, but not for three channels of 8 x 8 pixels and ten classes.
+        # Valid patterns, but not for three channels of 8 x 8 pixels and ten classes.
         ("INPUT -> [POOL2]*4 -> FC", 11, "POOL2 does not fit [1x1x3], what is left of the image"),
         ("INPUT -> CONV9-4p0 -> FC", 10, "CONV9-4p0 does not fit [8x8x3]"),
         ("INPUT -> CONV4-8 -> FC", 10, "no padding P = (F - 1)/2 keeps the size under an even"),
@@ -271,14 +271,14 @@ def test_input_takes_the_data_s_size_or_agrees_with_it():
         ("INPUT -> CONV -> GAP", 18, "end it with FC, or with CONV1-10 -> GAP"),
     ],
 )
-def test_mistakes_are_found_where_they_are(pattern, column, sentence):
+def test_a_mistake_is_reported_with_its_column(pattern, column, sentence):
     with pytest.raises(PatternError) as error:
         built(pattern, in_channels=3, image_size=8)
     assert str(error.value).startswith(f"column {column}: ")
     assert sentence in str(error.value)
 
 
-def test_a_pattern_without_weights_cannot_learn():
+def test_a_pattern_without_weights_is_refused():
     with pytest.raises(PatternError, match="column 10: this pattern has nothing to learn"):
         built("INPUT -> GAP", in_channels=10, image_size=8)
 
@@ -306,7 +306,7 @@ def test_a_pattern_without_weights_cannot_learn():
         ),
     ],
 )
-def test_sizing_rules_warn(pattern, sentence):
+def test_a_broken_sizing_rule_warns(pattern, sentence):
     with pytest.warns(UserWarning, match=sentence) as caught:
         network = built(pattern, in_channels=3, image_size=32)
     assert len(caught) == 1
@@ -322,13 +322,13 @@ def test_sizing_rules_warn(pattern, sentence):
         "INPUT[3x32x32] -> CONV7-8 -> RELU -> AVGPOOL4 -> POOL8 -> FC",
     ],
 )
-def test_what_the_chapter_does_does_not_warn(pattern):
+def test_the_chapter_s_networks_do_not_warn(pattern):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         built(pattern)
 
 
-def test_build_takes_patterns_and_names():
+def test_build_accepts_patterns_and_names():
     assert isinstance(built("INPUT[1x8x8]->FC"), PatternNetwork)
     with pytest.raises(PatternError, match="column 1: expected INPUT"):
         models.build("lenet -> FC")

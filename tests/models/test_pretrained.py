@@ -1,4 +1,4 @@
-"""Weights from elsewhere: torchvision's (its builders stand in for the download), or a file's."""
+"""Pretrained weights: torchvision's, whose networks replace the download, or a file's."""
 
 import urllib.error
 from collections import OrderedDict
@@ -18,7 +18,7 @@ RESNET = "resnet18-f37072fd.pth"
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """torch.hub's folder of checkpoints, and no way to the network."""
+    """torch.hub's folder of checkpoints; there is no internet."""
 
     def offline(*_, **__):
         raise urllib.error.URLError("no network in tests")
@@ -33,60 +33,57 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def theirs(name, **options):
-    """torchvision's network, random."""
+def torchvision_network(name, **options):
+    """With random weights."""
     return getattr(torchvision.models, pretrained.TORCHVISION[name])(**options)
 
 
-def test_torchvision_has_weights_for_every_network_named():
+def test_torchvision_has_weights_for_every_network_listed():
     for name in pretrained.TORCHVISION.values():
         assert "IMAGENET1K_V1" in torchvision.models.get_model_weights(name).__members__
 
 
-HERE = [name for name in pretrained.TORCHVISION if name in models.MODELS]
-
-
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", pretrained.TORCHVISION)
 def test_torchvision_s_keys_and_shapes_are_ours(name):
     with torch.device("meta"):
         ours = models.build(name, **pretrained.builder_options(name)).state_dict()
         options = {"init_weights": False} if name == "googlenet_bn" else {}
-        state = theirs(name, **options).state_dict()
-    state = {key: value for key, value in state.items() if not pretrained.auxiliary(key)}
+        state = torchvision_network(name, **options).state_dict()
+    state = {key: value for key, value in state.items() if not pretrained.is_auxiliary(key)}
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in state.items()}
 
 
 def test_imagenet_weights_load_from_the_cache(cache):
-    source = theirs("resnet18").state_dict()
+    source = torchvision_network("resnet18").state_dict()
     torch.save(source, cache / RESNET)
-    network = theirs("resnet18")
+    network = torchvision_network("resnet18")
     assert pretrained.load(network, "resnet18", "imagenet") == "from imagenet"
     assert equal(network.state_dict(), source)
 
 
 def test_old_files_without_batch_counts_load(cache):
     """torchvision's VGG-BN and first ResNets were saved before torch counted batches."""
-    source = theirs("resnet18").state_dict()
+    source = torchvision_network("resnet18").state_dict()
     old = OrderedDict((k, v) for k, v in source.items() if "num_batches_tracked" not in k)
     torch.save(old, cache / RESNET, _use_new_zipfile_serialization=False)
-    network = theirs("resnet18")
+    network = torchvision_network("resnet18")
     pretrained.load(network, "resnet18", "imagenet")
     assert equal(network.state_dict(), source)
 
 
-def test_another_number_of_classes_gets_a_fresh_head(cache):
-    torch.save(source := theirs("resnet18").state_dict(), cache / RESNET)
-    network = theirs("resnet18", num_classes=7)
+def test_another_number_of_classes_keeps_the_head_s_initialisation(cache):
+    torch.save(source := torchvision_network("resnet18").state_dict(), cache / RESNET)
+    network = torchvision_network("resnet18", num_classes=7)
     fresh = network.fc.weight.clone()
-    said = pretrained.load(network, "resnet18", "imagenet")
-    assert said == "from imagenet; new for 7 classes instead of 1,000: fc"
+    summary = pretrained.load(network, "resnet18", "imagenet")
+    assert summary == "from imagenet; new for 7 classes instead of 1,000: fc"
     assert torch.equal(network.fc.weight, fresh)
     body = {key: value for key, value in network.state_dict().items() if "fc" not in key}
     assert equal(body, {key: value for key, value in source.items() if "fc" not in key})
 
 
-def test_offline_names_the_file_that_is_expected(cache):
-    network = theirs("resnet18")
+def test_offline_the_error_names_the_expected_file(cache):
+    network = torchvision_network("resnet18")
     with pytest.raises(ValueError, match="could not be downloaded") as error:
         pretrained.load(network, "resnet18", "imagenet")
     assert str(cache / RESNET) in str(error.value)
@@ -96,21 +93,21 @@ def test_offline_names_the_file_that_is_expected(cache):
         pretrained.load(network, "resnet18", "imagenet")
 
 
-def test_downloads_are_checked(monkeypatch):
-    """What torchvision is asked for: verified by hash, and nothing but tensors."""
-    asked = {}
+def test_downloads_are_verified(monkeypatch):
+    """By their hash, and loaded with weights_only=True."""
+    requested = {}
 
     def get_state_dict(self, **options):
-        asked.update(options, member=self)
-        return theirs("resnet18").state_dict()
+        requested.update(options, member=self)
+        return torchvision_network("resnet18").state_dict()
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", get_state_dict)
-    pretrained.load(theirs("resnet18"), "resnet18", "imagenet")
-    assert asked.pop("member") is torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    assert asked == {"map_location": "cpu", "check_hash": True, "weights_only": True}
+    pretrained.load(torchvision_network("resnet18"), "resnet18", "imagenet")
+    assert requested.pop("member") is torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    assert requested == {"map_location": "cpu", "check_hash": True, "weights_only": True}
 
 
-def test_networks_without_imagenet_weights():
+def test_a_network_without_imagenet_weights():
     with pytest.raises(
         ValueError, match=r"no ImageNet weights for lenet, only for alexnet_owt, vgg"
     ):
@@ -118,7 +115,7 @@ def test_networks_without_imagenet_weights():
 
 
 class GoogLeNetLike(torch.nn.Module):
-    """What matters here of GoogLeNet: the names of its heads, and the pixels it expects."""
+    """With GoogLeNet's names of heads, and its `transform_input`."""
 
     def __init__(self, num_classes=10, aux_logits=True):
         super().__init__()
@@ -134,7 +131,7 @@ class GoogLeNetLike(torch.nn.Module):
         self.fc = torch.nn.Linear(4, num_classes)
 
 
-def test_auxiliary_heads_are_left_out_or_replaced_with_the_head(tmp_path):
+def test_auxiliary_heads_are_dropped_or_reinitialised_with_the_head(tmp_path):
     assert pretrained.builder_options("googlenet_bn") == {"aux_logits": False}
     source = GoogLeNetLike()
     torch.save(source.state_dict(), tmp_path / "weights.pth")
@@ -142,13 +139,13 @@ def test_auxiliary_heads_are_left_out_or_replaced_with_the_head(tmp_path):
     assert pretrained.load(without, "googlenet_bn", tmp_path / "weights.pth").endswith(".pth")
     assert torch.equal(without.fc.weight, source.fc.weight)
     other = GoogLeNetLike(num_classes=3)
-    said = pretrained.load(other, "googlenet_bn", tmp_path / "weights.pth")
-    assert said.endswith("; new for 3 classes instead of 10: fc, aux1.fc2, aux2.fc2")
+    summary = pretrained.load(other, "googlenet_bn", tmp_path / "weights.pth")
+    assert summary.endswith("; new for 3 classes instead of 10: fc, aux1.fc2, aux2.fc2")
     assert torch.equal(other.aux1.fc1.weight, source.aux1.fc1.weight)
 
 
-def test_googlenet_learns_which_pixels_its_weights_expect(tmp_path):
-    """torchvision's expect [-1, 1]; a checkpoint of ours says what its own do."""
+def test_googlenet_s_transform_input_follows_the_weights(tmp_path):
+    """torchvision's expect pixels in [-1, 1]; a checkpoint of ours says which it expects."""
     state = GoogLeNetLike().state_dict()
     for content, expected in (
         (state, True),
@@ -161,7 +158,7 @@ def test_googlenet_learns_which_pixels_its_weights_expect(tmp_path):
         assert network.transform_input is expected
 
 
-def test_files_and_folders_of_weights(tmp_path):
+def test_weights_from_files_and_folders(tmp_path):
     source = models.build("lenet").state_dict()
     torch.save(source, tmp_path / "weights.pth")
     torch.save({"format": "any", "model": source}, tmp_path / "best.pt")
@@ -175,15 +172,15 @@ def test_files_and_folders_of_weights(tmp_path):
     ("name", "replaced"),
     [
         ("lenet", "classifier.4"),
-        ("lenet5", "f6.0, output"),  # other codes for f6 to learn
+        ("lenet5", "f6.0, output"),  # f6 learns the new codes
         ("INPUT[1x32x32] -> CONV3-4 -> FC8 -> RELU -> FC", "classifier.2"),
     ],
 )
-def test_the_head_of_each_kind_of_network(name, replaced, tmp_path):
+def test_the_head_of_several_networks(name, replaced, tmp_path):
     torch.save(models.build(name).state_dict(), tmp_path / "weights.pth")
     network = models.build(name, num_classes=12)
-    said = pretrained.load(network, name, tmp_path / "weights.pth")
-    assert said.endswith(f"; new for 12 classes instead of 10: {replaced}")
+    summary = pretrained.load(network, name, tmp_path / "weights.pth")
+    assert summary.endswith(f"; new for 12 classes instead of 10: {replaced}")
     assert network(torch.randn(1, 1, 32, 32)).shape == (1, 12)
 
 
@@ -203,7 +200,7 @@ def test_a_convolutional_head():
         ({"image_size": 28}, {"num_classes": 3}, r"classifier\.0\.weight is \(120, 256\)"),
     ],
 )
-def test_weights_of_other_images_are_refused(there, here, words, tmp_path):
+def test_weights_for_other_images_are_refused(there, here, words, tmp_path):
     torch.save(models.build("lenet", **there).state_dict(), tmp_path / "weights.pth")
     network = models.build("lenet", **here)
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -224,7 +221,7 @@ def test_weights_of_other_networks_are_refused(tmp_path):
         pretrained.load(models.build("lenet"), "lenet", tmp_path / "weights.pth")
 
 
-class Evil:
+class RunsCode:
     ran = False
 
     @classmethod
@@ -232,7 +229,7 @@ class Evil:
         cls.ran = True
 
     def __reduce__(self):
-        return Evil.run, ()
+        return RunsCode.run, ()
 
 
 @pytest.mark.parametrize(
@@ -240,15 +237,15 @@ class Evil:
     [
         (b"hello", "not readable as weights"),
         (b"", "not readable as weights"),
-        (Evil(), "not readable as weights"),
-        ({"model": {"w": Evil()}}, "not readable as weights"),
+        (RunsCode(), "not readable as weights"),
+        ({"model": {"w": RunsCode()}}, "not readable as weights"),
         (LeNet(), "holds more than tensors"),  # a whole pickled network
         ({"model": {"w": 3}}, "holds no weights: expected a checkpoint"),
         (torch.ones(3), "holds no weights"),
         (None, "there is no file"),
     ],
 )
-def test_what_holds_no_weights_is_refused_and_never_executed(content, words, tmp_path):
+def test_a_file_without_weights_is_refused_and_never_executed(content, words, tmp_path):
     path = tmp_path / "weights.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -256,10 +253,10 @@ def test_what_holds_no_weights_is_refused_and_never_executed(content, words, tmp
         torch.save(content, path)
     with pytest.raises(ValueError, match=words):
         pretrained.load(models.build("lenet"), "lenet", path)
-    assert not Evil.ran
+    assert not RunsCode.ran
 
 
-def test_networks_need_torchvision_for_its_weights_alone():
+def test_torchvision_is_imported_only_for_its_weights():
     assert not [name for name, value in vars(pretrained).items() if is_torchvision(value)]
 
 

@@ -1,4 +1,4 @@
-"""What is special to the residual networks: shortcuts, strides, pre-activation."""
+"""The residual networks: shortcuts, strides, initialisation, pre-activation."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ def count(name, **options):
     return sum(p.numel() for p in network.parameters())
 
 
-def blocks(network, kinds=(BasicBlock, Bottleneck, models.preact_resnet.PreActUnit)):
-    return [module for module in network.modules() if isinstance(module, kinds)]
+def blocks(network, classes=(BasicBlock, Bottleneck, models.preact_resnet.PreActUnit)):
+    return [module for module in network.modules() if isinstance(module, classes)]
 
 
 # --- resnet.py: shortcuts, stride, initialisation
@@ -29,7 +29,7 @@ def blocks(network, kinds=(BasicBlock, Bottleneck, models.preact_resnet.PreActUn
         ("resnet34", "A", 0, 3),
         ("resnet34", "B", 3, 0),
         ("resnet34", "C", 16, 0),
-        ("resnet50", "B", 4, 0),  # the first stage, too, changes its channels
+        ("resnet50", "B", 4, 0),  # the first stage also changes the channels
         ("resnet50", "C", 16, 0),
         ("resnet56", "A", 0, 2),
         ("resnet56", "B", 2, 0),
@@ -45,13 +45,13 @@ def test_shortcuts(name, shortcut, projections, paddings):
 
 
 @pytest.mark.parametrize("depth", [20, 110])
-def test_option_b_costs_the_cifar_nets_2752_parameters(depth):
+def test_shortcut_b_adds_2752_parameters_to_the_cifar_networks(depth):
     name = f"resnet{depth}"
     assert count(name, shortcut="B") - count(name) == 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64 == 2_752
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet20"])
-def test_an_unknown_shortcut(name):
+def test_an_unknown_shortcut_is_refused(name):
     with pytest.raises(ValueError, match='no shortcut "D": use "A", "B" or "C"'):
         models.build(name, shortcut="D")
 
@@ -68,20 +68,20 @@ def test_shortcut_a_takes_every_second_pixel_and_pads_with_zeros(channels, befor
     assert not y[:, channels - after :].any()
 
 
-@pytest.mark.parametrize(("block", "seen"), [(Bottleneck, True), (BottleneckV1, False)])
-def test_v1_skips_three_pixels_of_four(block, seen):
-    """With shortcut A, which skips them as well."""
+@pytest.mark.parametrize(("block", "reads_all"), [(Bottleneck, True), (BottleneckV1, False)])
+def test_v1_reads_only_every_fourth_pixel(block, reads_all):
+    """With shortcut A, which reads the same pixels."""
     torch.manual_seed(0)
     network = block(8, 4, 2, "A", layers).eval()
     x = torch.randn(1, 8, 6, 6)
     skipped = x.clone()
     skipped[:, :, ::2, 1::2] += 1
     skipped[:, :, 1::2] += 1
-    assert network(x).equal(network(skipped)) is not seen
+    assert network(x).equal(network(skipped)) is not reads_all
 
 
 @pytest.mark.parametrize("depth", [50, 101])
-def test_v1_has_the_parameters_of_v1_5_and_another_stride(depth):
+def test_v1_differs_from_v1_5_in_its_strides_only(depth):
     with torch.device("meta"):
         ours, v1 = models.build(f"resnet{depth}"), models.build(f"resnet{depth}_v1")
     shapes = [{k: v.shape for k, v in network.state_dict().items()} for network in (ours, v1)]
@@ -94,7 +94,7 @@ def test_v1_has_the_parameters_of_v1_5_and_another_stride(depth):
 @pytest.mark.parametrize(
     ("name", "zero_init_residual"), [("resnet18", False), ("resnet18", True), ("resnet50", True)]
 )
-def test_the_same_seed_gives_torchvision_s_weights(name, zero_init_residual):
+def test_the_same_seed_gives_the_same_weights_as_torchvision(name, zero_init_residual):
     networks = []
     for build in (models.MODELS[name], torchvision.models.get_model_builder(name)):
         torch.manual_seed(3)
@@ -116,7 +116,7 @@ def test_the_same_seed_gives_torchvision_s_weights(name, zero_init_residual):
         ("resnet20", dict(shortcut="C")),
     ],
 )
-def test_zero_init_residual_starts_every_block_as_its_shortcut(name, options):
+def test_zero_init_residual_makes_every_block_its_shortcut(name, options):
     network = models.build(name, zero_init_residual=True, **options)
     for block in blocks(network):
         channels = block.conv1.in_channels
@@ -142,8 +142,8 @@ def test_he_initialisation(name):
 # --- preact_resnet.py
 
 
-def without_branches(network):
-    """Every F is 0, and BN makes something of what it is given."""
+def without_residuals(network):
+    """Every F is 0, and BN has random parameters, so that it is not the identity."""
     for unit in blocks(network):
         torch.nn.init.zeros_(unit.residual[-1].weight)
     for module in network.modules():
@@ -163,8 +163,8 @@ def without_branches(network):
     ],
 )
 def test_units_that_share_the_preactivation(name, shared):
-    """Without its branch a unit is its shortcut; does that start before or after BN and ReLU?"""
-    network = without_branches(models.build(name))
+    """With F = 0 a unit is its shortcut, which starts before or after BN and ReLU."""
+    network = without_residuals(models.build(name))
     for i, unit in enumerate(blocks(network)):
         x = torch.randn(2, unit.residual[0].in_channels, 4, 4)
         if i in shared:
@@ -174,14 +174,14 @@ def test_units_that_share_the_preactivation(name, shared):
 
 
 @pytest.mark.parametrize("name", ["preact_resnet110", "preact_resnet164", "preact_resnet18"])
-def test_both_ways_of_the_first_unit_start_from_the_stem_s_bn_and_relu(name):
+def test_the_first_unit_starts_from_the_stem_s_bn_and_relu(name):
     network = models.build(name).eval()
     torch.nn.init.normal_(network.bn1.bias)
     seen = {}
     unit = network.layer1[0]
-    for way in ("residual", "downsample"):
-        module = getattr(unit, way)
-        module.register_forward_pre_hook(lambda _, inputs, way=way: seen.update({way: inputs[0]}))
+    for branch in ("residual", "downsample"):
+        module = getattr(unit, branch)
+        module.register_forward_pre_hook(lambda _, x, branch=branch: seen.update({branch: x[0]}))
     x = torch.randn(2, 3, 32, 32)
     network(x)
     stem = network.bn1(network.conv1(x)).relu()
@@ -192,7 +192,7 @@ def test_both_ways_of_the_first_unit_start_from_the_stem_s_bn_and_relu(name):
 
 
 @pytest.mark.parametrize("name", ["preact_resnet50", "preact_resnet164"])
-def test_projections_are_bare_convolutions(name):
+def test_projections_are_convolutions_without_batch_norm(name):
     with torch.device("meta"):
         network = models.build(name)
     changing = [unit.downsample for unit in blocks(network) if unit.shared]
@@ -204,16 +204,16 @@ def test_projections_are_bare_convolutions(name):
 @pytest.mark.parametrize(
     ("name", "strides"), [("preact_resnet50", (1, 2)), ("preact_resnet164", (2, 1))]
 )
-def test_where_preactivation_bottlenecks_stride(name, strides):
-    """In the 3 x 3 as Facebook's for ImageNet, in the first 1 x 1 as the authors' for CIFAR."""
+def test_the_strides_of_preactivation_bottlenecks(name, strides):
+    """In the 3 x 3 for ImageNet, as Facebook's; in the first 1 x 1 for CIFAR, as the authors'."""
     with torch.device("meta"):
         network = models.build(name)
     for first in (network.layer2[0], network.layer3[0]):
         assert (first.residual[0].stride[0], first.residual[3].stride[0]) == strides
 
 
-def test_the_last_unit_is_normalised_and_rectified():
-    network = without_branches(models.build("preact_resnet110", num_classes=4))
+def test_bn_and_relu_follow_the_last_unit():
+    network = without_residuals(models.build("preact_resnet110", num_classes=4))
     seen = {}
     network.avgpool.register_forward_pre_hook(lambda _, inputs: seen.update(x=inputs[0]))
     network.layer3.register_forward_hook(lambda _, __, output: seen.update(sum=output))
@@ -222,7 +222,7 @@ def test_the_last_unit_is_normalised_and_rectified():
     assert_close(seen["x"], network.bn2(seen["sum"]).relu())
 
 
-def test_a_preactivation_net_knows_no_shortcut_c():
+def test_preactivation_networks_refuse_shortcut_c():
     with pytest.raises(ValueError, match='no shortcut "C": use "A" or "B"'):
         models.build("preact_resnet110", shortcut="C")
 

@@ -1,4 +1,4 @@
-"""VGG: Table 1, both initialisations, and starting from net A."""
+"""VGG: Table 1, both initialisations, and initialisation from net A."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_depth_counts_the_layers_with_weights(name, depth):
     assert len(convolutions(network)) + len(linear) == depth
 
 
-def test_only_net_c_has_1x1_convolutions_the_last_of_its_last_three_stages():
+def test_only_net_c_has_1x1_convolutions_at_the_end_of_the_last_three_stages():
     with torch.device("meta"):
         for name in ("vgg11", "vgg13", "vgg16", "vgg19"):
             assert {c.kernel_size for c in convolutions(models.build(name))} == {(3, 3)}
@@ -39,7 +39,7 @@ def test_table_1_has_five_stages_of_the_same_widths():
         assert widths == [{64}, {128}, {256}, {512}, {512}]
 
 
-def test_the_lrn_stands_after_the_first_relu():
+def test_lrn_follows_the_first_relu():
     with torch.device("meta"):
         features = models.build("vgg11_lrn").features
     names = [type(layer).__name__ for layer in features]
@@ -57,7 +57,7 @@ def test_the_lrn_stands_after_the_first_relu():
         (dict(image_size=96, avgpool=None), 512 * 3 * 3),
     ],
 )
-def test_the_classifier_s_inputs(options, inputs):
+def test_inputs_of_the_classifier(options, inputs):
     with torch.device("meta"):
         assert models.build("vgg11", **options).classifier[0].in_features == inputs
 
@@ -77,9 +77,9 @@ def test_initialisation():
         models.build("vgg11", init="xavier", **SMALL)
 
 
-# where net A's conv1_1, conv2_1, conv3_1, conv3_2 stand in a deeper network, and the last layers
+# indices of net A's conv1_1, conv2_1, conv3_1 and conv3_2 in the features of a deeper network
 @pytest.mark.parametrize(
-    ("name", "places"),
+    ("name", "indices"),
     [
         ("vgg13", (0, 5, 10, 12)),
         ("vgg16", (0, 5, 10, 12)),
@@ -87,13 +87,13 @@ def test_initialisation():
         ("vgg13_bn", (0, 7, 14, 17)),
     ],
 )
-def test_copy_from_a(name, places):
+def test_copy_from_a(name, indices):
     a, deeper = models.build("vgg11", **SMALL), models.build(name, **SMALL)
     for parameter in a.parameters():
         parameter.data.normal_()
     before = {key: value.clone() for key, value in deeper.state_dict().items()}
     copy_from_a(deeper, a)
-    sources = {f"features.{i}": f"features.{j}" for i, j in zip(places, (0, 3, 6, 8), strict=True)}
+    sources = {f"features.{i}": f"features.{j}" for i, j in zip(indices, (0, 3, 6, 8), strict=True)}
     sources |= {f"classifier.{i}": f"classifier.{i}" for i in (0, 3, 6)}
     for key, value in deeper.state_dict().items():
         layer, _, kind = key.rpartition(".")
@@ -104,7 +104,7 @@ def test_copy_from_a(name, places):
             assert torch.equal(value, before[key])
 
 
-def test_copy_from_a_refuses_what_does_not_fit():
+def test_copy_from_a_refuses_other_networks_and_shapes():
     with torch.device("meta"):
         a, d = models.build("vgg11", **SMALL), models.build("vgg16", **SMALL)
         other = models.build("vgg16", image_size=32, num_classes=4, avgpool=None)

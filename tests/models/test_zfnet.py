@@ -1,4 +1,4 @@
-"""ZFNet layer by layer, and the bound on its filters."""
+"""ZFNet layer by layer, and the renormalisation of its filters."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from models.zfnet import renormalize_filters
 
 
 def test_sizes_of_figure_3():
-    """110, 55, 26, 13, 6, in the order ReLU, pool, norm."""
+    """110, 55, 26, 13 and 6 pixels; ReLU, then pooling, then normalisation."""
     with torch.device("meta"):
         features = models.build("zfnet").features
     x, seen = torch.empty(1, 3, 224, 224, device="meta"), []
@@ -17,7 +17,7 @@ def test_sizes_of_figure_3():
         x = layer(x)
         seen.append((type(layer).__name__, *x.shape[1:3]))
     block = ["Conv2d", "ReLU"]
-    pooled = ["Overhang", *block, "MaxPool2d", "LocalResponseNorm"]
+    pooled = ["CeilPadding", *block, "MaxPool2d", "LocalResponseNorm"]
     assert [name for name, *_ in seen] == [*pooled, *pooled, *block * 3, "MaxPool2d"]
     assert [size[1:] for size in seen if size[0] in ("Conv2d", "MaxPool2d")] == [
         (96, 110), (96, 55), (256, 26), (256, 13), (384, 13), (384, 13), (256, 13), (256, 6),
@@ -50,7 +50,7 @@ def rms(weight):
     return weight.flatten(1).square().mean(1).sqrt()
 
 
-def test_filters_beyond_the_radius_are_brought_back_to_it():
+def test_filters_beyond_the_radius_are_scaled_down_to_it():
     network = models.build("zfnet", image_size=64)
     conv1, conv2 = [m for m in network.features if isinstance(m, torch.nn.Conv2d)][:2]
     conv1.weight.data[::2] *= 40  # RMS about 0.4
@@ -63,7 +63,7 @@ def test_filters_beyond_the_radius_are_brought_back_to_it():
     first = before["features.1.weight"]
     directions = torch.nn.functional.cosine_similarity(conv1.weight.flatten(1), first.flatten(1))
     assert_close(directions, torch.ones(96))
-    assert torch.equal(conv1.weight[1::2], first[1::2])  # those within are left alone
+    assert torch.equal(conv1.weight[1::2], first[1::2])  # those within are unchanged
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"features.1.weight", "features.6.weight"}
 
