@@ -45,6 +45,8 @@ class _Common(_Machine):
 
 @dataclass(frozen=True, kw_only=True)
 class _Saved(_Common):
+    reference: bool = False
+    """Measure ours by their plain definitions in layers/ops/ alone, too: what readability costs."""
     output: Path = Path("runs/compare")
     """Folder for the tables as JSON and CSV, a bar chart, and TensorBoard's events."""
 
@@ -97,6 +99,10 @@ class Train(_Machine):
     """Images per step; by default the recipe's."""
     seed: int = 0
     """Of initialisation, split, shuffling and augmentation."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """How images and filters of all layer sets lie in memory, as for train.py."""
+    reference: bool = True
+    """Train ours by their plain definitions alone, too."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of weights and activations. In float64, paths stay together for longer."""
     output: Path = Path("runs/compare/train")
@@ -151,15 +157,12 @@ def _config(options: _Common) -> "BenchmarkConfig":
     import torch
 
     from analysis.benchmark_config import BenchmarkConfig
-    from training.device import choose_device
+    from training.device import MEMORY_FORMATS, choose_device
 
-    memory_formats = {
-        "contiguous": torch.contiguous_format, "channels_last": torch.channels_last
-    }  # fmt: skip
     return BenchmarkConfig(
         choose_device(options.device, torch.float64),  # the dtype of the reference
-        getattr(torch, options.dtype), memory_formats[options.memory_format],
-        options.compile, options.seconds,
+        getattr(torch, options.dtype), MEMORY_FORMATS[options.memory_format],
+        options.compile, options.seconds, isinstance(options, _Saved) and options.reference,
     )  # fmt: skip
 
 
@@ -202,16 +205,18 @@ def _models(options: Models) -> int:
 def _train(options: Train) -> int:
     from training.recipes import recipe
 
-    given = ("data_root", "epochs", "batch_size", "seed", "device", "dtype")
+    given = ("data_root", "epochs", "batch_size", "seed", "device", "memory_format", "dtype")
     values = {key: getattr(options, key) for key in given if getattr(options, key) is not None}
     run = replace(recipe(options.name, options.data), logdir=options.output, **values)
     run.check()
     keep_freed_memory()
+    from models import LAYER_SETS
     from training.layer_sets import UnequalStart, compare
 
+    layer_sets = [name for name in LAYER_SETS if options.reference or name != "reference"]
     start = time.monotonic()
     try:
-        results, folder = compare(run)
+        results, folder = compare(run, layer_sets)
     except UnequalStart as error:
         print(error, file=sys.stderr)
         return 1

@@ -23,8 +23,9 @@ class Options:
     """best.pt or last.pt of a run, or the run's folder for its best.pt."""
     split: Literal["test", "val"] = "test"
     """Which images: the test set, or those held out of the training set."""
-    layers: Literal["custom", "torch"] | None = None
-    """Whose layers compute; by default those it was trained with. The weights are the same."""
+    layers: Literal["custom", "torch", "reference"] | None = None
+    """Whose layers compute: ours, torch.nn's, or ours by their plain definitions alone; by default
+    those it was trained with. The weights are the same."""
     data: str | None = None
     """Another data set with the same classes; by default the one it was trained on."""
     data_root: Path | None = None
@@ -34,6 +35,8 @@ class Options:
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's; auto takes an
     accelerator if there is one."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] | None = None
+    """How images and filters lie in memory, as for train.py; by default as in training."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -46,6 +49,7 @@ def main() -> None:
     verdict = judge(
         options.checkpoint, split=options.split, layers=options.layers, data_name=options.data,
         data_root=options.data_root, batch_size=options.batch_size, device=options.device,
+        memory_format=options.memory_format,
     )  # fmt: skip
     print(report(verdict, as_json=options.json))
 

@@ -15,6 +15,11 @@ from models import pretrained as _pretrained
 
 dependencies = ["torch"]  # and torchvision, for weights="imagenet" alone
 
+_HOW_TO_CALL = (
+    ": that is no other network, but custom's called inside `with layers.reference():`, which is a "
+    "switch of the whole process"
+)
+
 
 def _description(builder: _Callable[..., _torch.nn.Module]) -> str:
     """Its docstring; of one network of a family, the family's and which one it is."""
@@ -31,8 +36,9 @@ def _entry_point(name: str, builder: _Callable[..., _torch.nn.Module]) -> _Calla
     def entry_point(
         *, layers: str = "custom", weights: str | None = None, **options: _Any
     ) -> _torch.nn.Module:
-        if layers not in _models.LAYER_SETS:
-            raise ValueError(f"layers must be custom or torch, got {layers!r}")
+        if layers not in ("custom", "torch"):
+            why = _HOW_TO_CALL if layers in _models.LAYER_SETS else ""
+            raise ValueError(f"layers must be custom or torch, got {layers!r}{why}")
         if weights is not None:
             options = _pretrained.builder_options(name) | options
         model = _models.build(name, nn=_models.LAYER_SETS[layers], **options)

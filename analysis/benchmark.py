@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 import layers
+import models
 
 from . import accuracy, memory
 from .baselines import BASELINES, LocalReference
 from .benchmark_config import BenchmarkConfig
-from .names import OURS, THEIRS
+from .names import OURS, REFERENCE, THEIRS
+from .reference import ReferenceLayer, few_rounds
 from .shapes import Growth, Row
 from .timing import Ratio, Runnable, TimedLayer, Times, interleave
 
@@ -23,12 +25,14 @@ THEIRS_LAST = f"{THEIRS} channels_last"
 
 @dataclass
 class Measurement:
-    """Of one row.  Keys are the sides "ours", "torch.nn" and baselines, where they exist."""
+    """Of one row.  Keys are the sides "ours", "torch.nn", "reference" and baselines, where they
+    exist."""
 
     row: Row
     errors: dict[str, dict[str, float]] = field(default_factory=dict)  # by side, then by tensor
     second: dict[str, float] = field(default_factory=dict)  # of our second derivatives, by tensor
     times: dict[str, Times] = field(default_factory=dict)
+    reference: dict[str, Times] = field(default_factory=dict)  # the reference's, others beside it
     peak: dict[str, float] = field(default_factory=dict)  # bytes, with the input and parameters
     saved: dict[str, tuple[int, int]] = field(default_factory=dict)  # see memory.saved_bytes
     output: tuple[int, ...] = ()  # its shape
@@ -60,7 +64,15 @@ def profile(
 ) -> Measurement:
     """Times and memory of a row."""
     measurement, sides = Measurement(row), _sides(row, ours, theirs, config)
+    reference = sides.pop(REFERENCE, None)
     measurement.times = interleave(sides, config.seconds)
+    if reference is not None:
+        beside = {OURS: sides[OURS]}
+        if theirs is not None:
+            both = [side for side in (THEIRS, THEIRS_LAST) if side in sides]
+            faster = min(both, key=lambda side: median(measurement.times[side].total))
+            beside[THEIRS] = sides[faster]
+        measurement.reference = few_rounds({REFERENCE: reference, **beside})
     for name, side in sides.items():
         if isinstance(side, TimedLayer):
             held = memory.nbytes(side.leaves)
@@ -110,10 +122,12 @@ def _measure_errors(
     exact_layer = config.prepare(twin).double()
     inputs = _inputs(measurement.row, config, memory_format)
     exact = accuracy.derivatives(exact_layer, accuracy.to_float64(inputs), config)
-    for name, layer in ((OURS, ours), (THEIRS, theirs)):
+    sides = {OURS: ours, THEIRS: theirs, REFERENCE: ours if config.reference else None}
+    for name, layer in sides.items():
         if layer is not None:
             prepared = config.maybe_compile(config.prepare(layer, memory_format))
-            computed = accuracy.derivatives(prepared, inputs, config)
+            with models.computing(name):
+                computed = accuracy.derivatives(prepared, inputs, config)
             measurement.errors[name] = accuracy.errors(computed, exact)
     inputs = _inputs(measurement.row.small(), config, memory_format)
     measurement.second = accuracy.errors(
@@ -128,9 +142,13 @@ def _sides(
 ) -> dict[str, Runnable]:
     """All that is timed.  If the row fixes no memory format, torch.nn runs in both."""
 
-    def side(layer: torch.nn.Module, memory_format: torch.memory_format | None) -> TimedLayer:
+    def side(
+        layer: torch.nn.Module,
+        memory_format: torch.memory_format | None,
+        kind: type[TimedLayer] = TimedLayer,
+    ) -> TimedLayer:
         prepared = config.maybe_compile(config.prepare(layer, memory_format))
-        return TimedLayer(prepared, _inputs(row, config, memory_format))
+        return kind(prepared, _inputs(row, config, memory_format))
 
     fixed = MEMORY_FORMATS.get(row.layout)
     sides: dict[str, Runnable] = {OURS: side(ours, fixed)}
@@ -138,6 +156,8 @@ def _sides(
         sides[THEIRS] = side(theirs, fixed or torch.contiguous_format)
         if fixed is None and len(row.shape) == 4:
             sides[THEIRS_LAST] = side(theirs, torch.channels_last)
+    if config.reference:
+        sides[REFERENCE] = side(ours, fixed, ReferenceLayer)
     for name in row.baselines:
         contiguous = config.prepare(ours, torch.contiguous_format)
         baseline = BASELINES[name](contiguous, _inputs(row, config)[0])

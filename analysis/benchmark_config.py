@@ -23,6 +23,7 @@ class BenchmarkConfig:
     memory_format: torch.memory_format = torch.contiguous_format  # of images and filters
     compile: bool = False
     seconds: float = 2.0  # of timing, for each comparison
+    reference: bool = False  # whether to measure ours by the definitions in layers/ops/ alone, too
 
     def randn(self, shape: Sequence[int], seed: int) -> Tensor:
         """Normal random numbers, exactly representable in `dtype`; the same on every device."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import accuracy
+from . import accuracy, reference
 from .benchmark import Measurement, measure, measure_growth
 from .benchmark_config import BenchmarkConfig
-from .names import OURS, THEIRS
+from .names import OURS, REFERENCE, THEIRS
 from .report import Bar, bar_chart
 from .shapes import GROWTHS, ROWS, Row
 from .table import Table
@@ -58,8 +58,8 @@ class LayerBenchmark:
 
     def tables(self) -> list[Table]:
         tables = [
-            self._errors(), self._times(), self._baselines(), self._memory(), self._growth(),
-            self._summary(),
+            self._errors(), self._times(), self._baselines(), self._reference(), self._memory(),
+            self._growth(), self._summary(),
         ]  # fmt: skip
         return [table for table in tables if table.rows]
 
@@ -69,7 +69,10 @@ class LayerBenchmark:
         for m in self.measurements:
             if m.errors:
                 cells = [
-                    " / ".join(_format_error(errors.get(tensor)) for errors in m.errors.values())
+                    " / ".join(
+                        _format_error(m.errors[side].get(tensor))
+                        for side in (OURS, THEIRS) if side in m.errors
+                    )
                     if tensor in m.errors[OURS] else ""
                     for tensor in tensors
                 ]  # fmt: skip
@@ -108,6 +111,21 @@ class LayerBenchmark:
                 for m in self.measurements
                 for baseline in m.row.baselines
                 if baseline in m.times
+            ],
+        )  # fmt: skip
+
+    def _reference(self) -> Table:
+        return Table(
+            "What readability would cost: ours by the definitions in layers/ops/ alone, "
+            "milliseconds, forward and backward; ratios; largest relative error",
+            [*reference.COLUMNS, "error"],
+            [
+                [
+                    *reference.cells(m.row.id, m.reference),
+                    _format_error(accuracy.worst(m.errors[REFERENCE])) if m.errors else "",
+                ]
+                for m in self.measurements
+                if m.reference
             ],
         )  # fmt: skip
 
@@ -182,6 +200,8 @@ def _flatten(m: Measurement) -> dict[str, Any]:
             ratio = m.ratio(side, part)
             if side != OURS and ratio is not None:
                 flat |= {f"{side}.{name}.{key}": value for key, value in ratio._asdict().items()}
+    if m.reference:
+        flat |= reference.flatten(m.reference)
     flat |= {f"{side}.peak": value for side, value in m.peak.items()}
     for side, (saved, with_input) in m.saved.items():
         flat |= {f"{side}.kept": saved, f"{side}.kept_with_input": with_input}

@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import accuracy
+from . import accuracy, reference
 from .benchmark_config import BenchmarkConfig
 from .layer_benchmark import MIB
-from .names import OURS, THEIRS
+from .names import OURS, REFERENCE, THEIRS
 from .parity import STEPS, Parity, compare
 from .report import Bar, bar_chart
 from .table import Table
@@ -47,7 +47,7 @@ class ModelBenchmark:
         errors = []
         for parity in self.results:
             pairs = (parity.logits, parity.gradients, parity.losses)
-            cells = (" / ".join(f"{e:.0e}" for e in pair.values()) for pair in pairs)
+            cells = (" / ".join(f"{pair[side]:.0e}" for side in (OURS, THEIRS)) for pair in pairs)
             size = " x ".join(map(str, parity.shape))
             errors.append([parity.name, size, *cells, f"{parity.exact:.0e}", parity.note])
         profiles = []
@@ -60,7 +60,7 @@ class ModelBenchmark:
                     *(f"{peak / MIB:.0f}" for peak in peaks), f"{peaks[0] / peaks[1]:.2f}",
                 ]
             )  # fmt: skip
-        return [
+        tables = [
             Table(
                 f"Relative errors, ours / torch.nn's (tolerance {self.tolerance:.0e}); and ours "
                 "against torch.nn's in float64",
@@ -73,7 +73,28 @@ class ModelBenchmark:
                 ["", "ours", "torch.nn", "ratio", "peak", "torch.nn", "ratio"],
                 profiles,
             ),
+            self._reference(),
         ]
+        return [table for table in tables if table.rows]
+
+    def _reference(self) -> Table:
+        rows = []
+        for parity in self.results:
+            if parity.reference:
+                peak = parity.peak[REFERENCE]
+                rows.append(
+                    [
+                        *reference.cells(parity.name, parity.reference), f"{peak / MIB:.0f}",
+                        f"{peak / parity.peak[THEIRS]:.2f}",
+                        *(f"{e[REFERENCE]:.0e}" for e in (parity.logits, parity.gradients)),
+                    ]
+                )  # fmt: skip
+        return Table(
+            "What readability would cost: ours by the definitions in layers/ops/ alone, "
+            "milliseconds of a training step; ratios; MiB at its peak; relative errors",
+            [*reference.COLUMNS, "peak", f"over {THEIRS}", "logits", "gradients"],
+            rows,
+        )
 
     def bars(self) -> list[Bar]:
         return [Bar(parity.name, *parity.ratio, "training step") for parity in self.results]
@@ -99,4 +120,5 @@ def _flatten(parity: Parity) -> dict[str, Any]:
         **{f"{side}.step": median(times.total) for side, times in parity.times.items()},
         **{f"ratio.{name}": value for name, value in parity.ratio._asdict().items()},
         **{f"{side}.peak": size for side, size in parity.peak.items()},
+        **(reference.flatten(parity.reference) if parity.reference else {}),
     }

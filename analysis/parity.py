@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -16,7 +16,8 @@ import models
 
 from . import accuracy, memory
 from .benchmark_config import BenchmarkConfig
-from .names import OURS, THEIRS
+from .names import OURS, REFERENCE, THEIRS
+from .reference import ReferenceStep, few_rounds
 from .step import Batch, TrainingStep
 from .timing import Ratio, Times, interleave
 
@@ -46,6 +47,9 @@ class Parity:
     times: dict[str, Times]  # of a training step: forward pass with the loss, and total
     peak: dict[str, float]  # bytes at the peak of a training step
     note: str = ""
+    # Times of ours by the definitions in layers/ops/ alone, and of the others beside it.  It has
+    # errors and a peak above, too, of which nothing is required.
+    reference: dict[str, Times] = field(default_factory=dict)
 
     def within(self, tolerance: float) -> bool:
         """Whether every error is allowed; NaN is not.  See `accuracy.NETWORK_TOLERANCE`."""
@@ -89,25 +93,29 @@ def compare(
     shape = (batch_size or _batch_size(ours, image), *image)
     batch = Batch(config, shape, num_classes or _default(ours, "num_classes"))
     steps = {OURS: TrainingStep(ours, layers, batch), THEIRS: TrainingStep(theirs, torch.nn, batch)}
+    if config.reference:
+        steps[REFERENCE] = ReferenceStep(copy.deepcopy(ours), layers, batch)
 
     note, errors = "", _errors(steps)
     if dropouts(ours) and not max(errors[1].values()) <= accuracy.NETWORK_TOLERANCE[config.dtype]:
         # The same seed can give different masks: on a GPU, in another memory format, or compiled.
-        for dropout in dropouts(ours, theirs):
+        for dropout in dropouts(*(step.network for step in steps.values())):
             dropout.p = 0.0
         note, errors = "without dropout, whose masks differ here", _errors(steps)
     losses = _losses(steps)
     steps[THEIRS].use_the_faster_memory_format()
+    required = {side: steps[side] for side in (OURS, THEIRS)}
     return Parity(
-        name, shape, *errors, losses, interleave(steps, config.seconds),
+        name, shape, *errors, losses, interleave(required, config.seconds),
         {side: step.peak() for side, step in steps.items()}, note,
+        few_rounds({REFERENCE: steps[REFERENCE], **required}) if config.reference else {},
     )  # fmt: skip
 
 
 def _errors(steps: dict[str, TrainingStep]) -> tuple[float, dict[str, float], dict[str, float]]:
     """The fields `exact`, `logits` and `gradients` of `Parity`."""
     found = {side: step.derivatives() for side, step in steps.items()}
-    exact = {side: step.in_float64().derivatives() for side, step in steps.items()}
+    exact = {side: steps[side].in_float64().derivatives() for side in (OURS, THEIRS)}
     logits, gradients = exact[THEIRS]
     largest = max(g.abs().max().item() for g in gradients.values() if g is not None)
     # Some gradients are zero up to rounding, such as that of a bias before batch normalisation.

@@ -46,7 +46,7 @@ class TimedLayer:
         self.layer, self.inputs = layer, inputs
         self.leaves = [inputs[0], *layer.parameters()]
         # In the memory format of the output, as the following layer would return it.
-        self.dy = torch.randn_like(layer(*inputs).detach())
+        self.dy = torch.randn_like(self.forward().detach())
 
     def forward(self) -> Tensor:
         return self.layer(*self.inputs)

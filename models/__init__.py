@@ -6,6 +6,7 @@ CONTRIBUTING.md ("Add a network") says what else a network needs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -73,7 +74,16 @@ MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     "deepface": DeepFace,
 }
 
-LAYER_SETS: dict[str, ModuleType] = {"custom": layers, "torch": torch.nn}
+LAYER_SETS: dict[str, ModuleType] = {"custom": layers, "torch": torch.nn, "reference": layers}
+
+
+def computing(layer_set: str) -> AbstractContextManager[None]:
+    """Compute as a layer set does, inside a `with` block.
+
+    The networks of "reference" are those of "custom": our layers.  What differs is how they are
+    computed, by the definitions in layers/ops/ alone, and that is a switch of the whole process.
+    """
+    return layers.reference() if layer_set == "reference" else nullcontext()
 
 
 def build(name: str, *, nn: ModuleType = layers, **options: Any) -> torch.nn.Module:

@@ -22,12 +22,16 @@ def test_train_then_evaluate(tmp_path):
     assert "test accuracy" in done.stdout
     assert "\r" not in done.stdout + done.stderr  # plain lines where there is no terminal
     folder = tmp_path / "lenet5-digits"
-    judged = run("evaluate.py", str(folder / "best.pt"), "--layers", "torch")
-    assert judged.returncode == 0, judged.stderr
-    assert "precision" in judged.stdout
+    for layers in ("torch", "reference"):
+        judged = run("evaluate.py", str(folder / "best.pt"), "--layers", layers)
+        assert judged.returncode == 0, judged.stderr
+        assert "precision" in judged.stdout
+        assert f"lenet5, {layers} layers, channels_last" in judged.stdout
     assert (folder / "confusion_test.png").exists()
-    as_json = run("evaluate.py", str(folder), "--split", "val", "--json")
-    assert json.loads(as_json.stdout)["images"] == 144
+    how = ["--split", "val", "--memory-format", "contiguous", "--json"]
+    verdict = json.loads(run("evaluate.py", str(folder), *how).stdout)
+    assert verdict["images"] == 144
+    assert verdict["memory_format"] == "contiguous"
 
 
 def test_a_pattern_is_printed_back_and_advised_upon(tmp_path):
@@ -45,8 +49,10 @@ def test_compare_layers_and_models(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "lenet.pool1" in done.stdout
     assert "2/2  lenet.pool1: MaxPool2d(2) on 128 x 6 x 28 x 28" in done.stderr
-    done = run("compare.py", "models", "lenet", "--batch-size", "2", *quick)
+    assert "readability" not in done.stdout
+    done = run("compare.py", "models", "lenet", "--batch-size", "2", "--reference", *quick)
     assert done.returncode == 0, done.stderr
+    assert "What readability would cost" in done.stdout
     assert "2 x 1 x 32 x 32" in done.stdout
     for name in ("layers", "models"):
         assert json.loads((tmp_path / f"{name}.json").read_text())["rows"]
@@ -58,12 +64,12 @@ def test_compare_train(tmp_path):
     quick = ["--epochs", "1", "--threads", "1", "--output", str(tmp_path)]
     done = run("compare.py", "train", "lenet", "--data", "digits", *quick)
     assert done.returncode == 0, done.stderr
-    assert "epoch 1/1  custom  train loss" in done.stdout
+    assert "epoch 1/1  reference  train loss" in done.stdout
     assert "first step not bit-equal" in done.stdout
     folder = tmp_path / "lenet-digits"
     rows = json.loads((folder / "train.json").read_text())["rows"]
-    assert [row["layers"] for row in rows] == ["custom", "torch"]
-    for name in ("train.csv", "train.png", "custom", "torch"):
+    assert [row["layers"] for row in rows] == ["custom", "torch", "reference"]
+    for name in ("train.csv", "train.png", "custom", "torch", "reference"):
         assert (folder / name).exists()
 
 

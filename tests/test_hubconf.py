@@ -41,6 +41,8 @@ def test_either_layer_set_and_the_network_s_own_arguments():
     assert network(torch.randn(1, 2, 32, 32)).shape == (1, 3)
     with pytest.raises(ValueError, match="layers must be custom or torch, got 'jax'"):
         load("lenet", layers="jax")
+    with pytest.raises(ValueError, match=r"got 'reference': .* `with layers\.reference"):
+        load("lenet", layers="reference")
     with pytest.raises(TypeError, match="colour"):
         load("lenet", colour="red")
 

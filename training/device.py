@@ -1,10 +1,12 @@
-"""Where to compute: any device torch has here, by torch's name for it."""
+"""Where to compute: any device torch has here, by torch's name for it; and in which layout."""
 
 from __future__ import annotations
 
 import torch
 
 from .errors import UserError
+
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def choose_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
@@ -40,6 +42,19 @@ def choose_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device
     if accelerator is not None and device.type == accelerator.type and device.index is not None:
         torch.accelerator.set_device_index(device.index)  # kernels are launched on the current one
     return device
+
+
+def choose_memory_format(name: str, device: torch.device) -> str:
+    """A key of `MEMORY_FORMATS` for a network and its images.
+
+    "auto" is channels_last on a CPU.  Networks of our layers then train in 0.45 (ResNet-18 on small
+    images) to 1.04 (LeNet) of the time, those of torch.nn's in 0.8 (ResNet-20) to 1.2 (VGG-11 with
+    response norm), as often faster as slower.  It is the same for all layer sets, because dropout
+    draws its masks in the order of memory: only then does a seed give the same ones.
+    """
+    if name == "auto":
+        return "channels_last" if device.type == "cpu" else "contiguous"
+    return name
 
 
 def _available() -> str:

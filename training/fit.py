@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
+import models
 from layers.ops.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
@@ -37,6 +38,11 @@ def fit(options: Options) -> dict[str, float]:
     Raises:
         UserError: anything the user can mend; what earlier epochs wrote is kept.
     """
+    with models.computing(options.layers):
+        return _fit(options)
+
+
+def _fit(options: Options) -> dict[str, float]:
     started = time.monotonic()
     device = choose_device(options.device, getattr(torch, options.dtype))
     (train_set, val_set), classes = data.load(options, "train", "val")
@@ -125,7 +131,7 @@ def announce(
         ("model", f"{options.model}, {parameters:,} parameters{frozen}, {options.layers} layers"),
         *([("weights", origin)] if origin else []),
         ("data", f"{options.data}, {train:,} training and {val:,} validation images"),
-        ("device", f"{learner.device}, {options.dtype}{convolutions}"),
+        ("device", f"{learner.device}, {options.dtype}{convolutions}, {learner.memory_format}"),
         ("run", str(folder)),
     ]
     say(table(rows) + "\n")

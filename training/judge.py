@@ -11,6 +11,8 @@ import torch
 from sklearn.metrics import classification_report
 from torch.utils.tensorboard import SummaryWriter
 
+import models
+
 from . import checkpoint, data, figures
 from .device import choose_device
 from .errors import UserError
@@ -28,18 +30,20 @@ def judge(
     data_root: Path | None = None,
     batch_size: int = 256,
     device: str = "auto",
+    memory_format: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint; draw its confusion matrix beside it and in TensorBoard.
 
     Returns:
-        checkpoint, model, layers, data, split, images, top1, top5, loss, images_per_second,
-        classes (per class: precision, recall, f1-score, support), confusion_png.
+        checkpoint, model, layers, memory_format, data, split, images, top1, top5, loss,
+        images_per_second, classes (per class: precision, recall, f1-score, support), confusion_png.
     Raises:
         UserError: no or a foreign checkpoint, missing data, another number of classes.
     """
     path = path / "best.pt" if path.is_dir() else path
     options, state = checkpoint.load(path)
     changes: dict[str, Any] = {"layers": layers, "data": data_name, "data_root": data_root}
+    changes["memory_format"] = memory_format
     options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {batch_size}")
@@ -54,7 +58,9 @@ def judge(
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
     learner = new_learner(options, len(classes), 1, where)
     load_model(learner.model, state)
-    result = evaluate(learner, data.loader(dataset, batch_size, workers=options.workers), split)
+    with models.computing(options.layers):
+        batches = data.loader(dataset, batch_size, workers=options.workers)
+        result = evaluate(learner, batches, split)
 
     picture = figures.confusion(result.predictions, result.targets, classes)
     png = path.with_name(f"confusion_{split}.png")
@@ -71,6 +77,7 @@ def judge(
         "checkpoint": str(path),
         "model": options.model,
         "layers": options.layers,
+        "memory_format": learner.memory_format,
         "data": options.data,
         "split": split,
         "images": len(result.targets),
@@ -89,7 +96,7 @@ def report(verdict: dict[str, Any], *, as_json: bool = False) -> str:
         return json.dumps(verdict, indent=2)
     rows = [
         ("checkpoint", verdict["checkpoint"]),
-        ("model", f"{verdict['model']}, {verdict['layers']} layers"),
+        ("model", f"{verdict['model']}, {verdict['layers']} layers, {verdict['memory_format']}"),
         ("data", f"{verdict['data']}, {verdict['images']:,} {verdict['split']} images"),
         ("top-1", f"{verdict['top1']:.2%}"),
         ("top-5", f"{verdict['top5']:.2%}"),

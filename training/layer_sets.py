@@ -8,12 +8,12 @@ with the same options draws the same curves.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.nn.utils import parameters_to_vector
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
@@ -60,8 +60,9 @@ class LayerSetTraining:
         """
         checkpoint.restore_random_state(self.random)
         try:
-            trained = train_one_epoch(self.learner, self.train, self, label, log_every=1)
-            seen = evaluate(self.learner, self.val, "validation")
+            with models.computing(self.layers):
+                trained = train_one_epoch(self.learner, self.train, self, label, log_every=1)
+                seen = evaluate(self.learner, self.val, "validation")
             if not math.isfinite(seen.loss):
                 raise Diverged(self.learner.step)
         except Diverged as error:
@@ -76,12 +77,19 @@ class LayerSetTraining:
         self.curves.val_accuracies.append(seen.acc1)
         self.curves.seconds.append(self.curves.images / trained.images_per_second)
 
+    def weights(self) -> Tensor:
+        """All parameters as one vector."""
+        return torch.cat([p.detach().flatten() for p in self.learner.model.parameters()])
 
-def compare(options: Options) -> tuple[TrainingComparison, Path]:
-    """Train `options.model` with every layer set.
+
+def compare(
+    options: Options, layer_sets: Sequence[str] | None = None
+) -> tuple[TrainingComparison, Path]:
+    """Train `options.model` with several layer sets.
 
     Args:
         options: of a run of train.py; `layers` and `log_every` do not count.
+        layer_sets: keys of `models.LAYER_SETS`, the baseline's among them; None for all.
     Returns:
         the curves, and the folder in which TensorBoard finds them, a run for each layer set.
     Raises:
@@ -97,7 +105,7 @@ def compare(options: Options) -> tuple[TrainingComparison, Path]:
     options = replace(options, device=str(device))
     trainings = {
         layers: LayerSetTraining(_with(layers, options), len(classes), train, val, len(train_set))
-        for layers in models.LAYER_SETS
+        for layers in layer_sets or models.LAYER_SETS
     }
     _start_equal(trainings.values())
     if device.type != "cpu":
@@ -111,14 +119,12 @@ def compare(options: Options) -> tuple[TrainingComparison, Path]:
             _draw(boards[layers], training.curves)
     for layers, training in trainings.items():
         boards[layers].close()
-        found, expected = (
-            parameters_to_vector(one.learner.model.parameters())
-            for one in (training, trainings[BASELINE])
-        )
-        training.curves.weights = accuracy.error(found, expected)
-        training.curves.test_accuracy = evaluate(training.learner, test, "test").acc1
+        with models.computing(layers):
+            training.curves.test_accuracy = evaluate(training.learner, test, "test").acc1
+        training.curves.weights = accuracy.error(training.weights(), trainings[BASELINE].weights())
     setting = {key: getattr(options, key) for key in ("model", "data", "epochs", "batch_size")}
-    setting |= {"seed": options.seed, "dtype": options.dtype, **machine(device)}
+    setting |= {"seed": options.seed, "dtype": options.dtype}
+    setting |= {"memory_format": trainings[BASELINE].learner.memory_format, **machine(device)}
     curves = {layers: training.curves for layers, training in trainings.items()}
     return TrainingComparison(setting, curves), folder
 

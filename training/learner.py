@@ -15,6 +15,7 @@ import models
 from models.pattern import PatternError, is_pattern
 from models.pretrained import builder_options
 
+from .device import MEMORY_FORMATS, choose_memory_format
 from .errors import UserError, unknown
 from .fine_tuning import parameter_groups
 from .options import Options
@@ -32,6 +33,7 @@ class Learner:
     optimizer: Optimizer
     scheduler: LambdaLR
     device: torch.device
+    memory_format: str  # a key of MEMORY_FORMATS
     step: int = 0  # optimiser steps taken since the first epoch
 
 
@@ -69,7 +71,9 @@ def new_model(options: Options, num_classes: int) -> torch.nn.Module:
 
 def new_learner(options: Options, num_classes: int, steps: int, device: torch.device) -> Learner:
     """A fresh network with its loss, optimiser and schedule; `steps` in an epoch."""
-    model = new_model(options, num_classes).to(device)
+    memory_format = choose_memory_format(options.memory_format, device)
+    layout = MEMORY_FORMATS[memory_format]
+    model = new_model(options, num_classes).to(device).to(memory_format=layout)
     criterion = models.criterion(model, models.LAYER_SETS[options.layers], options.label_smoothing)
     groups = parameter_groups(model, options)
     optimizer: Optimizer
@@ -85,10 +89,11 @@ def new_learner(options: Options, num_classes: int, steps: int, device: torch.de
     return Learner(
         model,
         criterion.to(device),
-        Preprocess(options).to(device),
+        Preprocess(options, layout).to(device),
         optimizer,
         scheduler(optimizer, options, steps),
         device,
+        memory_format,
     )
 
 

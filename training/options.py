@@ -19,8 +19,8 @@ class Options:
 
     model: str = "lenet5"
     """A network, or a layer pattern; `command_line` lists them in the help."""
-    layers: Literal["custom", "torch"] = "custom"
-    """Whose layers: ours, or torch.nn's."""
+    layers: Literal["custom", "torch", "reference"] = "custom"
+    """Whose layers: ours, torch.nn's, or ours computed by their plain definitions alone."""
     data: str = "digits"
     """Data set: digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder."""
     data_root: Path = Path("data")
@@ -73,6 +73,8 @@ class Options:
     """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's; auto takes an accelerator if there is one."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of weights and activations."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """How images and filters lie in memory: auto is channels_last on a CPU, where networks of ours take 0.45 to 1.04 of the time, and contiguous elsewhere. It changes nothing but rounding, and the masks of dropout between convolutions."""
     workers: int = 0
     """Processes that load images; worth it for imagefolder only, whose random cuts depend on it."""
     logdir: Path = Path("runs")

@@ -13,7 +13,7 @@ from .options import Options
 
 
 class Preprocess(torch.nn.Module):
-    """(N, C, S, S) uint8 -> (N, C, S, S) floats, (pixel/255 - mean) / std.
+    """(N, C, S, S) uint8 -> (N, C, S, S) floats in `memory_format`, (pixel/255 - mean) / std.
 
     In training mode each image is changed at random first (`augment`):
         affine      rotation, scaling, shear and shift, as LeCun et al. 1998 distort digits
@@ -27,9 +27,12 @@ class Preprocess(torch.nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self, options: Options, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> None:
         super().__init__()
         self.augment, self.lighting = options.augment, options.lighting
+        self.memory_format = memory_format
         dtype = getattr(torch, options.dtype)
         self.register_buffer("mean", torch.tensor(options.mean, dtype=dtype)[:, None, None])
         self.register_buffer("std", torch.tensor(options.std, dtype=dtype)[:, None, None])
@@ -42,7 +45,7 @@ class Preprocess(torch.nn.Module):
             x = random_crop_flip(x)
         if self.training and self.lighting:
             x = random_lighting(x, self.lighting)
-        return (x - self.mean) / self.std
+        return ((x - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
 
 def random_affine(

@@ -55,7 +55,7 @@ class TrainingRuns:
         command = [
             sys.executable, "compare.py", "train", network, "--data", "digits",
             "--device", self.device, "--epochs", str(self.epochs[network]),
-            "--output", self.folder.name,
+            "--output", self.folder.name, "--no-reference",
         ]  # fmt: skip
         with self._log(network).open("w") as log:  # an unread pipe would fill up and block
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)

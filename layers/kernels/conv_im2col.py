@@ -20,30 +20,35 @@ from torch import Tensor
 from ..ops.dtypes import upcast, upcast_dtype
 from ..ops.geometry import Geometry, Pair
 from ..ops.registry import Kernel
-from .im2col import Im2col, col2im, col2im_by_taps, repeated
+from .im2col import Im2col, col2im, col2im_by_taps, repeated, scratch_pixels
 from .jit import why_not_jit
 from .openmp import parallel_map, partition
 from .workspace import workspace
 
 MIN_PARALLEL_MULTIPLICATIONS = 1 << 27  # from which it pays to give each thread its own images
+MIN_PIXELS = 128  # of a contiguous output, from which a product for each image is fast
 MAX_PARALLEL_WEIGHTS = 1 << 20  # up to which it pays: every thread reads all of them
 
 
 def conv2d(
     x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str, y: Tensor
 ) -> None:
-    layout = Im2col(x.shape[2:], x.shape[1], geometry, channels_last)
+    together = channels_last or is_small(y)
+    layout = Im2col(x.shape[2:], x.shape[1], geometry, together)
     w_row = layout.w_row(weight)
 
     def convolve(images: slice) -> None:
         for chunk, x_col in layout.filled(x[images]):
-            y_row = layout.y_row(chunk.of(y[images]))  # a view
-            if channels_last:
-                # Y^T = X_col^T @ W_row^T: in bfloat16 torch.bmm fills rows by a fast kernel,
-                # columns by loops thousands of times slower.
-                torch.bmm(x_col.mT, w_row.mT, out=y_row.mT)
-            else:
-                torch.bmm(repeated(w_row, len(x_col)), x_col, out=y_row)
+            part = chunk.of(y[images])
+            if not together:
+                torch.bmm(repeated(w_row, len(x_col)), x_col, out=layout.y_row(part))
+                continue
+            pixels = part if channels_last else scratch_pixels(part)
+            # Y^T = X_col^T @ W_row^T: in bfloat16 torch.bmm fills rows by a fast kernel,
+            # columns by loops thousands of times slower.
+            torch.bmm(x_col.mT, w_row.mT, out=layout.y_row(pixels).mT)
+            if not channels_last:
+                part.copy_(pixels)
 
     parallel_map(convolve, partition_images(x, weight.numel(), y.shape[2:]), x)
 
@@ -62,7 +67,7 @@ def conv2d_input(
     Args:
         add_columns: a way to compute `col2im`.
     """
-    layout = Im2col(image_size, x.shape[1], geometry, channels_last)
+    layout = Im2col(image_size, x.shape[1], geometry, channels_last or is_small(g))
     w_row = layout.w_row(weight)
     in_place = channels_last and x.dtype == upcast_dtype(x)
 
@@ -97,6 +102,14 @@ def conv2d_weight(
 
     parts = parallel_map(correlate, partition_images(x, weight.numel(), g.shape[2:]), x)
     weight.copy_(layout.filters(reduce(torch.add, parts)))
+
+
+def is_small(y: Tensor) -> bool:
+    """Whether a product for each image of contiguous outputs would cost more than it saves.
+
+    The filters are read for each of them anew.
+    """
+    return y.shape[2] * y.shape[3] < MIN_PIXELS
 
 
 def partition_images(x: Tensor, weights: int, output_size: Sequence[int]) -> list[slice]:

@@ -16,11 +16,9 @@ from torch import Tensor
 from ..ops.dtypes import upcast
 from ..ops.geometry import Geometry, Pair
 from ..ops.registry import Kernel
-from .conv_im2col import why_not_im2col
+from .conv_im2col import is_small, why_not_im2col
 from .im2col import as_matrices, repeated, scratch_pixels
 from .workspace import workspace_bytes
-
-MIN_NCHW_PIXELS = 128  # of a map, from which a product for each image is fast
 
 
 def conv2d(
@@ -46,7 +44,7 @@ def conv2d_weight(
 ) -> None:
     if not len(x):
         weight.zero_()
-    elif channels_last or _small(x):
+    elif channels_last or is_small(x):
         y, x_col = as_matrices(g, geometry.groups), as_matrices(x, geometry.groups, "x")
         _w_row(weight, geometry).copy_(torch.bmm(y, x_col.mT))
     else:
@@ -58,7 +56,7 @@ def conv2d_weight(
 def _product(w_row: Tensor, x: Tensor, y: Tensor, channels_last: bool) -> None:
     """y = W_row @ X, in the order in which y lies."""
     groups = len(w_row)
-    if not (channels_last or _small(y)):
+    if not (channels_last or is_small(y)):
         x_maps = _maps(x, groups)
         torch.bmm(repeated(w_row, len(x_maps)), x_maps, out=_maps(y, groups))
         return
@@ -81,10 +79,6 @@ def _add_products(w_row: Tensor, y: Tensor, x: Tensor) -> None:
             w_row.baddbmm_(left, right.mT)
         else:
             w_row += torch.bmm(left, right.mT).unflatten(0, (-1, groups)).sum(0)
-
-
-def _small(x: Tensor) -> bool:
-    return x.shape[2] * x.shape[3] < MIN_NCHW_PIXELS
 
 
 def _maps(x: Tensor, groups: int) -> Tensor:

@@ -150,7 +150,7 @@ def parallel_map(
         compute: is called without gradients.  An exception is raised once all parts are done.
         x: what is computed with.  On any device but a CPU, parts are computed one by one.
     """
-    if len(parts) < 2 or not x.is_cpu or not openmp_available():
+    if len(parts) < 2 or not x.is_cpu or num_threads() == 1 or not openmp_available():
         return list(map(compute, parts))
     inference = torch.is_inference_mode_enabled()
     caches: list[dict[str, Any]] = _local.__dict__.setdefault("team", [thread_cache()])

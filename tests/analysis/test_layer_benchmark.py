@@ -10,7 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import layers
 from analysis import benchmark, layer_benchmark, report, shapes, timing
 from analysis.benchmark_config import BenchmarkConfig
+from analysis.reference import ReferenceLayer
 from analysis.shapes import Growth, Row
+from layers.ops.registry import record
 
 SMALL = [
     Row("net.conv", "Conv2d", (2, 3, 8, 8), (3, 4, 3), {}, shapes.IM2COL, {"algorithm": "im2col"},
@@ -87,6 +89,31 @@ def test_the_whole_table(run_benchmark, tmp_path):
 def test_other_dtypes_and_memory_formats(run_benchmark, config):
     results, _ = run_benchmark(**config)
     assert not results.failed
+
+
+def test_the_reference_is_measured_beside_the_others(run_benchmark):
+    results, _ = run_benchmark(reference=True)
+    conv, *_, local = results.measurements
+    assert set(conv.reference) == {"reference", "ours", "torch.nn"}
+    assert set(local.reference) == {"reference", "ours"}
+    assert set(conv.times) == {"ours", "torch.nn", "unfold"}  # as without it
+    assert 0 < conv.errors["reference"]["weight"] < 1e-5
+    (table,) = (t for t in results.tables() if t.title.startswith("What readability would cost"))
+    assert [row[0] for row in table.rows] == [row.id for row in SMALL]
+    flat = results.document()["rows"][0]
+    assert flat["reference.over.torch.nn.middle"] > 0
+    assert flat["reference.error.output"] < 1e-5
+    without, _ = run_benchmark([SMALL[0]])
+    assert not any("readability" in table.title for table in without.tables())
+
+
+def test_a_reference_layer_is_computed_by_definitions():
+    layer, x = layers.MaxPool2d(2), torch.randn(2, 3, 8, 8, requires_grad=True)
+    for kind, by_kernels in ((ReferenceLayer, False), (timing.TimedLayer, True)):
+        with record() as calls:
+            kind(layer, [x]).run()
+        assert {call.operator for call in calls} == {"max_pool2d", "max_pool2d_backward"}
+        assert any(call.kernel for call in calls) == by_kernels
 
 
 def test_the_better_memory_format_of_torch_counts(run_benchmark, monkeypatch):

@@ -12,6 +12,9 @@ import models
 from analysis import accuracy, parity, timing
 from analysis.benchmark_config import BenchmarkConfig
 from analysis.model_benchmark import ModelBenchmark
+from analysis.reference import ReferenceStep
+from analysis.step import Batch, TrainingStep
+from layers.ops.registry import record
 
 CONFIG = BenchmarkConfig(seconds=0)
 TOLERANCE = accuracy.NETWORK_TOLERANCE[torch.float32]
@@ -51,6 +54,30 @@ def test_other_dtypes_and_memory_formats(config):
     found = parity.compare("lenet", config, batch_size=4, image_size=28, num_classes=7)
     assert found.shape == (4, 1, 28, 28)
     assert found.within(accuracy.NETWORK_TOLERANCE[config.dtype])
+
+
+def test_the_reference_is_measured_beside_the_others():
+    benchmark = ModelBenchmark(BenchmarkConfig(seconds=0, reference=True))
+    benchmark.run(["lenet"], lambda line: None, batch_size=8)
+    (found,) = benchmark.results
+    assert set(found.reference) == {"reference", "ours", "torch.nn"}
+    assert set(found.times) == {"ours", "torch.nn"}
+    assert max(found.logits["reference"], found.gradients["reference"]) < 1e-5
+    assert found.peak["reference"] > found.peak["ours"]  # the columns of the whole batch
+    table = benchmark.tables()[-1]
+    assert table.title.startswith("What readability would cost")
+    assert table.rows[0][0] == "lenet"
+    (row,) = benchmark.document()["rows"]
+    assert row["reference.over.ours.middle"] > 0
+
+
+@pytest.mark.parametrize(("kind", "by_kernels"), [(ReferenceStep, False), (TrainingStep, True)])
+def test_a_reference_step_is_computed_by_definitions(kind, by_kernels):
+    step = kind(models.build("lenet"), layers, Batch(CONFIG, (4, 1, 32, 32), 10))
+    with record() as calls:
+        step()
+    assert {"conv2d", "conv2d_weight", "max_pool2d_backward"} <= {call.operator for call in calls}
+    assert any(call.kernel for call in calls) == by_kernels
 
 
 def test_a_wrong_layer_is_detected(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training import fit
-from training.device import choose_device
+from training.device import choose_device, choose_memory_format
 from training.errors import UserError
 
 no_accelerator = pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
@@ -16,6 +16,13 @@ def test_the_processor_and_auto():
     assert choose_device("cpu") == torch.device("cpu")
     there = torch.accelerator.current_accelerator(check_available=True)
     assert choose_device("auto").type == (there.type if there else "cpu")
+
+
+def test_auto_is_channels_last_on_a_processor_alone():
+    assert choose_memory_format("auto", torch.device("cpu")) == "channels_last"
+    assert choose_memory_format("auto", torch.device("cuda", 0)) == "contiguous"
+    assert choose_memory_format("contiguous", torch.device("cpu")) == "contiguous"
+    assert choose_memory_format("channels_last", torch.device("mps")) == "channels_last"
 
 
 @pytest.mark.parametrize("name", ["xpuu", "gpu", "0", "", "cuda:x", "cuda:-1"])

@@ -8,6 +8,7 @@ import torch
 
 import layers
 import models
+from layers.ops.registry import record
 from tests.training.curves import events
 from training import fit
 from training.layer_sets import UnequalStart, compare
@@ -30,15 +31,17 @@ def sets(monkeypatch):
 
 def test_in_float64_they_do_not_diverge(quick):
     found, folder = compare(dataclasses.replace(quick, dtype="float64"))
-    (divergence,) = found.divergences.values()
-    assert len(divergence.differences) == 2 * 21  # 1293 images in batches of 64, twice
-    assert divergence.first_beyond(1e-11) is None
-    assert 0 < divergence.weights < 1e-11  # not torch's own layers twice
+    assert set(found.divergences) == {"custom", "reference"}
+    for divergence in found.divergences.values():
+        assert len(divergence.differences) == 2 * 21  # 1293 images in batches of 64, twice
+        assert divergence.first_beyond(1e-11) is None
+        assert 0 < divergence.weights < 1e-11  # not torch's own layers twice
     assert found.failed == []
-    assert found.curves["custom"].test_accuracy == found.curves["torch"].test_accuracy > 0.2
-    tags = {name: set(events(folder / name).Tags()["scalars"]) for name in found.curves}
-    assert tags["custom"] == tags["torch"]  # equal names: one chart
-    assert tags["custom"] == {"loss/training", "loss/validation", "accuracy/validation"}
+    accuracies = [curves.test_accuracy for curves in found.curves.values()]
+    assert min(accuracies) == max(accuracies) > 0.2
+    shared = {"loss/training", "loss/validation", "accuracy/validation"}
+    for name in found.curves:  # equal names: one chart
+        assert set(events(folder / name).Tags()["scalars"]) == shared
     points = events(folder / "custom").Scalars("loss/training")
     assert [point.step for point in points] == [*range(1, 43)]
 
@@ -51,12 +54,21 @@ def test_each_trains_as_it_would_alone(quick):
     assert [point.value for point in alone] == pytest.approx(found.curves["torch"].val_losses)
 
 
-def test_a_third_layer_set_is_compared_too(quick, sets):
-    sets(custom=layers, reference=torch.nn)
+def test_another_layer_set_is_compared_too(quick, sets):
+    sets(custom=layers, another=torch.nn)
     found, folder = compare(dataclasses.replace(quick, epochs=1))
-    assert list(found.divergences) == ["custom", "reference"]
-    assert found.divergences["reference"].largest == found.divergences["reference"].weights == 0
-    assert (folder / "reference").is_dir()
+    assert list(found.divergences) == ["custom", "another"]
+    assert found.divergences["another"].largest == found.divergences["another"].weights == 0
+    assert (folder / "another").is_dir()
+
+
+@pytest.mark.parametrize(("chosen", "by_kernels"), [("reference", False), ("custom", True)])
+def test_some_layer_sets_and_how_they_are_computed(quick, chosen, by_kernels):
+    with record() as calls:
+        found, _ = compare(dataclasses.replace(quick, epochs=1), [chosen, "torch"])
+    assert list(found.curves) == [chosen, "torch"]
+    assert {"conv2d", "conv2d_weight"} <= {call.operator for call in calls}
+    assert any(call.kernel for call in calls) == by_kernels
 
 
 def test_other_parameters_from_the_same_seed_are_refused(quick, sets):

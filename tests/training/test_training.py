@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from layers.ops.registry import record
 from tests.training.curves import events
 from training import data, fit
 from training.errors import UserError
@@ -103,6 +104,20 @@ def test_judge_agrees_with_fit_on_either_layer_set(quick):
     assert [e.step for e in events(folder / "val").Scalars("epoch/accuracy")] == curve
     with pytest.raises(UserError, match="--batch-size must be at least 1"):
         judge(folder, batch_size=0)
+
+
+def test_the_reference_is_trained_and_judged_by_the_definitions_alone(quick):
+    with record() as calls:
+        metrics = fit.fit(dataclasses.replace(quick, layers="reference", epochs=1))
+    assert {"conv2d", "conv2d_weight", "max_pool2d_backward"} <= {call.operator for call in calls}
+    assert not any(call.kernel for call in calls)
+    for layers, computed_by_kernels in (("reference", False), ("custom", True), ("torch", False)):
+        with record() as calls:
+            verdict = judge(quick.logdir / "lenet-digits", layers=layers)
+        assert any(call.kernel for call in calls) == computed_by_kernels
+        assert verdict["layers"] == layers
+        assert verdict["top1"] == pytest.approx(metrics["test_accuracy"])
+        assert verdict["loss"] == pytest.approx(metrics["test_loss"], rel=1e-4)
 
 
 def test_another_number_of_classes_is_refused(quick, monkeypatch):
