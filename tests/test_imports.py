@@ -1,4 +1,7 @@
-"""Imports point one way: layers <- models <- analysis <- training <- commands."""
+"""Imports point one way: layers <- models <- analysis <- training <- commands.
+
+And within layers/: ops/ <- layers/*.py, and ops/ <- kernels/, whose table layers/__init__.py takes.
+"""
 
 import ast
 import sys
@@ -30,7 +33,25 @@ def test_a_folder_imports_only_what_lies_below_it(folder, file):
     assert ours <= ALLOWED[folder] | {folder}
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "layers").glob("*.py")), ids=lambda p: p.name)
+LAYERS = sorted((ROOT / "layers").rglob("*.py"))
+STOREYS = {"layers": {"ops"}, "ops": set(), "kernels": {"ops"}}  # which others a storey imports
+
+
+@pytest.mark.parametrize("file", LAYERS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_a_storey_of_layers_imports_what_it_may(file):
+    package = file.relative_to(ROOT).parent.parts
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            absolute = ".".join((*package[: len(package) + 1 - node.level], node.module or ""))
+            names |= {f"{absolute.rstrip('.')}.{alias.name}".split(".")[1] for alias in node.names}
+    storey = package[1] if len(package) > 1 else "layers"
+    others = names & {"ops", "kernels"} if storey == "layers" else names - {storey}
+    table = {"kernels"} if file.name == "__init__.py" and storey == "layers" else set()
+    assert others <= STOREYS[storey] | table
+
+
+@pytest.mark.parametrize("file", LAYERS, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_layers_need_torch_and_numba_alone(file):
     ours = {"torch", "numpy", "numba", "llvmlite"}  # the last is numba's
     assert {name.split(".")[0] for name in imported(file)} <= sys.stdlib_module_names | ours

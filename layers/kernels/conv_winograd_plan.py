@@ -1,6 +1,6 @@
 """How Winograd's convolution is divided: into tiles of outputs, and those into chunks.
 
-Letters as in winograd.py.
+Letters as in conv_winograd.py.
 """
 
 from __future__ import annotations
