@@ -8,14 +8,13 @@ import models
 from layers.ops.memory_format import elementwise_like
 from tests.cases import channels_last, contiguous
 from tests.models.cases import NETWORKS
-from tests.models.residual_cases import RESIDUAL
 
 DEEPER = {  # of the same blocks
     "vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn", "zfnet_512",
     "resnet32", "resnet34", "resnet44", "resnet56", "resnet110",
     "preact_resnet34", "preact_resnet164",
 }  # fmt: skip
-SMALL = [case for case in NETWORKS + RESIDUAL if case.small and case.name not in DEEPER]
+SMALL = [case for case in NETWORKS if case.small and case.name not in DEEPER]
 
 
 def strides(network, x):
