@@ -159,8 +159,8 @@ def _affine(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
     """slope x + shift of every channel, in operations that torch differentiates."""
     channels_last = is_channels_last(x)
     x = _in_memory_format(x, channels_last)  # and its gradient
-    y = torch.addcmul(per_channel(shift, x), x, per_channel(slope, x))
-    return _in_memory_format(y.to(x.dtype), channels_last)
+    y = torch.addcmul(per_channel(shift, x), x, per_channel(slope, x)).to(x.dtype)
+    return y if y.stride() == x.stride() else _in_memory_format(y, channels_last)
 
 
 def _in_memory_format(x: Tensor, channels_last: bool) -> Tensor:

@@ -35,12 +35,15 @@ def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int
     Raises:
         IndexError: an index that is no class.  On a GPU the kernel fails, as torch's own.
     """
-    counted = indices != ignore_index
-    places = torch.where(counted, indices, 0)
-    if indices.is_cpu and ((places < 0) | (places >= classes)).any():
-        raise IndexError(f"targets must be class indices from 0 to {classes - 1}")
+    counted = (indices != ignore_index).unsqueeze(-1)
+    places = torch.where(counted, indices.unsqueeze(-1), 0)
     q = indices.new_zeros((*indices.shape, classes), dtype=dtype)
-    return q.scatter_(-1, places.unsqueeze(-1), counted.unsqueeze(-1).to(dtype))
+    try:
+        return q.scatter_(-1, places, counted.to(dtype))
+    except RuntimeError as error:
+        if "out of bounds" not in str(error):
+            raise
+        raise IndexError(f"targets must be class indices from 0 to {classes - 1}") from None
 
 
 @torch.library.register_vmap("convnets::one_hot")
