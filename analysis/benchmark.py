@@ -25,14 +25,13 @@ THEIRS_LAST = f"{THEIRS} channels_last"
 
 @dataclass
 class Measurement:
-    """Of one row.  Keys are the sides "ours", "torch.nn", "reference" and baselines, where they
-    exist."""
+    """Of one row, by side: "ours", "torch.nn", "reference" and the baselines, if they exist."""
 
     row: Row
     errors: dict[str, dict[str, float]] = field(default_factory=dict)  # by side, then by tensor
     second: dict[str, float] = field(default_factory=dict)  # of our second derivatives, by tensor
     times: dict[str, Times] = field(default_factory=dict)
-    reference: dict[str, Times] = field(default_factory=dict)  # the reference's, others beside it
+    reference: dict[str, Times] = field(default_factory=dict)  # of the same rounds as the reference
     peak: dict[str, float] = field(default_factory=dict)  # bytes, with the input and parameters
     saved: dict[str, tuple[int, int]] = field(default_factory=dict)  # see memory.saved_bytes
     output: tuple[int, ...] = ()  # its shape

@@ -47,8 +47,8 @@ class Parity:
     times: dict[str, Times]  # of a training step: forward pass with the loss, and total
     peak: dict[str, float]  # bytes at the peak of a training step
     note: str = ""
-    # Times of ours by the definitions in layers/ops/ alone, and of the others beside it.  It has
-    # errors and a peak above, too, of which nothing is required.
+    # Times of ours by the definitions in layers/ops/ alone, and of the others in the same rounds.
+    # Its errors and peak are among those above; `within` does not check them.
     reference: dict[str, Times] = field(default_factory=dict)
 
     def within(self, tolerance: float) -> bool:

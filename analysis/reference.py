@@ -1,7 +1,7 @@
-"""What readability costs: our layers, computed by the definitions in layers/ops/ alone.
+"""Our layers computed by the definitions in layers/ops/ alone, to show what readability costs.
 
-They are timed apart, in a few rounds beside ours and torch.nn's, so that the timing of these two is
-the same with and without them.
+They are timed separately, in a few rounds with ours and torch.nn's, so that the times of these two
+are the same with and without them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COLUMNS = ["", REFERENCE, OURS, THEIRS, f"over {OURS}", f"over {THEIRS}"]
 
 
 class ReferenceLayer(TimedLayer):
-    """Its backward pass is by the definitions, too, as the forward pass was."""
+    """Forward by the definitions, and so backward as well."""
 
     def forward(self) -> Tensor:
         with layers.reference():
@@ -35,12 +35,12 @@ class ReferenceStep(TrainingStep):
 
 
 def few_rounds(sides: Mapping[str, Runnable]) -> dict[str, Times]:
-    """As many as a ratio needs: the reference may take ten times as long as the others."""
+    """Only as many as a ratio needs: the reference may take ten times as long as the others."""
     return interleave(sides, seconds=0)
 
 
 def ratios(times: Mapping[str, Times]) -> dict[str, Ratio]:
-    """The reference's time over that of every other side."""
+    """The reference's time over that of each other side."""
     others = (side for side in times if side != REFERENCE)
     return {side: Ratio.of(times[REFERENCE].total, times[side].total) for side in others}
 

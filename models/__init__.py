@@ -78,10 +78,10 @@ LAYER_SETS: dict[str, ModuleType] = {"custom": layers, "torch": torch.nn, "refer
 
 
 def computing(layer_set: str) -> AbstractContextManager[None]:
-    """Compute as a layer set does, inside a `with` block.
+    """A context manager in which a layer set computes.
 
-    The networks of "reference" are those of "custom": our layers.  What differs is how they are
-    computed, by the definitions in layers/ops/ alone, and that is a switch of the whole process.
+    "reference" has the same networks as "custom", but computes them by the definitions in
+    layers/ops/ alone, which is a switch of the whole process.
     """
     return layers.reference() if layer_set == "reference" else nullcontext()
 
