@@ -70,6 +70,14 @@ def test_identifiers_are_somebody_s(document):
 
 
 @each_document
+def test_members_are_in_the_file_of_their_class(document):
+    """As in `Geometry.taps`."""
+    for kind, member in found(r"`([A-Z]\w*[a-z]\w*)\.(\w+)`", document):
+        files = [s for s in SOURCES.values() if re.search(rf"^(class )?{kind}\b", s, re.MULTILINE)]
+        assert any(re.search(rf"\b{member}\b", source) for source in files), f"{kind}.{member}"
+
+
+@each_document
 def test_identifiers_after_a_file_are_in_that_file(document):
     """As in `layers/conv.py` `conv2d`, `Conv2d`."""
     for file, names in found(r"`([\w/]+\.py)`((?:,? `\w+`)+)", document):
