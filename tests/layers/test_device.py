@@ -47,7 +47,7 @@ CASES = [
     ("conv2d", "groups", [(N, 16, 16, 16), (32, 8, 3, 3), GROUPED], 6),
     ("conv2d_input", "3x3", [(32, 16, 3, 3), (N, 32, 16, 16), CONV, (16, 16)], 13),
     ("conv2d_input", "5x5-stride2", [(32, 16, 5, 5), (N, 32, 8, 8), STRIDED, (16, 16)], 30),
-    ("conv2d_input", "1x1", [(32, 16, 1, 1), (N, 32, 16, 16), POINTWISE, (16, 16)], 3),
+    ("conv2d_input", "1x1", [(32, 16, 1, 1), (N, 32, 16, 16), POINTWISE, (16, 16)], 4),
     ("conv2d_weight", "3x3", [(N, 16, 16, 16), (N, 32, 16, 16), CONV], 8),
     ("conv2d_weight", "1x1", [(N, 16, 16, 16), (N, 32, 16, 16), POINTWISE], 5),
     ("locally_connected2d", "3x3", [IMAGES, (16, 16, 1, 144, 8), CONV], 5),
