@@ -47,10 +47,10 @@ def choose_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device
 def choose_memory_format(name: str, device: torch.device) -> str:
     """A key of `MEMORY_FORMATS` for a network and its images.
 
-    "auto" is channels_last on a CPU.  Networks of our layers then train in 0.45 (ResNet-18 on small
-    images) to 1.04 (LeNet) of the time, those of torch.nn's in 0.8 (ResNet-20) to 1.2 (VGG-11 with
-    response norm), as often faster as slower.  It is the same for all layer sets, because dropout
-    draws its masks in the order of memory: only then does a seed give the same ones.
+    "auto" is channels_last on a CPU.  Most networks of our layers then train faster; those of
+    torch.nn's take 0.8 (ResNet-20) to 1.2 (VGG-11 with response norm) of the time.  It is the same
+    for all layer sets, because dropout draws its masks in the order of memory: only then does a
+    seed give the same ones.
     """
     if name == "auto":
         return "channels_last" if device.type == "cpu" else "contiguous"

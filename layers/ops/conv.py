@@ -147,5 +147,5 @@ def _refuse_winograd(algorithm: str) -> None:
     if algorithm == "winograd":
         raise ValueError(
             "no kernel computes this by Winograd's algorithm, which is for 3x3 filters with stride "
-            "1, dilation 1 and padding up to 2, on a CPU: use im2col or auto"
+            "1, dilation 1 and padding up to 2, on a CPU with numba: use im2col or auto"
         )
