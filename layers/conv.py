@@ -111,6 +111,7 @@ def conv2d_input(
     conjugated, as in any gradient.  See `conv2d` for the arguments; signature of
     torch.nn.grad.conv2d_input.
     """
+    _check_dimensions(grad_output, weight)
     _, geometry = padded(grad_output, image_size(weight), stride, padding, dilation, groups)
     channels = weight.shape[1] * groups
     _same_dtype(grad_output, weight)
@@ -227,13 +228,20 @@ def _check_gradient(
 ) -> None:
     """That g is shaped like the output of the convolution it is a gradient of."""
     geometry.check()
-    if len(input_size) == 4 and input_size[1] != channels:
+    if len(input_size) != 4 or g.dim() != 4:
+        raise RuntimeError(
+            f"a convolution's gradients need images (N, C, H, W) and gradients (N, C_out, H_out, "
+            f"W_out), got {tuple(input_size)} and {tuple(g.shape)}"
+        )
+    if not (filters and channels):
+        raise RuntimeError(f"conv2d needs filters and channels, got {filters} and {channels}")
+    if input_size[1] != channels:
         raise RuntimeError(
             f"filters that read {channels} channels do not fit images {tuple(input_size)}"
         )
     if filters % geometry.groups:
         raise RuntimeError(f"{filters} filters cannot be shared among {geometry.groups} groups")
-    if len(input_size) == 4 and input_size[0] != g.shape[0]:
+    if input_size[0] != g.shape[0]:
         raise RuntimeError(f"{input_size[0]} images, but gradients of {g.shape[0]}")
     expected = (filters, *geometry.output_size(input_size[-2:]))
     if tuple(g.shape[1:]) != expected:

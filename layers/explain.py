@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from . import functional
 from .ops.registry import OPERATORS, Call, record
@@ -29,9 +30,10 @@ def explain(function: str, *args: Any, **kwargs: Any) -> None:
     """
     if function not in functional.__all__:
         raise ValueError(f"no function {function!r}: use one of {', '.join(functional.__all__)}")
-    args, kwargs = tree_map(_leaf, (args, kwargs))
-    with torch.enable_grad(), record() as calls:
-        outputs = tree_leaves(getattr(functional, function)(*args, **kwargs))
+    compute = getattr(functional, function)
+    with torch.inference_mode(False), torch.enable_grad(), record() as calls:
+        given = signature(compute).bind(*args, **kwargs).arguments
+        outputs = tree_leaves(compute(**{name: _copy(name, given[name]) for name in given}))
         differentiable = [y for y in outputs if isinstance(y, Tensor) and y.requires_grad]
         if differentiable:
             torch.autograd.backward(differentiable, [torch.ones_like(y) for y in differentiable])
@@ -41,12 +43,13 @@ def explain(function: str, *args: Any, **kwargs: Any) -> None:
         print(_report(call))
 
 
-def _leaf(value: Any) -> Any:
-    """A tensor to differentiate with respect to, where that can be done."""
+def _copy(name: str, value: Any) -> Any:
+    """A tensor of the same values, to differentiate with respect to where that can be done."""
     if not isinstance(value, Tensor):
         return value
     floating = value.is_floating_point() or value.is_complex()
-    return value.detach().requires_grad_(floating)
+    statistics = name.startswith("running_")  # updated in place
+    return value.detach().clone().requires_grad_(floating and not statistics)
 
 
 def _report(call: Call) -> str:

@@ -24,6 +24,9 @@ from .precision import in_conv_precision
 
 LIBRARY = torch.library.Library("convnets", "FRAGMENT")
 MAX_CHOICES = 4096  # that are remembered
+AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+for _key in ("AutocastCUDA", "AutocastMPS", "AutocastXPU", "AutocastPrivateUse1"):
+    AUTOCAST |= torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _key))
 
 SCHEMA_TYPES = {
     Tensor: "Tensor", Geometry: "SymInt[]", Pair: "SymInt[]", int: "SymInt", float: "float",
@@ -58,6 +61,7 @@ class Call(NamedTuple):
 OPERATORS: dict[str, Operator] = {}
 TABLE: dict[str, tuple[Kernel, ...]] = {}  # kernels/ fills it, if it is there
 
+UNKNOWN: Any = object()
 _choices: dict[tuple, Kernel | None] = {}
 _records: list[list[Call]] = []
 
@@ -88,17 +92,19 @@ def operator(
             *inputs, kernels = arguments
             inputs = convert(inputs)
             kernel = choose(name, inputs) if kernels else None
-            if _records:
-                _records[-1].append(_call(name, inputs, kernel, kernels))
+            for calls in [*_records]:
+                calls.append(_call(name, inputs, kernel, kernels))
             outputs = empty(*inputs)
             single = isinstance(outputs, Tensor)
-            if kernel is None:
+            # Autocast has been seen to in forward, for backward as well, wherever that runs.
+            with torch._C._ExcludeDispatchKeyGuard(AUTOCAST):
+                if kernel is not None:
+                    kernel.compute(*inputs, *([outputs] if single else outputs))
+                    return outputs
                 results = definition(*[inputs[at] for at in takes])
-                pairs = [(results, outputs)] if single else zip(results, outputs, strict=True)
-                placed = tuple(_placed(result, output) for result, output in pairs)
-                return placed[0] if single else placed
-            kernel.compute(*inputs, *([outputs] if single else outputs))
-            return outputs
+            pairs = [(results, outputs)] if single else zip(results, outputs, strict=True)
+            placed = tuple(_placed(result, output) for result, output in pairs)
+            return placed[0] if single else placed
 
         OPERATORS[name] = Operator(definition, empty, takes, compute)
         full_name = f"convnets::{name}"
@@ -155,12 +161,14 @@ def choose(name: str, inputs: list) -> Kernel | None:
     key = name, *[
         (v.dtype, v.device, v.shape, v.stride()) if isinstance(v, Tensor) else v for v in inputs
     ]  # fmt: skip
-    if key not in _choices:
-        if len(_choices) == MAX_CHOICES:
-            _choices.clear()
+    kernel = _choices.get(key, UNKNOWN)
+    if kernel is UNKNOWN:
         supporting = (k for k in TABLE.get(name, ()) if k.supports(*inputs) is None)
-        _choices[key] = next(supporting, None)
-    return _choices[key]
+        kernel = next(supporting, None)
+        if len(_choices) >= MAX_CHOICES:
+            _choices.clear()
+        _choices[key] = kernel
+    return kernel
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
+import layers
 import layers.functional as L
 from layers.autocast import FLOAT32
 from tests.cases import fake_cuda
@@ -118,3 +119,27 @@ def test_half_precision_errs_no_more_than_twice_torch_s(name, low):
         errors.append([torch.dist(value.double(), y), torch.dist(slope.double(), dx)])
     for ours, theirs in zip(*errors, strict=True):
         assert ours <= 2 * theirs + 1e-7
+
+
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "definitions"])
+@pytest.mark.parametrize(
+    ("image", "weight", "groups"),
+    [
+        ((2, 2, 20, 20), (4, 2, 3, 3), 1), ((2, 8, 20, 20), (4, 8, 1, 1), 1),
+        ((2, 3, 9, 9), (6, 1, 3, 3), 3), ((2, 30, 9, 9), (30, 30, 3, 3), 1),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_backward_inside_autocast_of_a_forward_outside_keeps_its_precision(
+    image, weight, groups, kernels
+):
+    """What was computed in float32 is differentiated in float32, as torch.nn does."""
+    x, weight = torch.randn(image, requires_grad=True), torch.randn(weight, requires_grad=True)
+    with layers.backends.kernels.flags(kernels):
+        y = L.conv2d(x, weight, groups=groups)
+    dy = torch.randn_like(y)
+    expected = torch.autograd.grad(y, (x, weight), dy, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = torch.autograd.grad(y, (x, weight), dy)
+    for a, b in zip(inside, expected, strict=True):
+        assert torch.equal(a, b)
