@@ -228,20 +228,20 @@ def _check_gradient(
 ) -> None:
     """That g is shaped like the output of the convolution it is a gradient of."""
     geometry.check()
-    if len(input_size) != 4 or g.dim() != 4:
+    if len(input_size) not in (2, 4) or g.dim() != 4:
         raise RuntimeError(
-            f"a convolution's gradients need images (N, C, H, W) and gradients (N, C_out, H_out, "
-            f"W_out), got {tuple(input_size)} and {tuple(g.shape)}"
+            f"a convolution's gradients need images (N, C, H, W), or (H, W), and gradients "
+            f"(N, C_out, H_out, W_out), got {tuple(input_size)} and {tuple(g.shape)}"
         )
     if not (filters and channels):
         raise RuntimeError(f"conv2d needs filters and channels, got {filters} and {channels}")
-    if input_size[1] != channels:
+    if len(input_size) == 4 and input_size[1] != channels:
         raise RuntimeError(
             f"filters that read {channels} channels do not fit images {tuple(input_size)}"
         )
     if filters % geometry.groups:
         raise RuntimeError(f"{filters} filters cannot be shared among {geometry.groups} groups")
-    if input_size[0] != g.shape[0]:
+    if len(input_size) == 4 and input_size[0] != g.shape[0]:
         raise RuntimeError(f"{input_size[0]} images, but gradients of {g.shape[0]}")
     expected = (filters, *geometry.output_size(input_size[-2:]))
     if tuple(g.shape[1:]) != expected:
