@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layers import LocallyConnected2d
-from layers.ops.geometry import Geometry, pair
+from layers.arguments.pixels import pair
+from layers.ops.geometry import Geometry
 
 from .timing import Runnable, TimedLayer
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from layers.ops.precision import conv_precision
+from layers.interop.precision import conv_precision
 
 CPU = torch.device("cpu")
 

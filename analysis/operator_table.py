@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 import layers
-from layers.autograd import Function
 from layers.explain import source_file
+from layers.interop.function import Function
 from layers.ops.geometry import Geometry, Pair
 from layers.ops.registry import OPERATORS, TABLE
 
@@ -134,11 +134,10 @@ class Context:
 
 def saved(function: type[Function], operator: str = "") -> list[str]:
     """The names of the tensors that a Function keeps for its backward pass."""
-    taken = get_type_hints(OPERATORS[operator].empty if operator else function.forward)
-    returned = get_type_hints(OPERATORS[operator].definition if operator else function.forward)
-    del taken["return"]
+    hints = get_type_hints(OPERATORS[operator].definition if operator else function.forward)
+    count = len(getattr(hints.pop("return"), "__args__", (Tensor,)))
+    taken = OPERATORS[operator].types if operator else hints
     inputs = {name: _value(kind) for name, kind in taken.items()}
-    count = len(getattr(returned["return"], "__args__", (Tensor,)))
     outputs = dict.fromkeys(["y"])
     if operator in TABLE:  # a kernel's last parameters are the outputs that it fills
         outputs = dict.fromkeys([*signature(TABLE[operator][0].compute).parameters][-count:])

@@ -10,7 +10,6 @@ what has nothing to compute come from torch.nn itself.
 from torch.nn import Flatten, Identity, Module, ModuleList, Parameter, Sequential
 
 from . import backends, functional
-from . import flops as flops  # registers the FLOP formulas
 from .activation import ReLU, ScaledTanh, Tanh
 from .adaptive_avg_pool import AdaptiveAvgPool2d
 from .avg_pool import AvgPool2d
@@ -20,6 +19,9 @@ from .conv import Conv2d
 from .cross_entropy import CrossEntropyLoss
 from .dropout import Dropout
 from .explain import explain
+from .interop import flops as flops  # which register rules
+from .interop import vmap as vmap
+from .interop.twins import to_torch
 from .linear import Linear
 from .local_response_norm import LocalResponseNorm
 from .locally_connected import LocallyConnected2d
@@ -28,7 +30,6 @@ from .max_pool import MaxPool2d
 from .max_unpool import MaxUnpool2d
 from .ops import registry
 from .softmax import LogSoftmax, Softmax
-from .twins import to_torch
 
 try:
     from .kernels import TABLE
@@ -39,32 +40,9 @@ else:
     registry.TABLE.update(TABLE)
 
 __all__ = [
-    "AdaptiveAvgPool2d",
-    "AvgPool2d",
-    "BatchNorm2d",
-    "Conv2d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Flatten",
-    "Identity",
-    "LPPool2d",
-    "Linear",
-    "LocalResponseNorm",
-    "LocallyConnected2d",
-    "LogSoftmax",
-    "MaxPool2d",
-    "MaxUnpool2d",
-    "Module",
-    "ModuleList",
-    "Parameter",
-    "ReLU",
-    "ScaledTanh",
-    "Sequential",
-    "Softmax",
-    "Tanh",
-    "backends",
-    "explain",
-    "functional",
-    "reference",
-    "to_torch",
-]
+    "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Conv2d", "CrossEntropyLoss", "Dropout",
+    "Flatten", "Identity", "LPPool2d", "Linear", "LocalResponseNorm", "LocallyConnected2d",
+    "LogSoftmax", "MaxPool2d", "MaxUnpool2d", "Module", "ModuleList", "Parameter", "ReLU",
+    "ScaledTanh", "Sequential", "Softmax", "Tanh", "backends", "explain", "functional",
+    "reference", "to_torch",
+]  # fmt: skip

@@ -6,49 +6,36 @@ and the layer before may forget its own copy.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from .autograd import FromOutput, graph_node
-from .ops.dtypes import refuse_complex
+from .arguments.dtypes import refuse_complex
+from .autograd import FromOutput
+from .interop.function import graph_node
+from .interop.overrides import overridable
 from .ops.pointwise import relu_backward
-from .overrides import overridable
 
 
 class Relu(FromOutput):
     """y = max(0, x);  dx = dy where y > 0, else 0."""
 
+    slope = staticmethod(relu_backward)
+
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return torch.threshold(x, 0, 0)  # x where x > 0, else +0; NaN stays
 
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        return relu_backward(dy, *ctx.saved_tensors)
-
-    @staticmethod
-    def jvp(ctx: Any, x_t: Tensor) -> Tensor:
-        return relu_backward(x_t, *ctx.saved_tensors)
-
 
 class Tanh_(FromOutput):
-    """y = tanh(x);  dx = dy (1 - y^2), that slope conjugated if it is complex."""
+    """y = tanh(x);  dx = dy (1 - y^2)."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return torch.tanh(x)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return dy * (1 - y * y).conj()
-
-    @staticmethod
-    def jvp(ctx: Any, x_t: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return x_t * (1 - y * y)
+    def slope(t: Tensor, y: Tensor) -> Tensor:
+        return t * (1 - y * y)
 
 
 class ScaledTanh_(FromOutput):
@@ -59,14 +46,8 @@ class ScaledTanh_(FromOutput):
         return torch.tanh(x * slope) * amplitude
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple:
-        (y,), (amplitude, slope) = ctx.saved_tensors, ctx.constants
-        return dy * (slope * amplitude - (slope / amplitude) * y * y).conj(), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, x_t: Tensor, *_: None) -> Tensor:
-        (y,), (amplitude, slope) = ctx.saved_tensors, ctx.constants
-        return x_t * (slope * amplitude - (slope / amplitude) * y * y)
+    def slope(t: Tensor, y: Tensor, amplitude: float, slope: float) -> Tensor:
+        return t * (slope * amplitude - (slope / amplitude) * y * y)
 
 
 _relu, _tanh, _scaled_tanh = map(graph_node, (Relu, Tanh_, ScaledTanh_))

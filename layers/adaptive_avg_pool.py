@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .arguments.dtypes import require_float
+from .arguments.pooling import adaptive_size
 from .avg_pool import avg_pool2d
-from .ops.dtypes import require_float, upcast
-from .ops.geometry import as_int
-from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
-from .overrides import overridable
+from .interop.memory_format import as_channels_last, as_contiguous, is_channels_last
+from .interop.overrides import overridable
+from .ops.dtypes import upcast
 
 
 @overridable
@@ -37,19 +38,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     Derivatives: all orders, forward mode, vmap.
     Source: torch.nn.functional.adaptive_avg_pool2d; global: Szegedy et al. 2014, section 5.
     """
-    if input.dim() not in (3, 4):
-        raise RuntimeError(
-            f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(input.shape)}"
-        )
-    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    if len(sizes) != 2:
-        raise RuntimeError(f"output_size must be one number or (H_out, W_out), got {output_size}")
-    height, width = (
-        length if size is None else as_int(size, "output_size")
-        for size, length in zip(sizes, input.shape[-2:], strict=True)
-    )
-    if min(height, width) < 0:
-        raise RuntimeError(f"output_size must be at least 0 x 0, got {height} x {width}")
+    height, width = adaptive_size(input, output_size)
     last = is_channels_last(input)
     if height == width == 1:
         if last:  # as (N, H, W, C), of one pixel
@@ -66,11 +55,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
         return avg_pool2d(input, (input.shape[-2] // height, input.shape[-1] // width))
     # Channels last, the means are taken of (N, H, W, C), so that they and their gradients are, too.
     x = upcast(input.permute(0, 2, 3, 1) if last else input)
-    y = (
-        _means(_means(x, -3, height), -2, width)
-        if last
-        else _means(_means(x, -2, height), -1, width)
-    )
+    rows, columns = (-3, -2) if last else (-2, -1)
+    y = _means(_means(x, rows, height), columns, width)
     return (y.permute(0, 3, 1, 2) if last else y).to(input.dtype)
 
 

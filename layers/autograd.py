@@ -8,64 +8,41 @@ inside a `jvp`) does not: torch takes the `jvp` of any autograd.Function for a c
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .ops.geometry import image_size
-
-
-class Function(torch.autograd.Function):
-    """torch.autograd.Function, without its search for default arguments at every call.
-
-    torch inspects and binds `forward`'s signature whenever a Function is applied, which costs more
-    than a small activation.  Ours are always given every argument by position.  A `forward` may be
-    a registered operator itself.
-    """
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "forward" in vars(cls):
-            cls.forward.__signature__ = _ByPosition()  # type: ignore[attr-defined]
-
-
-class _ByPosition(inspect.Signature):
-    """Binds every argument as it comes."""
-
-    args: tuple
-    kwargs: dict
-
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
-        return SimpleNamespace(args=args, kwargs=kwargs, apply_defaults=tuple)  # which does nothing
-
-
-def graph_node(function: type[Function]) -> Callable[..., Any]:
-    """`function.apply`, as one node of the graphs of `torch.compile`.
-
-    Dynamo cannot look into a Function that has a `jvp`.  It takes a node by its name and module,
-    which a method of C's such as `apply` has not: so the node is an object that is called by it.
-    """
-    node = type(function.__name__, (), {"__call__": staticmethod(function.apply)})()
-    node.__name__ = node.__qualname__ = function.__name__
-    node.__module__ = function.__module__
-    return torch.compiler.allow_in_graph(node)
+from .interop.function import Function
+from .interop.tracing import image_size
 
 
 class FromOutput(Function):
-    """y = f(x, *constants), whose slope follows from y: only y is kept, x may be forgotten."""
+    """y = f(x, *constants), whose slope follows from y: only y is kept, x may be forgotten.
+
+    A subclass has `slope(t, y, *constants)`: the slope, a symmetric matrix, times t.  The backward
+    pass conjugates it, which real numbers do not notice.
+    """
 
     generate_vmap_rule = True
+    slope: Callable[..., Tensor]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         _, *ctx.constants = inputs
         ctx.save_for_backward(output)
         ctx.save_for_forward(output)
+
+    @classmethod
+    def backward(cls, ctx: Any, dy: Tensor) -> tuple:
+        (y,) = ctx.saved_tensors
+        return cls.slope(dy, y.conj(), *ctx.constants), *[None] * len(ctx.constants)
+
+    @classmethod
+    def jvp(cls, ctx: Any, x_t: Tensor, *_: None) -> Tensor:
+        return cls.slope(x_t, *ctx.saved_tensors, *ctx.constants)
 
 
 class Bilinear(Function):

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from . import backends
-from .autograd import adjoint_pair, graph_node
-from .max_pool import check, pooling_geometry
+from .arguments.dtypes import require_float
+from .arguments.pixels import as_int
+from .arguments.pooling import check_images, pooling_geometry
+from .autograd import adjoint_pair
+from .interop.function import graph_node
+from .interop.memory_format import is_channels_last
+from .interop.overrides import overridable
+from .interop.tracing import image_size
 from .ops import pool as ops
-from .ops.dtypes import require_float, upcast
-from .ops.geometry import as_int, image_size
-from .ops.memory_format import is_channels_last
-from .overrides import overridable
+from .ops.dtypes import upcast
 
 WindowSum, WindowSumBackward = adjoint_pair("WindowSum", ops.window_sum, ops.window_sum_backward)
 _window_sum = graph_node(WindowSum)
@@ -59,7 +62,7 @@ def avg_pool2d(
     if divisor_override is not None and as_int(divisor_override, "divisor_override") == 0:
         raise RuntimeError("divisor_override must not be zero")
     geometry = pooling_geometry(kernel_size, stride, padding, 1)
-    check(input)
+    check_images(input)
     if input.dtype != torch.int64:
         require_float("avg_pool2d", input)
     size = image_size(input)

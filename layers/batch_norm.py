@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from . import backends
-from .autocast import autocast_float32
-from .autograd import Function, graph_node, may_be_differentiated
+from .arguments.batch_norm import check
+from .autograd import may_be_differentiated
+from .interop.autocast import autocast_float32
+from .interop.function import Function, graph_node
+from .interop.memory_format import as_channels_last, as_contiguous, is_channels_last
+from .interop.overrides import overridable
 from .ops import norm as ops
-from .ops.dtypes import require_float, upcast, upcast_dtype
-from .ops.memory_format import as_channels_last, as_contiguous, is_channels_last
+from .ops.dtypes import upcast, upcast_dtype
 from .ops.norm import all_but_channels, normalized, per_channel
-from .overrides import overridable
 
 
 class BatchNorm(Function):
@@ -113,30 +115,19 @@ def batch_norm(
     Derivatives: all orders, forward mode, vmap.
     Source: Ioffe & Szegedy 2015, algorithms 1 and 2; torch's conventions for the running ones.
     """
-    require_float("batch_norm", input, running_mean, running_var, weight, bias)
+    check(input, running_mean, running_var, weight, bias, training, eps)
     input = autocast_float32("batch_norm", input)
-    if eps < 0 or (training and eps == 0):
-        least = "positive in training" if training else "at least 0"
-        raise ValueError(f"eps must be {least}, got {eps}")
     if input.shape == (0,):
         return input.clone()
-    if input.dim() < 2:
-        raise RuntimeError(f"batch_norm needs (N, C, ...) activations, got {tuple(input.shape)}")
-    channels = input.shape[1]
-    for name, values in (
-        ("running_mean", running_mean), ("running_var", running_var), ("weight", weight),
-        ("bias", bias),
-    ):  # fmt: skip
-        if values is not None and values.shape != (channels,):
-            raise RuntimeError(f"{name} must have {channels} numbers, got {tuple(values.shape)}")
-    if training and (running_mean is None) != (running_var is None):
-        raise ValueError("give both running_mean and running_var, or neither: one is missing")
-    dtype = upcast_dtype(input)  # of everything that belongs to a channel
+    channels, dtype = (
+        input.shape[1],
+        upcast_dtype(input),
+    )  # the dtype of everything that belongs to a channel
     gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.to(dtype)
     beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.to(dtype)
     if not training:
-        if running_mean is None or running_var is None:
-            raise RuntimeError("without training, running_mean and running_var are needed")
+        assert running_mean is not None
+        assert running_var is not None
         slope = gamma * (running_var.to(dtype) + eps).rsqrt()
         return _affine(input, slope, beta - running_mean.to(dtype) * slope)
     count = input.numel() // max(1, channels)

@@ -24,16 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import backends
-from .autocast import autocast
-from .autograd import add_bias, graph_node
+from .arguments import conv as arguments
+from .arguments.pixels import pair
+from .autograd import add_bias
+from .interop.autocast import autocast
+from .interop.function import graph_node
+from .interop.memory_format import conv2d_is_channels_last
+from .interop.overrides import overridable
+from .interop.tracing import image_size
 from .ops import conv as ops
-from .ops.geometry import Geometry, Pair, as_int, image_size, pair, pixels
-from .ops.memory_format import conv2d_is_channels_last
-from .overrides import overridable
 from .trilinear import trilinear
-
-ALGORITHMS = ("auto", "im2col", "winograd")
-
 
 Convolution, ConvolutionInput, ConvolutionWeight = trilinear(
     "Convolution", ops.conv2d, ops.conv2d_input, ops.conv2d_weight, groups_at=0
@@ -86,9 +86,9 @@ def conv2d(
     if input.dim() == 3:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups, algorithm)[0]
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
-    _check_dimensions(input, weight)
-    input, geometry = padded(input, image_size(weight), stride, padding, dilation, groups)
-    _check(input, weight, bias, geometry)
+    arguments.check_dimensions(input, weight)
+    input, geometry = arguments.padded(input, image_size(weight), stride, padding, dilation, groups)
+    arguments.check(input, weight, bias, geometry)
     y = _convolution(input, weight, geometry.flatten(), *_options(input, weight, algorithm))
     return y if bias is None else add_bias(y, bias.view(-1, 1, 1))
 
@@ -111,11 +111,12 @@ def conv2d_input(
     conjugated, as in any gradient.  See `conv2d` for the arguments; signature of
     torch.nn.grad.conv2d_input.
     """
-    _check_dimensions(grad_output, weight)
-    _, geometry = padded(grad_output, image_size(weight), stride, padding, dilation, groups)
+    arguments.check_dimensions(grad_output, weight)
+    kernel_size = image_size(weight)
+    _, geometry = arguments.padded(grad_output, kernel_size, stride, padding, dilation, groups)
     channels = weight.shape[1] * groups
-    _same_dtype(grad_output, weight)
-    _check_gradient(grad_output, input_size, channels, len(weight), geometry)
+    arguments.same_dtype(grad_output, weight)
+    arguments.check_gradient(grad_output, input_size, channels, len(weight), geometry)
     size = pair(tuple(input_size[-2:]), "input_size")
     options = _options(weight, weight)  # torch asks the filters alone
     return _convolution_input(weight.conj(), grad_output, geometry.flatten(), size, *options)
@@ -139,10 +140,10 @@ def conv2d_weight(
     torch.nn.grad.conv2d_weight.
     """
     kernel_size = pair(tuple(weight_size[2:]), "weight_size")
-    input, geometry = padded(input, kernel_size, stride, padding, dilation, groups)
+    input, geometry = arguments.padded(input, kernel_size, stride, padding, dilation, groups)
     channels = weight_size[1] * groups
-    _same_dtype(grad_output, input)
-    _check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)
+    arguments.same_dtype(grad_output, input)
+    arguments.check_gradient(grad_output, input.shape, channels, weight_size[0], geometry)
     options = _options(input, input)  # torch asks the image alone
     return _convolution_weight(input.conj(), grad_output, geometry.flatten(), *options)
 
@@ -195,89 +196,7 @@ def _options(a: Tensor, b: Tensor, algorithm: str = "auto") -> tuple[bool, str, 
     Raises:
         ValueError: an unknown algorithm.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    arguments.check_algorithm(algorithm)
     if algorithm == "auto" and not backends.winograd.enabled:
         algorithm = "im2col"
     return conv2d_is_channels_last(a, b), algorithm, backends.kernels.enabled
-
-
-def padded(
-    x: Tensor,
-    kernel_size: Pair,
-    stride: int | Sequence[int],
-    padding: str | int | Sequence[int],
-    dilation: int | Sequence[int],
-    groups: int,
-) -> tuple[Tensor, Geometry]:
-    """The window's geometry; an even "same" kernel pads the image by hand, one side more."""
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    inside, (below, right) = pixels(padding, kernel_size, stride, dilation)
-    if below or right:
-        x = F.pad(x, (0, right, 0, below))
-    return x, Geometry(kernel_size, stride, inside, dilation, as_int(groups, "groups"))
-
-
-def _same_dtype(a: Tensor, b: Tensor) -> None:
-    if a.dtype != b.dtype:
-        raise RuntimeError(f"operands are {a.dtype} and {b.dtype}: use one dtype")
-
-
-def _check_gradient(
-    g: Tensor, input_size: Sequence[int], channels: int, filters: int, geometry: Geometry
-) -> None:
-    """That g is shaped like the output of the convolution it is a gradient of."""
-    geometry.check()
-    if len(input_size) not in (2, 4) or g.dim() != 4:
-        raise RuntimeError(
-            f"a convolution's gradients need images (N, C, H, W), or (H, W), and gradients "
-            f"(N, C_out, H_out, W_out), got {tuple(input_size)} and {tuple(g.shape)}"
-        )
-    if not (filters and channels):
-        raise RuntimeError(f"conv2d needs filters and channels, got {filters} and {channels}")
-    if len(input_size) == 4 and input_size[1] != channels:
-        raise RuntimeError(
-            f"filters that read {channels} channels do not fit images {tuple(input_size)}"
-        )
-    if filters % geometry.groups:
-        raise RuntimeError(f"{filters} filters cannot be shared among {geometry.groups} groups")
-    if len(input_size) == 4 and input_size[0] != g.shape[0]:
-        raise RuntimeError(f"{input_size[0]} images, but gradients of {g.shape[0]}")
-    expected = (filters, *geometry.output_size(input_size[-2:]))
-    if tuple(g.shape[1:]) != expected:
-        raise RuntimeError(
-            f"the gradient of this convolution is (N, {', '.join(map(str, expected))}), "
-            f"got {tuple(g.shape)}"
-        )
-
-
-def _check_dimensions(x: Tensor, weight: Tensor) -> None:
-    if x.dim() != 4 or weight.dim() != 4:
-        raise RuntimeError(
-            "conv2d needs images (N, C, H, W) or (C, H, W) and filters (C_out, C/groups, K_h, K_w)"
-            f", got {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
-
-
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> None:
-    geometry.check()
-    out_channels, channels = weight.shape[:2]
-    if not (out_channels and channels):
-        raise RuntimeError(f"conv2d needs filters and channels, got filters {tuple(weight.shape)}")
-    if x.shape[1] != channels * geometry.groups:
-        raise RuntimeError(
-            f"filters {tuple(weight.shape)} in {geometry.groups} group(s) read "
-            f"{channels * geometry.groups} channels, but images {tuple(x.shape)} have {x.shape[1]}"
-        )
-    if out_channels % geometry.groups:
-        raise RuntimeError(
-            f"{out_channels} filters cannot be shared equally among {geometry.groups} groups"
-        )
-    if x.dtype != weight.dtype:
-        raise RuntimeError(f"images are {x.dtype} but filters {weight.dtype}: use one dtype")
-    if 0 in x.shape[2:] and len(x):
-        raise RuntimeError(f"images must have pixels, got {tuple(x.shape)}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise RuntimeError(
-            f"{out_channels} filters need {out_channels} biases, got {tuple(bias.shape)}"
-        )

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autograd import Function
-from .ops.dtypes import require_float
-from .overrides import overridable
+from .arguments.dtypes import require_float
+from .interop.function import Function, graph_node
+from .interop.overrides import overridable
 
 
 class Masked(Function):
@@ -35,9 +35,7 @@ class Masked(Function):
         return Masked.apply(x_t, *ctx.saved_tensors)
 
 
-@torch.compiler.allow_in_graph
-def _masked(x: Tensor, mask: Tensor) -> Tensor:
-    return Masked.apply(x, mask)
+_masked = graph_node(Masked)
 
 
 @overridable

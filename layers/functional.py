@@ -16,26 +16,8 @@ from .max_unpool import max_unpool2d
 from .softmax import log_softmax, softmax
 
 __all__ = [
-    "adaptive_avg_pool2d",
-    "avg_pool2d",
-    "batch_norm",
-    "conv2d",
-    "conv2d_input",
-    "conv2d_weight",
-    "cross_entropy",
-    "dropout",
-    "linear",
-    "linear_input",
-    "linear_weight",
-    "local_response_norm",
-    "locally_connected2d",
-    "log_softmax",
-    "lp_pool2d",
-    "max_pool2d",
-    "max_pool2d_with_switches",
-    "max_unpool2d",
-    "relu",
-    "scaled_tanh",
-    "softmax",
-    "tanh",
-]
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "conv2d_input",
+    "conv2d_weight", "cross_entropy", "dropout", "linear", "linear_input", "linear_weight",
+    "local_response_norm", "locally_connected2d", "log_softmax", "lp_pool2d", "max_pool2d",
+    "max_pool2d_with_switches", "max_unpool2d", "relu", "scaled_tanh", "softmax", "tanh",
+]  # fmt: skip

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autocast import autocast
+from .arguments import linear as arguments
 from .autograd import Bilinear, add_bias
-from .overrides import overridable
+from .interop.autocast import autocast
+from .interop.function import graph_node
+from .interop.overrides import overridable
 
 
 class Linear_(Bilinear):
@@ -47,10 +49,7 @@ class Linear_(Bilinear):
         return dx, dw
 
 
-@torch.compiler.allow_in_graph
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x w^T for two matrices.  Traced as one call: Dynamo cannot look into a `jvp`."""
-    return Linear_.apply(x, weight)
+product = graph_node(Linear_)  # x w^T of two matrices
 
 
 @overridable
@@ -73,36 +72,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             raise RuntimeError("weights (C_in) of a single output take no bias: use (1, C_in)")
         return linear(input, weight[None])[..., 0]
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
-    if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
-        raise RuntimeError(
-            f"weights (C_out, C_in) = {tuple(weight.shape)} do not fit inputs (..., C_in) = "
-            f"{tuple(input.shape)}"
-        )
-    if input.dtype != weight.dtype:
-        raise RuntimeError(f"inputs are {input.dtype} but weights {weight.dtype}: use one dtype")
+    arguments.check(input, weight)
     shape = *input.shape[:-1], weight.shape[0]
     rows = input if input.dim() == 2 else input.reshape(prod(shape[:-1]), input.shape[-1])
     y = product(rows, weight)
-    y = y if bias is None else add_bias(y, _by_row(bias, shape))
+    y = y if bias is None else add_bias(y, arguments.bias_by_row(bias, shape))
     return y if rows is input else y.reshape(shape)
-
-
-def _by_row(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Biases for outputs of a shape (..., C_out), as (C_out) or, where rows differ, (rows, C_out).
-
-    Raises:
-        RuntimeError: biases that do not broadcast to the shape.
-    """
-    if bias.shape == shape[-1:]:
-        return bias
-    rows = shape if len(shape) > 1 else (1, *shape)
-    try:
-        return bias.expand(rows).reshape(prod(rows[:-1]), rows[-1])
-    except RuntimeError:
-        raise RuntimeError(
-            f"{shape[-1]} output channels need {shape[-1]} biases, or some that broadcast to "
-            f"{tuple(shape)}, got {tuple(bias.shape)}"
-        ) from None
 
 
 @overridable

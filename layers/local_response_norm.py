@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from . import backends
-from .autocast import autocast_float32
-from .autograd import PerImage, graph_node, may_be_differentiated
+from .arguments.local_response_norm import check
+from .arguments.pixels import as_int
+from .autograd import PerImage, may_be_differentiated
+from .interop.autocast import autocast_float32
+from .interop.function import graph_node
+from .interop.overrides import overridable
 from .ops import norm as ops
-from .ops.dtypes import refuse_complex, upcast
-from .ops.geometry import as_int
+from .ops.dtypes import upcast
 from .ops.norm import channel_sum, response_scale
-from .overrides import overridable
 
 
 class ResponseNorm(PerImage):
@@ -88,12 +90,8 @@ def local_response_norm(
         Differs: with the default divide_alpha it computes what was run, not what was printed.
         Of int64 torch takes the mean of the squares as a whole number, and so does this.
     """
-    if input.dim() < 3:
-        raise ValueError(f"local_response_norm needs (N, C, ...) images, got {tuple(input.shape)}")
     size = as_int(size, "size")
-    if size < 1:
-        raise RuntimeError(f"size must be at least 1 channel, got {size}")
-    refuse_complex("local_response_norm", input)
+    check(input, size)
     if not input.is_floating_point():
         return _of_whole_numbers(input, size, alpha if divide_alpha else alpha * size, beta, k)
     if input.numel() == 0:
@@ -104,8 +102,6 @@ def local_response_norm(
 
 
 def _of_whole_numbers(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
-    if x.dtype != torch.int64:
-        raise NotImplementedError(f"of whole numbers only int64 can be normalised, got {x.dtype}")
     mean = channel_sum(x * x, size // 2, (size - 1) // 2).div(size, rounding_mode="trunc")
     return x / (k + alpha * mean) ** beta
 

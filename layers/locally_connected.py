@@ -19,13 +19,16 @@ import torch
 from torch import Tensor
 
 from . import backends
-from .autocast import autocast
-from .autograd import add_bias, graph_node
-from .conv import padded
+from .arguments import locally_connected as arguments
+from .arguments.conv import padded
+from .arguments.pixels import as_int, pair, pixels
+from .autograd import add_bias
+from .interop.autocast import autocast
+from .interop.function import graph_node
+from .interop.memory_format import is_channels_last
+from .interop.overrides import overridable
 from .ops import locally_connected as ops
-from .ops.geometry import Geometry, Pair, as_int, pair, pixels
-from .ops.memory_format import is_channels_last
-from .overrides import overridable
+from .ops.geometry import Geometry, Pair
 from .trilinear import trilinear
 
 LocallyConnected, LocallyConnectedInput, LocallyConnectedWeight = trilinear(
@@ -71,12 +74,10 @@ def locally_connected2d(
             input[None], weight, bias, kernel_size, stride, padding, dilation
         )[0]
     input, weight, bias = autocast(input, weight, bias)  # type: ignore[assignment]
-    _check_dimensions(input, weight)
+    arguments.check_dimensions(input, weight)
     kernel_size, groups = pair(kernel_size, "kernel_size"), int(weight.shape[2])
     input, geometry = padded(input, kernel_size, stride, padding, dilation, groups)
-    _check(input, weight, geometry)
-    if bias is not None and bias.shape != (weight.shape[2] * weight.shape[4], *weight.shape[:2]):
-        raise RuntimeError(f"biases must be (C_out, H_out, W_out), got {tuple(bias.shape)}")
+    arguments.check(input, weight, bias, geometry)
     options = is_channels_last(input), backends.kernels.enabled
     y = _locally_connected(input, weight, geometry.flatten(), *options)
     return y if bias is None else add_bias(y, bias)
@@ -114,13 +115,7 @@ class LocallyConnected2d(torch.nn.Module):
     ) -> None:
         super().__init__()
         groups = as_int(groups, "groups")
-        if groups < 1:
-            raise ValueError(f"groups must be at least 1, got {groups}")
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"{in_channels} and {out_channels} channels cannot be shared equally among "
-                f"{groups} groups"
-            )
+        arguments.check_groups(in_channels, out_channels, groups)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.image_size = pair(image_size, "image_size")
         kernel_size = pair(kernel_size, "kernel_size")
@@ -173,25 +168,18 @@ class LocallyConnected2d(torch.nn.Module):
 
         (H_out, W_out, C_in*K_h*K_w, C_out); there the channel comes first in a window, here last.
         """
-        self._one_group()
+        arguments.one_group(self.geometry)
         windows = self.weight.detach()[:, :, 0].unflatten(2, (*self.geometry.kernel_size, -1))
         return windows.permute(0, 1, 4, 2, 3, 5).flatten(2, 4)
 
     def load_jax(self, kernel: Tensor) -> None:
         """The inverse of `to_jax`."""
-        self._one_group()
         height, width, _, size, channels = self.weight.shape
-        if kernel.shape != (height, width, size, channels):
-            raise ValueError(
-                f"the kernel must be {(height, width, size, channels)}, got {tuple(kernel.shape)}"
-            )
+        arguments.one_group(self.geometry)
+        arguments.check_jax(kernel, (height, width, size, channels))
         windows = kernel.unflatten(2, (self.in_channels, *self.geometry.kernel_size))
         with torch.no_grad():
             self.weight[:, :, 0] = windows.permute(0, 1, 3, 4, 2, 5).flatten(2, 4)
-
-    def _one_group(self) -> None:
-        if self.geometry.groups != 1:
-            raise ValueError("JAX's layout holds one group; this layer has more")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LocallyConnected2d:
         """Also what `to(memory_format=torch.channels_last)` goes through.
@@ -223,28 +211,3 @@ class LocallyConnected2d(torch.nn.Module):
             f"kernel_size={kernel_size}, stride={stride}, padding={self.padding}, "
             f"dilation={dilation}, groups={groups}, bias={self.bias is not None}"
         )
-
-
-def _check_dimensions(x: Tensor, weight: Tensor) -> None:
-    if x.dim() != 4 or weight.dim() != 5:
-        raise RuntimeError(
-            "locally_connected2d needs images (N, C, H, W) or (C, H, W) and weights (H_out, W_out, "
-            f"groups, K, C_out/groups), got {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
-
-
-def _check(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
-    geometry.check()
-    needed = x.shape[1] * math.prod(geometry.kernel_size)
-    if x.shape[1] % geometry.groups or needed != weight.shape[3] * geometry.groups:
-        raise RuntimeError(
-            f"weights {tuple(weight.shape)} read {weight.shape[3] * geometry.groups} numbers per "
-            f"window, but a window of images {tuple(x.shape)} has {needed}"
-        )
-    if geometry.output_size(x.shape[2:]) != tuple(weight.shape[:2]):
-        raise RuntimeError(
-            f"weights for {tuple(weight.shape[:2])} positions, but images {tuple(x.shape)} have "
-            f"{geometry.output_size(x.shape[2:])}: the layer was built for another image size"
-        )
-    if x.dtype != weight.dtype:
-        raise RuntimeError(f"images are {x.dtype} but weights {weight.dtype}: use one dtype")

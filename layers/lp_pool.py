@@ -18,15 +18,19 @@ import torch
 from torch import Tensor
 
 from . import backends
-from .autocast import autocast_float32
-from .autograd import PerImage, graph_node, may_be_differentiated
-from .max_pool import check, max_pool2d_with_switches, pooling_geometry
+from .arguments.dtypes import refuse_complex
+from .arguments.pooling import check_images, pooling_geometry
+from .autograd import PerImage, may_be_differentiated
+from .interop.autocast import autocast_float32
+from .interop.function import graph_node
+from .interop.memory_format import lp_pool2d_is_channels_last
+from .interop.overrides import overridable
+from .interop.tracing import image_size
+from .max_pool import max_pool2d_with_switches
 from .ops import pool as ops
-from .ops.dtypes import refuse_complex, upcast
-from .ops.geometry import Geometry, image_size
-from .ops.memory_format import lp_pool2d_is_channels_last
+from .ops.dtypes import upcast
+from .ops.geometry import Geometry
 from .ops.registry import OPERATORS
-from .overrides import overridable
 
 
 class LPPool(PerImage):
@@ -90,8 +94,8 @@ def lp_pool2d(
     Derivatives: all orders, forward mode, vmap.
     Source: the chapter, "General pooling".
         Differs: torch computes sum of x^p, which is NaN or wrong for negative x and odd p, and so
-        is its gradient.  With ceil_mode, torch scales up the norm of a
-        window that hangs over; here pixels outside the image count as nothing.
+        is its gradient.  With ceil_mode, torch scales up the norm of a window that hangs over;
+        here pixels outside the image count as nothing.
     """
     if not norm_type >= 1:
         raise ValueError(f"norm_type must be at least 1, got {norm_type}")
@@ -103,7 +107,7 @@ def lp_pool2d(
     input = autocast_float32("lp_pool2d", input)
     if input.dim() == 3:
         return lp_pool2d(input.contiguous()[None], norm_type, kernel_size, stride, ceil_mode)[0]
-    check(input)
+    check_images(input)
     geometry = pooling_geometry(kernel_size, stride, 0, 1)
     size = geometry.output_size(image_size(input), ceil_mode)
     options = lp_pool2d_is_channels_last(input, size), backends.kernels.enabled

@@ -15,12 +15,15 @@ import torch
 from torch import Tensor
 
 from . import backends
-from .autograd import PerImage, adjoint_pair, graph_node
+from .arguments.dtypes import refuse_unordered
+from .arguments.pooling import check_images, pooling_geometry
+from .autograd import PerImage, adjoint_pair
+from .interop.function import graph_node
+from .interop.memory_format import is_channels_last
+from .interop.overrides import overridable
+from .interop.tracing import image_size
 from .ops import pool as ops
-from .ops.dtypes import refuse_complex
-from .ops.geometry import Geometry, image_size, pair
-from .ops.memory_format import is_channels_last
-from .overrides import overridable
+from .ops.geometry import Geometry
 
 MaxPoolGather, MaxPoolBackward = adjoint_pair(
     "MaxPoolGather", ops.max_pool2d_gather, ops.max_pool2d_backward
@@ -92,10 +95,8 @@ def max_pool2d_with_switches(
         )
         return y[0], switches[0]
     geometry = pooling_geometry(kernel_size, stride, padding, dilation)
-    check(input)
-    refuse_complex("max_pool2d", input)
-    if input.dtype == torch.bool:
-        raise NotImplementedError("max_pool2d compares numbers, got torch.bool")
+    check_images(input)
+    refuse_unordered("max_pool2d", input)
     size = geometry.output_size(image_size(input), ceil_mode)
     options = is_channels_last(input), backends.kernels.enabled
     return _max_pool(input, geometry.flatten(), size, *options)
@@ -120,13 +121,18 @@ def max_pool2d(
     if not return_indices:
         return y
     geometry = pooling_geometry(kernel_size, stride, padding, dilation)
-    return y, indices_of(switches, geometry, input.shape[-1])
+    rows, columns = switched_pixels(switches, geometry)
+    return y, rows * input.shape[-1] + columns
 
 
-def indices_of(switches: Tensor, geometry: Geometry, width: int) -> Tensor:
-    """Where in an image `width` pixels wide the switches point: row * width + column, int64."""
-    rows, columns = ops.switched_pixels(switches, geometry)
-    return rows * width + columns
+def switched_pixels(switches: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """The rows and the columns of the pixels that the switches point at, int64."""
+    (_, kw), (sh, sw), (ph, pw), (dh, dw), _ = geometry
+    (height, width), device = switches.shape[-2:], switches.device
+    number = switches.long()
+    rows = torch.arange(height, device=device)[:, None] * sh - ph
+    columns = torch.arange(width, device=device) * sw - pw
+    return rows + number // kw * dh, columns + number % kw * dw
 
 
 class MaxPool2d(torch.nn.MaxPool2d):
@@ -137,32 +143,3 @@ class MaxPool2d(torch.nn.MaxPool2d):
             input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
             self.return_indices,
         )  # fmt: skip
-
-
-def check(x: Tensor) -> None:
-    if x.dim() != 4:
-        raise RuntimeError(f"pooling needs images (N, C, H, W) or (C, H, W), got {tuple(x.shape)}")
-    if 0 in x.shape[1:]:
-        raise RuntimeError(f"only the batch may be empty, got images {tuple(x.shape)}")
-
-
-def pooling_geometry(
-    kernel_size: int | Sequence[int],
-    stride: int | Sequence[int] | None,
-    padding: int | Sequence[int],
-    dilation: int | Sequence[int],
-) -> Geometry:
-    kernel = pair(kernel_size, "kernel_size")
-    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
-        stride = kernel
-    geometry = Geometry(
-        kernel, pair(stride, "stride"),
-        pair(padding, "padding"), pair(dilation, "dilation"),
-    )  # fmt: skip
-    if min(geometry.kernel_size + geometry.stride + geometry.dilation) < 1:
-        raise RuntimeError(f"kernel, stride and dilation must be at least 1, got {geometry}")
-    if any(not 0 <= p <= k // 2 for p, k in zip(geometry.padding, kernel, strict=True)):
-        raise RuntimeError(
-            f"padding must be between 0 and half the kernel: {geometry.padding} for {kernel}"
-        )
-    return geometry

@@ -13,13 +13,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .autocast import autocast_float32
-from .max_pool import check
-from .ops.dtypes import require_float
-from .ops.geometry import Geometry, Pair, image_size, pair
-from .ops.memory_format import as_channels_last, is_channels_last
-from .ops.pool import switch_dtype, switched_pixels
-from .overrides import overridable
+from .arguments.dtypes import require_float
+from .arguments.pixels import pair
+from .arguments.pooling import check_images, check_indices, unpooled_size
+from .interop.autocast import autocast_float32
+from .interop.memory_format import as_channels_last, is_channels_last
+from .interop.overrides import overridable
+from .interop.tracing import image_size
+from .max_pool import switched_pixels
+from .ops.geometry import Geometry
+from .ops.pool import switch_dtype
 
 
 @overridable
@@ -54,52 +57,25 @@ def max_unpool2d(
     if input.dim() == 3:
         options = kernel_size, stride, padding, output_size
         return max_unpool2d(input[None], indices[None], *options)[0]
-    check(input)
+    check_images(input)
     require_float("max_unpool2d", input)
-    if input.shape != indices.shape:
-        raise RuntimeError(
-            f"indices {tuple(indices.shape)} must be shaped like the input {tuple(input.shape)}"
-        )
     kernel = pair(kernel_size, "kernel_size")
     geometry = Geometry(
         kernel, kernel if stride is None else pair(stride, "stride"), pair(padding, "padding")
     )
     geometry.check()
-    size = _image_size(geometry, image_size(input), output_size)
+    check_indices(indices, input.shape, geometry)
+    size = unpooled_size(geometry, image_size(input), output_size)
     last = is_channels_last(input)
     if indices.dtype == switch_dtype(geometry):
         rows, columns = switched_pixels(indices, geometry)
         inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
         indices = torch.where(inside, rows * size[1] + columns, 0)
         input = torch.where(inside, input, 0)
-    elif indices.dtype != torch.int64:
-        raise RuntimeError(
-            f"indices must be switches ({switch_dtype(geometry)}) or int64, got {indices.dtype}"
-        )
     input = autocast_float32("max_unpool2d", input)
     flat = input.new_zeros(*input.shape[:2], size[0] * size[1])  # scatter_add checks the indices
     x = flat.scatter_add(2, indices.flatten(2), input.flatten(2)).unflatten(2, size)
     return as_channels_last(x) if last else x
-
-
-def _image_size(geometry: Geometry, outputs: Pair, given: Sequence[int] | None) -> Pair:
-    """The size of the image that was pooled, by default the smallest."""
-    (kh, kw), (sh, sw), (ph, pw) = geometry[:3]
-    smallest = (outputs[0] - 1) * sh - 2 * ph + kh, (outputs[1] - 1) * sw - 2 * pw + kw
-    if given is None:
-        given = smallest
-    if not isinstance(given, (tuple, list)):
-        raise TypeError(f"output_size must be (H, W) or (N, C, H, W), got {given!r}")
-    if len(given) not in (2, 4):
-        raise ValueError(f"output_size must be (H, W) or (N, C, H, W), got {tuple(given)}")
-    size = pair(given[-2:], "output_size")
-    far = any(abs(a - b) >= s for a, b, s in zip(size, smallest, geometry.stride, strict=True))
-    if far or min(size) < 0:
-        raise ValueError(
-            f"windows {geometry.kernel_size} at stride {geometry.stride} and padding "
-            f"{geometry.padding} make {outputs} of images near {smallest}, not of {size}"
-        )
-    return size
 
 
 class MaxUnpool2d(torch.nn.MaxUnpool2d):

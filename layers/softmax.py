@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autocast import autocast_float32
+from .arguments.dtypes import require_float
 from .autograd import FromOutput
-from .ops.dtypes import require_float, upcast
-from .ops.memory_format import as_contiguous
-from .overrides import overridable
+from .interop.autocast import autocast_float32
+from .interop.function import graph_node
+from .interop.memory_format import as_contiguous
+from .interop.overrides import overridable
+from .ops.dtypes import upcast
 
 
 class Softmax_(FromOutput):
@@ -31,18 +33,9 @@ class Softmax_(FromOutput):
         return (e / e.sum(dim, keepdim=True)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple:
-        return _softmax_slope(dy, *ctx.saved_tensors, *ctx.constants), None
-
-    @staticmethod
-    def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
-        return _softmax_slope(x_t, *ctx.saved_tensors, *ctx.constants)
-
-
-def _softmax_slope(t: Tensor, y: Tensor, dim: int) -> Tensor:
-    """y (t - sum of t y): the slope is a symmetric matrix, forward is as backward."""
-    v, p = upcast(as_contiguous(t)), upcast(y)
-    return (p * (v - (v * p).sum(dim, keepdim=True))).to(y.dtype)
+    def slope(t: Tensor, y: Tensor, dim: int) -> Tensor:
+        v, p = upcast(as_contiguous(t)), upcast(y)
+        return (p * (v - (v * p).sum(dim, keepdim=True))).to(y.dtype)
 
 
 class LogSoftmax_(FromOutput):
@@ -57,16 +50,14 @@ class LogSoftmax_(FromOutput):
         return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple:
-        (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = upcast(as_contiguous(dy))
-        return (v - upcast(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
-
-    @staticmethod
-    def jvp(ctx: Any, x_t: Tensor, _: None) -> Tensor:
-        (y,), (dim,) = ctx.saved_tensors, ctx.constants
-        v = upcast(as_contiguous(x_t))
+    def slope(t: Tensor, y: Tensor, dim: int) -> Tensor:
+        v = upcast(as_contiguous(t))
         return (v - (upcast(y).exp() * v).sum(dim, keepdim=True)).to(y.dtype)
+
+    @classmethod
+    def backward(cls, ctx: Any, dy: Tensor) -> tuple:  # no symmetric matrix: its transpose
+        (y,), (dim,), v = ctx.saved_tensors, ctx.constants, upcast(as_contiguous(dy))
+        return (v - upcast(y).exp() * v.sum(dim, keepdim=True)).to(y.dtype), None
 
 
 def _is_empty(x: Tensor, dim: int) -> bool:
@@ -74,14 +65,7 @@ def _is_empty(x: Tensor, dim: int) -> bool:
     return x.dim() > 0 and x.size(dim) == 0
 
 
-@torch.compiler.allow_in_graph
-def _softmax(x: Tensor, dim: int) -> Tensor:
-    return Softmax_.apply(x, dim)
-
-
-@torch.compiler.allow_in_graph
-def _log_softmax(x: Tensor, dim: int) -> Tensor:
-    return LogSoftmax_.apply(x, dim)
+_softmax, _log_softmax = map(graph_node, (Softmax_, LogSoftmax_))
 
 
 @overridable

@@ -24,7 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from .autograd import GroupedBilinear
-from .ops.geometry import image_size
+from .interop.tracing import image_size
 
 
 class Slot(GroupedBilinear):
@@ -44,11 +44,9 @@ class OutputSlot(Slot):
     def backward(cls, ctx: Any, dy: Tensor) -> tuple:
         (x, weight), (geometry, *constants) = ctx.saved_tensors, ctx.constants
         needs_x, needs_weight, *others = ctx.needs_input_grad
-        dx = dw = None
-        if needs_x:
-            dx = cls.INPUT.apply(weight.conj(), dy, geometry, image_size(x), *constants)
-        if needs_weight:
-            dw = cls.WEIGHT.apply(x.conj(), dy, geometry, *constants)
+        sized = geometry, image_size(x), *constants
+        dx = cls.INPUT.apply(weight.conj(), dy, *sized) if needs_x else None
+        dw = cls.WEIGHT.apply(x.conj(), dy, geometry, *constants) if needs_weight else None
         return dx, dw, *[None] * len(others)
 
 
@@ -75,11 +73,9 @@ class WeightSlot(Slot):
     def backward(cls, ctx: Any, dw: Tensor) -> tuple:
         (x, g), (geometry, *constants) = ctx.saved_tensors, ctx.constants
         needs_x, needs_g, *others = ctx.needs_input_grad
-        dx = dg = None
-        if needs_x:
-            dx = cls.INPUT.apply(dw, g.conj(), geometry, image_size(x), *constants)
-        if needs_g:
-            dg = cls.OUTPUT.apply(x.conj(), dw, geometry, *constants)
+        sized = geometry, image_size(x), *constants
+        dx = cls.INPUT.apply(dw, g.conj(), *sized) if needs_x else None
+        dg = cls.OUTPUT.apply(x.conj(), dw, geometry, *constants) if needs_g else None
         return dx, dg, *[None] * len(others)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Subset
 
 import models
-from layers.ops.precision import conv_precision
+from layers.interop.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import checkpoint, data

@@ -10,11 +10,12 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from ..interop.memory_format import is_channels_last
 from ..ops.dtypes import upcast, upcast_dtype
 from ..ops.geometry import Geometry, Pair
-from ..ops.memory_format import is_channels_last
 from ..ops.registry import Kernel
 from .conv_im2col import accumulator, partition_images, why_not_im2col
+from .conv_pointwise import is_pointwise
 from .im2col import repeated
 from .im2col_nchw import Col2imNCHW, Im2colNCHW
 from .openmp import parallel_map
@@ -92,7 +93,7 @@ def _why_not(geometry: Geometry, filters: int, algorithm: str) -> str | None:
         return reason
     if geometry.stride != (1, 1):
         return "the stride is not 1"
-    if geometry.is_pointwise:
+    if is_pointwise(geometry):
         return "the image is its own columns"
     return "the filters are many" if filters > MAX_NCHW_FILTERS else None
 

@@ -91,10 +91,15 @@ def _w_row(weight: Tensor, geometry: Geometry) -> Tensor:
     return weight[..., 0, 0].unflatten(0, (geometry.groups, -1))
 
 
+def is_pointwise(geometry: Geometry) -> bool:
+    """A 1x1 window that visits every pixel once: the columns are the image itself."""
+    return geometry.kernel_size == geometry.stride == (1, 1) and geometry.padding == (0, 0)
+
+
 def _supports(a: Tensor, b: Tensor, geometry: Geometry, *options: Any) -> str | None:
     if reason := why_not_im2col(options[-1]):
         return reason
-    return None if geometry.is_pointwise else "it is for 1x1 filters at stride 1"
+    return None if is_pointwise(geometry) else "it is for 1x1 filters at stride 1"
 
 
 CONV2D = Kernel("pointwise", conv2d, _supports)

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..interop.memory_format import empty_images
 from ..ops.geometry import Geometry, Pair
-from ..ops.memory_format import empty_images
 from .im2col_loops import add_windows
 from .jit import array, parallel_for
 from .workspace import workspace, workspace_bytes
@@ -197,7 +197,8 @@ def col2im(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:
 def col2im_by_taps(windows: Tensor, x: Tensor, geometry: Geometry, top: int) -> None:
     """`col2im` in torch's operations, one for each position inside the window."""
     grouped = x.unflatten(1, (geometry.groups, -1))
-    part = geometry.first_row(top)  # the rows as an image of their own
+    (ph, pw), sh = geometry.padding, geometry.stride[0]
+    part = geometry._replace(padding=(ph - sh * top, pw))  # the rows as an image of their own
     for tap in part.taps(x.shape[2:], windows.shape[5:]):
         grouped[tap.pixels].add_(windows[:, :, :, tap.row, tap.column][tap.outputs])
 

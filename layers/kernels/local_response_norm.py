@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..interop.memory_format import elementwise_like
 from ..ops.dtypes import upcast
-from ..ops.memory_format import elementwise_like
 from ..ops.registry import Kernel
 from . import local_response_norm_loops as loops
 from .jit import parallel_for, why_not_jit

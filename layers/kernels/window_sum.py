@@ -6,14 +6,14 @@ up along the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from ..interop.memory_format import empty_images
 from ..ops.dtypes import HALF_PRECISION
 from ..ops.geometry import Geometry, Pair
-from ..ops.memory_format import empty_images
 from ..ops.registry import Kernel
 
 CHUNK = 4 << 20  # bytes of images taken at a time
@@ -67,13 +67,23 @@ def _sum_taps(x: Tensor, geometry: Geometry, y: Tensor) -> None:
 
 def _spread_taps(y: Tensor, geometry: Geometry, x: Tensor) -> None:
     taps = geometry.taps(x.shape[2:], y.shape[2:])
-    if geometry.tiles(x.shape[2:]):  # every pixel is in one window
+    if _tiles(geometry, x.shape[2:]):  # every pixel is in one window
         for tap in taps:
             x[tap.pixels].copy_(y[tap.outputs])
         return
     x.zero_()
     for tap in taps:
         x[tap.pixels].add_(y[tap.outputs])
+
+
+def _tiles(geometry: Geometry, image_size: Sequence[int]) -> bool:
+    """Whether the windows cover every pixel exactly once."""
+    return (
+        geometry.kernel_size == geometry.stride
+        and geometry.padding == (0, 0)
+        and geometry.dilation == (1, 1)
+        and all(size % k == 0 for size, k in zip(image_size, geometry.kernel_size, strict=True))
+    )
 
 
 def _supports(images: Tensor, *_: Any) -> str | None:

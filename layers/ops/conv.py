@@ -17,39 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..interop.memory_format import empty_images
 from .dtypes import upcast
 from .geometry import Geometry, Pair
-from .memory_format import empty_images
 from .registry import operator
 
 
-def _empty_y(
-    x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
-) -> Tensor:
-    size = geometry.output_size(x.shape[2:])
-    return empty_images(x, (x.shape[0], weight.shape[0], *size), channels_last)
-
-
-def _empty_x(
-    weight: Tensor,
-    g: Tensor,
-    geometry: Geometry,
-    image_size: Pair,
-    channels_last: bool,
-    algorithm: str,
-) -> Tensor:
-    in_channels = weight.shape[1] * geometry.groups
-    return empty_images(g, (g.shape[0], in_channels, *image_size), channels_last)
-
-
-def _empty_weight(
-    x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
-) -> Tensor:
-    shape = g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size
-    return empty_images(x, shape, channels_last)
-
-
-@operator(empty=_empty_y, convolves=True)
+@operator(
+    empty=lambda x, weight, geometry, channels_last, algorithm: empty_images(
+        x, (x.shape[0], weight.shape[0], *geometry.output_size(x.shape[2:])), channels_last
+    ),
+    convolves=True,
+)
 def conv2d(x: Tensor, weight: Tensor, geometry: Geometry, algorithm: str) -> Tensor:
     """Every filter at every window of every image.
 
@@ -63,7 +42,12 @@ def conv2d(x: Tensor, weight: Tensor, geometry: Geometry, algorithm: str) -> Ten
     return y.flatten(0, 1).unflatten(1, (-1, *output_size)).movedim(1, 0).to(x.dtype)
 
 
-@operator(empty=_empty_x, convolves=True)
+@operator(
+    empty=lambda weight, g, geometry, image_size, channels_last, algorithm: empty_images(
+        g, (g.shape[0], weight.shape[1] * geometry.groups, *image_size), channels_last
+    ),
+    convolves=True,
+)
 def conv2d_input(
     weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, algorithm: str
 ) -> Tensor:
@@ -78,7 +62,12 @@ def conv2d_input(
     return col2im(x_col, geometry, image_size).to(g.dtype)
 
 
-@operator(empty=_empty_weight, convolves=True)
+@operator(
+    empty=lambda x, g, geometry, channels_last, algorithm: empty_images(
+        x, (g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size), channels_last
+    ),
+    convolves=True,
+)
 def conv2d_weight(x: Tensor, g: Tensor, geometry: Geometry, algorithm: str) -> Tensor:
     """The adjoint of `conv2d` in the filters, summed over all windows of all images.
 

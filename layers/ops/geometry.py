@@ -5,25 +5,12 @@ Letters: K kernel size, S stride, P padding, D dilation, all per axis (height, w
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from types import EllipsisType
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import NamedTuple
 
 Pair = tuple[int, int]
-
-
-def image_size(images: Tensor) -> Pair:
-    """(H, W) of (N, C, H, W), as numbers that an operator accepts.
-
-    Under `torch.jit.trace`, with which TensorBoard draws its graph, sizes are tensors.
-    """
-    height, width = images.shape[2:]
-    return (int(height), int(width)) if torch.jit.is_tracing() else (height, width)
 
 
 class Tap(NamedTuple):
@@ -33,38 +20,6 @@ class Tap(NamedTuple):
     column: int
     outputs: tuple[EllipsisType, slice, slice]  # y[tap.outputs] reads
     pixels: tuple[EllipsisType, slice, slice]  # x[tap.pixels]
-
-
-def as_int(value: Any, name: str) -> int:
-    """A whole number of any integral type: Python's, numpy's, or a symbolic one of torch's.
-
-    Raises:
-        TypeError: anything else, bool included.
-    """
-    if type(value) is int or isinstance(value, torch.SymInt):
-        return value  # type: ignore[return-value]
-    if not isinstance(value, bool):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(f"{name} must be a whole number, got {value!r}")
-
-
-def pair(value: int | Sequence[int], name: str) -> Pair:
-    """One number for both axes, or (height, width), as torch.nn accepts them.
-
-    Raises:
-        TypeError: numbers that are not whole.
-        RuntimeError: more than two of them, or none.
-    """
-    if not isinstance(value, (tuple, list)):
-        number = as_int(value, name)
-        return number, number
-    if len(value) not in (1, 2):
-        numbers = [as_int(number, name) for number in value]
-        raise RuntimeError(f"{name} must be one integer or a (height, width) pair, got {numbers}")
-    return as_int(value[0], name), as_int(value[-1], name)
 
 
 class Geometry(NamedTuple):
@@ -104,20 +59,6 @@ class Geometry(NamedTuple):
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
-    def tiles(self, image_size: Sequence[int]) -> bool:
-        """Whether the windows cover every pixel exactly once."""
-        return (
-            self.kernel_size == self.stride
-            and self.padding == (0, 0)
-            and self.dilation == (1, 1)
-            and all(size % k == 0 for size, k in zip(image_size, self.kernel_size, strict=True))
-        )
-
-    @property
-    def is_pointwise(self) -> bool:
-        """A 1x1 window that visits every pixel once: the columns are the image itself."""
-        return self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0)
-
     def output_size(self, image_size: Sequence[int], ceil_mode: bool = False) -> Pair:
         """Number of windows per axis: floor((H + 2P - D(K-1) - 1) / S) + 1.
 
@@ -143,13 +84,6 @@ class Geometry(NamedTuple):
             )
         return count
 
-    def fits_neatly(self, image_size: Sequence[int]) -> bool:
-        """The chapter's rule: (W - F + 2P)/S + 1 is whole, so that no pixel is left over."""
-        return all(
-            (image_size[axis] + 2 * self.padding[axis] - self.span[axis]) % self.stride[axis] == 0
-            for axis in (0, 1)
-        )
-
     def taps(self, image_size: Sequence[int], output_size: Sequence[int]) -> tuple[Tap, ...]:
         """For each position inside the window: which outputs read which pixels through it.
 
@@ -164,11 +98,6 @@ class Geometry(NamedTuple):
             Geometry((kh, 1), (sh, 1), (ph, 0), (dh, 1), groups),
             Geometry((1, kw), (1, sw), (0, pw), (1, dw), groups),
         )
-
-    def first_row(self, row: int) -> Geometry:
-        """The same windows counted from output row `row` (the padding may become negative)."""
-        (ph, pw), sh = self.padding, self.stride[0]
-        return self._replace(padding=(ph - sh * row, pw))
 
     def pixels_per_window(
         self, axis: int, length: int, outputs: int, count_padding: bool
@@ -202,40 +131,3 @@ def _reads(
     stop = max(first, min(outputs, (length - 1 - offset) // stride + 1))  # pixel is < length
     begin = first * stride + offset
     return slice(first, stop), slice(begin, begin + (stop - first) * stride, stride)
-
-
-def pixels(
-    padding: str | int | Sequence[int],
-    kernel_size: Pair,
-    stride: Pair,
-    dilation: Pair,
-    error: type[Exception] = RuntimeError,
-) -> tuple[Pair, Pair]:
-    """A padding in pixels: zeros on each side of either axis, and how many more at its end.
-
-    Raises:
-        error: a word that is neither "same" nor "valid", or "same" with a stride.  torch.nn's
-            functions raise a RuntimeError then, its modules a ValueError.
-    """
-    if not isinstance(padding, str):
-        return pair(padding, "padding"), (0, 0)
-    if padding == "valid":
-        return (0, 0), (0, 0)
-    if padding != "same":
-        raise error(f"padding must be 'same', 'valid' or pixels, got {padding!r}")
-    if stride != (1, 1):
-        raise error("padding='same' keeps the size only at stride 1: give pixels")
-    (top, bottom), (left, right) = same_padding(kernel_size, dilation)
-    return (top, left), (bottom - top, right - left)
-
-
-def same_padding(kernel_size: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """((top, bottom), (left, right)) zeros that keep the size at stride 1; the odd one goes last.
-
-    For an odd kernel this is the chapter's P = (F - 1)/2 on every side.
-    """
-    (top, bottom), (left, right) = (
-        (total // 2, total - total // 2)
-        for total in (d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True))
-    )
-    return (top, bottom), (left, right)

@@ -10,35 +10,24 @@ c filter of a group, p and q position.
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
+from ..interop.memory_format import empty_images
 from .conv import fold, unfold
 from .dtypes import upcast
 from .geometry import Geometry, Pair
-from .memory_format import empty_images
 from .registry import operator
 
 
-def _empty_y(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:
-    height, width, groups, _, channels = weight.shape
-    return empty_images(x, (x.shape[0], groups * channels, height, width), channels_last)
-
-
-def _empty_x(
-    weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool
-) -> Tensor:
-    (kh, kw), (_, _, groups, size, _) = geometry.kernel_size, weight.shape
-    return empty_images(g, (g.shape[0], groups * size // (kh * kw), *image_size), channels_last)
-
-
-def _empty_weight(x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:
-    (kh, kw), groups = geometry.kernel_size, geometry.groups
-    size, channels = x.shape[1] * kh * kw // groups, g.shape[1] // groups
-    return x.new_empty(*g.shape[2:], groups, size, channels)
-
-
-@operator(empty=_empty_y, convolves=True)
+@operator(
+    empty=lambda x, weight, geometry, channels_last: empty_images(
+        x, (x.shape[0], weight.shape[2] * weight.shape[4], *weight.shape[:2]), channels_last
+    ),
+    convolves=True,
+)
 def locally_connected2d(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """A convolution whose weights are not shared between positions.
 
@@ -52,7 +41,14 @@ def locally_connected2d(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor
     return y.flatten(1, 2).to(x.dtype)
 
 
-@operator(empty=_empty_x, convolves=True)
+@operator(
+    empty=lambda weight, g, geometry, image_size, channels_last: empty_images(
+        g,
+        (g.shape[0], weight.shape[2] * weight.shape[3] // prod(geometry.kernel_size), *image_size),
+        channels_last,
+    ),
+    convolves=True,
+)
 def locally_connected2d_input(
     weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair
 ) -> Tensor:
@@ -68,7 +64,13 @@ def locally_connected2d_input(
     return fold(windows, geometry, image_size).to(g.dtype)
 
 
-@operator(empty=_empty_weight, convolves=True)
+@operator(
+    empty=lambda x, g, geometry, channels_last: x.new_empty(
+        *g.shape[2:], geometry.groups, x.shape[1] * prod(geometry.kernel_size) // geometry.groups,
+        g.shape[1] // geometry.groups,
+    ),
+    convolves=True,
+)  # fmt: skip
 def locally_connected2d_weight(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
     """The adjoint in the weights, summed over images alone.
 

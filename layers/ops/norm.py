@@ -7,50 +7,23 @@ from __future__ import annotations
 
 from functools import reduce
 from math import prod
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..interop.memory_format import elementwise_like, empty_images
 from .dtypes import upcast, upcast_dtype
-from .memory_format import elementwise_like, empty_images
 from .registry import operator
 
 
-def _empty_y(
-    x: Tensor, gamma: Tensor, beta: Tensor, eps: float, channels_last: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_images(x, x.shape, channels_last), _empty_channels(x), _empty_channels(x)
+def _empty_norm(x: Tensor, channels_last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Like x, and twice (C)."""
+    channels = x.new_empty(x.shape[1], dtype=upcast_dtype(x))
+    return empty_images(x, x.shape, channels_last), channels, torch.empty_like(channels)
 
 
-def _empty_dx(
-    dy: Tensor,
-    x: Tensor,
-    gamma: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    eps: float,
-    channels_last: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_images(x, x.shape, channels_last), _empty_channels(x), _empty_channels(x)
-
-
-def _empty_channels(x: Tensor) -> Tensor:
-    return x.new_empty(x.shape[1], dtype=upcast_dtype(x))
-
-
-def _empty_response(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
-    return elementwise_like(x)
-
-
-def _empty_response_dx(
-    dy: Tensor, x: Tensor, size: int, alpha: float, beta: float, k: float
-) -> Tensor:
-    return elementwise_like(dy)
-
-
-@operator(empty=_empty_y)
+@operator(empty=lambda x, gamma, beta, eps, channels_last: _empty_norm(x, channels_last))
 def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Every channel shifted and scaled to mean 0 and variance 1, then to beta and gamma.
 
@@ -65,7 +38,9 @@ def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tens
     return (h * per_channel(gamma, x) + per_channel(beta, x)).to(x.dtype), mean, variance
 
 
-@operator(empty=_empty_dx)
+@operator(
+    empty=lambda dy, x, gamma, mean, variance, eps, channels_last: _empty_norm(x, channels_last)
+)
 def batch_norm_backward(
     dy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, variance: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +73,7 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.view(-1, *[1] * (x.dim() - 2))
 
 
-@operator(empty=_empty_response)
+@operator(empty=lambda x, size, alpha, beta, k: elementwise_like(x))
 def local_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
     """Every activation damped by its neighbours across channels.
 
@@ -111,7 +86,7 @@ def local_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: floa
     return (upcast(x) * s**-beta).to(x.dtype)
 
 
-@operator(empty=_empty_response_dx)
+@operator(empty=lambda dy, x, size, alpha, beta, k: elementwise_like(dy))
 def local_response_norm_backward(
     dy: Tensor, x: Tensor, size: int, alpha: float, beta: float, k: float
 ) -> Tensor:
@@ -139,25 +114,3 @@ def channel_sum(v: Tensor, before: int, after: int) -> Tensor:
     channels = v.shape[1]
     padded = F.pad(v, [0, 0] * (v.dim() - 2) + [before, after])
     return reduce(torch.add, (padded.narrow(1, t, channels) for t in range(before + after + 1)))
-
-
-def _as_channels(info: Any, dim: int | None, t: Any) -> Any:
-    """A vmapped (N, C, ...) with the new dimension among its channels: (N, B*C, ...), or (B*C)."""
-    if not isinstance(t, Tensor):
-        return t
-    t = t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
-    return t.flatten(0, 1) if t.dim() == 2 else t.movedim(0, 1).flatten(1, 2)
-
-
-def _vmap(operator: Any) -> Any:
-    def rule(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
-        folded = (_as_channels(info, d, t) for d, t in zip(in_dims, inputs, strict=True))
-        images, *channels = operator(*folded)
-        size = info.batch_size, -1
-        return (images.unflatten(1, size), *(t.unflatten(0, size) for t in channels)), (1, 0, 0)
-
-    return rule
-
-
-torch.library.register_vmap("convnets::batch_norm", _vmap(batch_norm))
-torch.library.register_vmap("convnets::batch_norm_backward", _vmap(batch_norm_backward))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -20,11 +18,11 @@ def relu_backward(dy: Tensor, y: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward(dy, y, 0)
 
 
-def _empty_q(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
-    return indices.new_empty((*indices.shape, classes), dtype=dtype)
-
-
-@operator(empty=_empty_q)
+@operator(
+    empty=lambda indices, classes, dtype, ignore_index: indices.new_empty(
+        (*indices.shape, classes), dtype=dtype
+    )
+)
 def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int) -> Tensor:
     """Class indices as rows of probabilities.
 
@@ -44,8 +42,3 @@ def one_hot(indices: Tensor, classes: int, dtype: torch.dtype, ignore_index: int
         if "out of bounds" not in str(error):
             raise
         raise IndexError(f"targets must be class indices from 0 to {classes - 1}") from None
-
-
-@torch.library.register_vmap("convnets::one_hot")
-def _(info: Any, in_dims: tuple, indices: Tensor, *constants: Any) -> tuple[Tensor, int]:
-    return one_hot(indices.movedim(in_dims[0], 0), *constants), 0

@@ -16,53 +16,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..interop.memory_format import empty_images
 from .conv import unfold
 from .dtypes import upcast
 from .geometry import Geometry, Pair
-from .memory_format import empty_images
 from .registry import operator
 
 
-def _empty_maxima(
+def _empty(like: Tensor, size: Pair, channels_last: bool) -> Tensor:
+    return empty_images(like, (*like.shape[:2], *size), channels_last)
+
+
+def _empty_max(
     x: Tensor, geometry: Geometry, output_size: Pair, channels_last: bool
 ) -> tuple[Tensor, Tensor]:
-    y = empty_images(x, (*x.shape[:2], *output_size), channels_last)
+    y = _empty(x, output_size, channels_last)
     return y, torch.empty_like(y, dtype=switch_dtype(geometry))
 
 
-def _empty_gathered(
-    x: Tensor, switches: Tensor, geometry: Geometry, output_size: Pair, channels_last: bool
-) -> Tensor:
-    return empty_images(x, (*x.shape[:2], *output_size), channels_last)
-
-
-def _empty_scattered(
-    y: Tensor, switches: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool
-) -> Tensor:
-    return empty_images(y, (*y.shape[:2], *image_size), channels_last)
-
-
-def _empty_sums(x: Tensor, geometry: Geometry, output_size: Pair, channels_last: bool) -> Tensor:
-    return empty_images(x, (*x.shape[:2], *output_size), channels_last)
-
-
-def _empty_shares(y: Tensor, geometry: Geometry, image_size: Pair, channels_last: bool) -> Tensor:
-    return empty_images(y, (*y.shape[:2], *image_size), channels_last)
-
-
-def _empty_norms(
-    x: Tensor, p: float, geometry: Geometry, output_size: Pair, channels_last: bool
-) -> Tensor:
-    return empty_images(x, (*x.shape[:2], *output_size), channels_last)
-
-
-def _empty_dx(
-    dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Geometry, channels_last: bool
-) -> Tensor:
-    return empty_images(x, x.shape, channels_last)
-
-
-@operator(empty=_empty_maxima)
+@operator(empty=_empty_max)
 def max_pool2d(x: Tensor, geometry: Geometry, output_size: Pair) -> tuple[Tensor, Tensor]:
     """The largest value of every window, and the number i*K_w + j of the tap that found it.
 
@@ -82,7 +54,11 @@ def max_pool2d(x: Tensor, geometry: Geometry, output_size: Pair) -> tuple[Tensor
     return y, switches
 
 
-@operator(empty=_empty_gathered)
+@operator(
+    empty=lambda x, switches, geometry, output_size, channels_last: _empty(
+        x, output_size, channels_last
+    )
+)
 def max_pool2d_gather(x: Tensor, switches: Tensor, geometry: Geometry) -> Tensor:
     """Read every window where its switch points.
 
@@ -97,7 +73,11 @@ def max_pool2d_gather(x: Tensor, switches: Tensor, geometry: Geometry) -> Tensor
     return y
 
 
-@operator(empty=_empty_scattered)
+@operator(
+    empty=lambda y, switches, geometry, image_size, channels_last: _empty(
+        y, image_size, channels_last
+    )
+)
 def max_pool2d_backward(
     y: Tensor, switches: Tensor, geometry: Geometry, image_size: Pair
 ) -> Tensor:
@@ -121,17 +101,9 @@ def switch_dtype(geometry: Geometry) -> torch.dtype:
     return torch.uint8 if kh * kw <= 256 else torch.int32
 
 
-def switched_pixels(switches: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """The rows and the columns of the pixels that the switches point at, int64."""
-    (_, kw), (sh, sw), (ph, pw), (dh, dw), _ = geometry
-    (height, width), device = switches.shape[-2:], switches.device
-    number = switches.long()
-    rows = torch.arange(height, device=device)[:, None] * sh - ph
-    columns = torch.arange(width, device=device) * sw - pw
-    return rows + number // kw * dh, columns + number % kw * dw
-
-
-@operator(empty=_empty_sums)
+@operator(
+    empty=lambda x, geometry, output_size, channels_last: _empty(x, output_size, channels_last)
+)
 def window_sum(x: Tensor, geometry: Geometry, output_size: Pair) -> Tensor:
     """y[n,c,p] = sum over the taps k of  x[n,c, S p + D k - P].
 
@@ -140,7 +112,7 @@ def window_sum(x: Tensor, geometry: Geometry, output_size: Pair) -> Tensor:
     return sum_windows(upcast(x), geometry, output_size).to(x.dtype)
 
 
-@operator(empty=_empty_shares)
+@operator(empty=lambda y, geometry, image_size, channels_last: _empty(y, image_size, channels_last))
 def window_sum_backward(y: Tensor, geometry: Geometry, image_size: Pair) -> Tensor:
     """The adjoint of `window_sum`:  x[n,c, S p + D k - P] += y[n,c,p].
 
@@ -149,7 +121,9 @@ def window_sum_backward(y: Tensor, geometry: Geometry, image_size: Pair) -> Tens
     return spread_windows(upcast(y), geometry, image_size).to(y.dtype)
 
 
-@operator(empty=_empty_norms)
+@operator(
+    empty=lambda x, p, geometry, output_size, channels_last: _empty(x, output_size, channels_last)
+)
 def lp_pool2d(x: Tensor, p: float, geometry: Geometry, output_size: Pair) -> Tensor:
     """The p-norm of every window.
 
@@ -160,7 +134,7 @@ def lp_pool2d(x: Tensor, p: float, geometry: Geometry, output_size: Pair) -> Ten
     return (sum_windows(upcast(x).abs() ** p, geometry, output_size) ** (1 / p)).to(x.dtype)
 
 
-@operator(empty=_empty_dx)
+@operator(empty=lambda dy, x, y, p, geometry, channels_last: _empty(x, x.shape[2:], channels_last))
 def lp_pool2d_backward(dy: Tensor, x: Tensor, y: Tensor, p: float, geometry: Geometry) -> Tensor:
     """The gradient of `lp_pool2d`, which torch can differentiate again.
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from layers.ops.memory_format import elementwise_like
+from layers.interop.memory_format import elementwise_like
 from tests.cases import channels_last, contiguous, expanded, strided
 
 PLAIN, SINGLE, EMPTY, ONE_CHANNEL = (2, 4, 6, 6), (1, 4, 6, 6), (0, 4, 6, 6), (2, 1, 6, 6)

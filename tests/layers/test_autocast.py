@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers.autocast import FLOAT32
+from layers.interop.autocast import FLOAT32
 from tests.cases import fake_cuda
 
 

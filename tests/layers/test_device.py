@@ -7,7 +7,6 @@ that is not a view is a launch, which can be counted.
 
 import subprocess
 import sys
-from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -126,12 +125,12 @@ def make(argument, batch, device, dtype, layout):
 
 def compute(name, inputs, kernels):
     """What the registered operator does; called by name, it would say what fake outputs are."""
-    definition, empty, takes, _ = OPERATORS[name]
+    operator = OPERATORS[name]
     inputs = [*inputs.values()]
     kernel = choose(name, inputs) if kernels else None
     if kernel is None:
-        return definition(*[inputs[at] for at in takes])
-    outputs = empty(*inputs)
+        return operator.definition(*[inputs[at] for at in operator.takes])
+    outputs = operator.empty(*inputs)
     kernel.compute(*inputs, *(outputs if isinstance(outputs, tuple) else [outputs]))
     return outputs
 
@@ -142,7 +141,7 @@ def run(name, arguments, *, kernels=True, batch=4, device="cuda", dtype=torch.fl
     options = dict(channels_last=layout == torch.channels_last, algorithm="auto")
     with FakeTensorMode(), torch.no_grad():
         given = [make(argument, batch, device, dtype, layout) for argument in arguments]
-        names = signature(OPERATORS[name].empty).parameters
+        names = OPERATORS[name].types
         inputs = dict(zip((n for n in names if n not in options), given, strict=True))
         inputs = {n: inputs[n] if n in inputs else options[n] for n in names}
         with Launches() as launches:

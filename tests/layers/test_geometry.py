@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layers.ops.geometry import Geometry, pair, same_padding
+from layers.arguments.pixels import pair, same_padding
+from layers.ops.geometry import Geometry
 
 small = st.integers(1, 4)
 
@@ -80,22 +81,21 @@ def test_same_padding_keeps_the_size(k, d, size):
 
 # (W, F, P, S) and what the chapter says of them
 @pytest.mark.parametrize(
-    ("width", "kernel", "padding", "stride", "outputs", "neat"),
+    ("width", "kernel", "padding", "stride", "outputs"),
     [
-        (5, 3, 1, 1, 5, True),
-        (5, 3, 1, 2, 3, True),
-        (5, 3, 1, 3, 2, False),
-        (10, 3, 0, 2, 4, False),
-        (7, 3, 0, 1, 5, True),
-        (7, 3, 0, 2, 3, True),
-        (227, 11, 0, 4, 55, True),
-        (224, 11, 0, 4, 54, False),
+        (5, 3, 1, 1, 5),
+        (5, 3, 1, 2, 3),
+        (5, 3, 1, 3, 2),  # does not fit neatly; models/pattern_layers.py warns
+        (10, 3, 0, 2, 4),
+        (7, 3, 0, 1, 5),
+        (7, 3, 0, 2, 3),
+        (227, 11, 0, 4, 55),
+        (224, 11, 0, 4, 54),
     ],
 )
-def test_the_chapter_s_sizes(width, kernel, padding, stride, outputs, neat):
+def test_the_chapter_s_sizes(width, kernel, padding, stride, outputs):
     geometry = Geometry((kernel,) * 2, (stride,) * 2, (padding,) * 2)
     assert geometry.output_size((width, width)) == (outputs, outputs)
-    assert geometry.fits_neatly((width, width)) is neat
 
 
 def test_pair():

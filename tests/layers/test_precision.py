@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from layers.ops.precision import conv_precision, in_conv_precision
+from layers.interop.precision import conv_precision, in_conv_precision
 from layers.ops.registry import OPERATORS
 
 X = torch.zeros(1)

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 import layers
 import layers.functional as L
-from layers.ops.memory_format import elementwise_like, is_channels_last
+from layers.interop.memory_format import elementwise_like, is_channels_last
 from tests.cases import contiguous, strided, table
 from tests.layers.stride_cases import (
     CASES,

@@ -5,7 +5,7 @@ import torch
 
 import layers
 import models
-from layers.ops.memory_format import elementwise_like
+from layers.interop.memory_format import elementwise_like
 from tests.cases import channels_last, contiguous
 from tests.models.cases import NETWORKS
 

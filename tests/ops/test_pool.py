@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
+from layers.max_pool import switched_pixels
 from layers.ops.geometry import Geometry
-from layers.ops.pool import switch_dtype, switched_pixels
+from layers.ops.pool import switch_dtype
 from tests import reference
 from tests.cases import LAYOUTS, POOL, UNDILATED, doubles, table
 from tests.ops import definitions as ops

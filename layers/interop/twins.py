@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.parametrize import is_parametrized
 
 M = TypeVar("M", bound=torch.nn.Module)
+PACKAGE = __name__.partition(".")[0]  # layers
 
 
 def to_torch(model: M) -> M:
@@ -55,4 +56,4 @@ def _twin(kind: type | None) -> type | None:
 
 
 def _is_ours(thing: type | FunctionType) -> bool:
-    return str(thing.__module__).startswith(f"{__package__}.")
+    return str(thing.__module__).startswith(f"{PACKAGE}.")

@@ -1,8 +1,8 @@
 """What `torch.utils.flop_counter.FlopCounterMode` counts for our operators: two for each product.
 
 A convolution or a locally connected layer multiplies every weight by a pixel at every place where
-it is used; so do its two gradients, each of which is one slot of the same trilinear form
-(trilinear.py).  That is torch's count for torch.nn, but for a filters' gradient in groups, which
+it is used; so do its two gradients, each of which is one slot of the same trilinear form (see
+trilinear.py).  That is torch's count for torch.nn, but for a filters' gradient in groups, which
 torch counts as if all channels met, groups times too many.  Winograd's convolution is counted as
 the convolution it computes, as torch counts cuDNN's.
 
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from .ops import conv, locally_connected  # noqa: F401  which register the operators
+from ..ops import conv, locally_connected  # noqa: F401  which register the operators
 
 Shape = Sequence[int]
 ours = torch.ops.convnets
