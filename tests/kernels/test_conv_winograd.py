@@ -46,7 +46,8 @@ def test_derivatives(case):
     def f(x, weight):
         return conv2d(x, weight, **case.options)
 
-    assert gradcheck(f, (x, weight), check_forward_ad=True)
+    many = weight.numel() > 500  # one random direction, not each
+    assert gradcheck(f, (x, weight), check_forward_ad=True, fast_mode=many)
     assert gradgradcheck(f, (x, weight), fast_mode=True)
 
 
