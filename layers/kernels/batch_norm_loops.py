@@ -1,8 +1,8 @@
 """Batch normalisation's loops (for a CPU; see jit.py), one form for each memory layout.
 
-Maps (N, C, P) are taken channel by channel: the channel's sums, and then an affine function of its
-values while they are still in the cache.  Pixels (M, C), channels last, have their channels side by
-side: the sums of all of them, block by block, and then a second pass.
+Maps (N, C, P) are processed channel by channel: first the channel's sums, then an affine function of
+its values while they are still in the cache.  Pixels (M, C), channels last, have all channels
+adjacent, so these are summed together, block by block, and a second pass applies the function.
 
 Letters as in batch_norm.py.  Everything that is not a volume is (C).
 """

@@ -1,11 +1,11 @@
-"""Winograd's transforms, of some channels of a tile at a time (for a CPU; see jit.py).
+"""Winograd's transforms, a block of channels of one tile at a time (for a CPU; see jit.py).
 
 As sums with common parts, B^T d B takes 240 additions and multiplications for each channel, where
 the product with the 36 x 36 matrix takes 2592.  Pixels are read where the image has them, zeros
-where it has none, and outputs written where they belong, so that there are no tiles in between.
+where it has none, and outputs written where they belong: no tile is ever stored as such.
 
-A scratch holds numbers [i, j, lane] one after the other.  A step is a matrix applied along the
-first dimension, and turns the two round, so that the same step again does the other one:
+A scratch holds values [i, j, lane] contiguously.  A step applies a matrix along the first dimension
+and transposes the two, so that the same step, repeated, applies it along the other:
 
     t[j, e, lane] = sum over i of  matrix[e, i] d[i, j, lane]
 

@@ -1,8 +1,8 @@
-"""Local response normalisation of some pixels after the other (for a CPU; see jit.py).
+"""Local response normalisation, a block of pixels at a time (for a CPU; see jit.py).
 
-All channels of a pixel are taken together, in a scratch where the next channel is `step` numbers
-on: one channels last, and channels first as many as pixels are taken at a time.  A sum over
-neighbouring channels is then a sum of shifts of the scratch.  Letters as in local_response_norm.py.
+All channels of a block are copied into a scratch where the next channel is `step` values further:
+1 for channels last, and the number of pixels in a block for channels first.  A sum over neighbouring
+channels is then a sum of shifts of the scratch.  Letters as in local_response_norm.py.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 from .jit import jit
 from .loops import add, copy
 
-PIXELS = 128  # taken at a time, of images that lie channels first
+PIXELS = 128  # in a block of an image that is channels first
 
 
 @jit
 def local_response_norm(x, size, a, beta, k, y, first, last):
-    """y of some pixels (M, C), or of some blocks of PIXELS of images (N, C, P)."""
+    """y of the pixels (M, C) first to last, or of those blocks of PIXELS of images (N, C, P)."""
     channels, step = x.shape[1], 1 if x.ndim == 2 else PIXELS
     v, s, power = scratch(x, step), scratch(x, step), scratch(x, step)
     padded = np.zeros((channels + size - 1) * step, x.dtype)
@@ -89,7 +89,7 @@ def add_shifts(padded, size, step, k, s):
 
 @jit
 def load(x, block, step, v):
-    """The numbers of a block of pixels, channel after channel."""
+    """The values of a block of pixels, channel after channel."""
     if x.ndim == 2:
         copy(x[block], 0, v, 0, len(v))
     else:
@@ -101,7 +101,7 @@ def load(x, block, step, v):
 
 @jit
 def store(v, block, step, y):
-    """Back to where `load` took them."""
+    """The inverse of `load`."""
     if y.ndim == 2:
         copy(v, 0, y[block], 0, len(v))
     else:

@@ -1,11 +1,11 @@
 """L2-norm pooling and its gradient, by loops for a CPU (jit.py).
 
-The sum over a window goes down its columns first, and then along its row.  The forward pass takes
-some rows of windows at a time, and sums along from every pixel on; those that windows start from
-are picked out after that.  A processor adds up what lies side by side 16 numbers at a time, so that
-this is faster than to compute no more than is wanted.
+A window is summed down its columns first, and then along its row.  The forward pass takes a few rows
+of windows at a time and sums along the row from every pixel, also where no window starts; the sums
+of windows are then picked out.  A vector instruction adds 16 adjacent values, so this is faster than
+summing only where a window starts.
 
-Images are rows (A, H, W*B) with `lanes` numbers B to a pixel: channels last A = N, B = C, channels
+Images are rows (A, H, W*B) with `lanes` values B per pixel: channels last A = N, B = C, channels
 first A = N*C, B = 1.  `window` is a Geometry as a tuple, without padding or dilation.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from .jit import jit
 from .loops import add, clear, copy
 
-SCRATCH_NUMEL = 1 << 11  # numbers in a volume of a loop's own: it stays in the first cache
+SCRATCH_NUMEL = 1 << 11  # values in a scratch volume: it stays in the L1 cache
 
 
 @jit
