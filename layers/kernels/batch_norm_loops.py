@@ -1,7 +1,7 @@
 """Batch normalisation's loops (for a CPU; see jit.py), one form for each memory layout.
 
-Maps (N, C, P) are processed channel by channel: first the channel's sums, then an affine function of
-its values while they are still in the cache.  Pixels (M, C), channels last, have all channels
+Maps (N, C, P) are processed channel by channel: first the channel's sums, then an affine function
+of its values while they are still in the cache.  Pixels (M, C), channels last, have all channels
 adjacent, so these are summed together, block by block, and a second pass applies the function.
 
 Letters as in batch_norm.py.  Everything that is not a volume is (C).

@@ -1,8 +1,8 @@
 """Local response normalisation, a block of pixels at a time (for a CPU; see jit.py).
 
 All channels of a block are copied into a scratch where the next channel is `step` values further:
-1 for channels last, and the number of pixels in a block for channels first.  A sum over neighbouring
-channels is then a sum of shifts of the scratch.  Letters as in local_response_norm.py.
+1 for channels last, and the number of pixels in a block for channels first.  A sum over
+neighbouring channels is then a sum of shifts of the scratch.  Letters as in local_response_norm.py.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """L2-norm pooling and its gradient, by loops for a CPU (jit.py).
 
-A window is summed down its columns first, and then along its row.  The forward pass takes a few rows
-of windows at a time and sums along the row from every pixel, also where no window starts; the sums
-of windows are then picked out.  A vector instruction adds 16 adjacent values, so this is faster than
-summing only where a window starts.
+A window is summed down its columns first, and then along its row.  The forward pass takes a few
+rows of windows at a time and sums along the row from every pixel, also where no window starts; the
+sums of windows are then picked out.  A vector instruction adds 16 adjacent values, so this is
+faster than summing only where a window starts.
 
 Images are rows (A, H, W*B) with `lanes` values B per pixel: channels last A = N, B = C, channels
 first A = N*C, B = 1.  `window` is a Geometry as a tuple, without padding or dilation.
