@@ -16,6 +16,7 @@ from . import (
     locally_connected,
     lp_pool,
     max_pool,
+    triton,
     window_sum,
 )
 
@@ -48,9 +49,13 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
     ),
     "locally_connected2d_weight": (locally_connected.LOCALLY_CONNECTED2D_WEIGHT,),
     # pooling
-    "max_pool2d": (max_pool.MAX_POOL2D_CONTIGUOUS, max_pool.MAX_POOL2D_CHANNELS_LAST),
-    "max_pool2d_gather": (max_pool.MAX_POOL2D_GATHER,),
-    "max_pool2d_backward": (max_pool.MAX_POOL2D_BACKWARD,),
+    "max_pool2d": (
+        triton.max_pool.MAX_POOL2D,
+        max_pool.MAX_POOL2D_CONTIGUOUS,
+        max_pool.MAX_POOL2D_CHANNELS_LAST,
+    ),
+    "max_pool2d_gather": (triton.max_pool.MAX_POOL2D_GATHER, max_pool.MAX_POOL2D_GATHER),
+    "max_pool2d_backward": (triton.max_pool.MAX_POOL2D_BACKWARD, max_pool.MAX_POOL2D_BACKWARD),
     "window_sum": (window_sum.WINDOW_SUM,),
     "window_sum_backward": (window_sum.WINDOW_SUM_BACKWARD,),
     "lp_pool2d": (lp_pool.L2_POOL2D, lp_pool.LP_POOL2D),

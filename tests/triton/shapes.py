@@ -1,0 +1,62 @@
+"""Calls at the sizes that networks make them at, for kernels that are compiled and not run."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from layers.ops.geometry import Geometry
+from layers.ops.registry import OPERATORS
+
+BYTES = torch.uint8
+
+
+class Shape(NamedTuple):
+    id: str
+    operator: str
+    inputs: Callable  # of `images`, which makes a tensor, and channels_last: the operator's inputs
+    wide: tuple[str, ...] = ()  # the formats in which it loads 16 bytes at a time
+    matrix: bool = False  # whether it multiplies by matrix instructions
+
+    def arguments(self, dtype, channels_last):
+        """What `Kernel.compute` takes, without values."""
+
+        def images(*shape, dtype=dtype):
+            layout = torch.channels_last if channels_last else torch.contiguous_format
+            layout = layout if len(shape) == 4 else torch.contiguous_format
+            return torch.empty(shape, dtype=dtype, device="meta", memory_format=layout)
+
+        inputs = self.inputs(images, channels_last)
+        outputs = OPERATORS[self.operator].empty(*inputs)
+        return *inputs, *(outputs if isinstance(outputs, tuple) else [outputs])
+
+
+OVERLAPPING, HALVING = Geometry((3, 3), (2, 2)), Geometry((2, 2), (2, 2))
+
+SHAPES = [
+    Shape(
+        "alexnet", "max_pool2d",
+        lambda images, last: (images(256, 96, 55, 55), OVERLAPPING, (27, 27), last),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "vgg", "max_pool2d",
+        lambda images, last: (images(64, 64, 224, 224), HALVING, (112, 112), last),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "alexnet", "max_pool2d_gather",
+        lambda images, last: (
+            images(256, 96, 55, 55), images(256, 96, 27, 27, dtype=BYTES), OVERLAPPING, (27, 27),
+            last,
+        ),
+    ),
+    Shape(
+        "alexnet", "max_pool2d_backward",
+        lambda images, last: (
+            images(256, 96, 27, 27), images(256, 96, 27, 27, dtype=BYTES), OVERLAPPING, (55, 55),
+            last,
+        ),
+        wide=("channels_last",),
+    ),
+]  # fmt: skip

@@ -1,0 +1,39 @@
+"""What kernels become on a GPU of Ampere (sm_80) and of Hopper (sm_90): no registers are spilled,
+products are matrix instructions, adjacent values are loaded 16 bytes at a time.
+"""
+
+import pytest
+import torch
+
+from layers.ops.registry import TABLE
+from tests.triton.compiled import compile_for, launches
+from tests.triton.shapes import SHAPES
+
+pytestmark = pytest.mark.compiled
+
+KERNELS = {
+    (name, kernel.name): kernel
+    for name, row in TABLE.items() for kernel in row if kernel.name.startswith("triton")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("shape", SHAPES, ids=[f"{s.operator}-{s.id}" for s in SHAPES])
+def test_machine_code(shape, layout, dtype, capability):
+    arguments = shape.arguments(dtype, layout == "channels_last")
+    kernels = [kernel for (operator, _), kernel in KERNELS.items() if operator == shape.operator]
+    assert kernels
+    for kernel in kernels:
+        found = [compile_for(each, capability) for each in launches(kernel.compute, *arguments)]
+        assert found
+        assert not any(machine.spilled for machine in found), found
+        if layout in shape.wide:
+            assert any(machine.wide for machine in found), found
+        if shape.matrix:
+            assert any(machine.matrix for machine in found), found
+
+
+def test_every_kernel_is_compiled():
+    assert {operator for operator, _ in KERNELS} == {shape.operator for shape in SHAPES}
