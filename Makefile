@@ -22,6 +22,7 @@ train: $(VENV)/installed  ## set up, then train LeNet-5 with our own layers on h
 
 test: $(VENV)/installed-dev  ## set up, then run the tests
 	$(BIN)/python -m pytest
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/triton  # the kernels of a GPU, on a CPU
 
 test-without-kernels: $(VENV)/installed-dev  ## the functional tests, in a copy without layers/kernels/
 	rm -rf build/without-kernels && mkdir -p build/without-kernels

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 import layers.functional as L
+from layers.ops import registry
 from layers.ops.geometry import Geometry
 from layers.ops.pointwise import relu_backward
 from layers.ops.registry import OPERATORS, choose
@@ -87,6 +88,7 @@ FUNCTIONS = {
         case.id: lambda x, c, t, case=case: case.build()(torch.empty(case.image)) for case in LAYERS
     },
 }
+TRITON = {"max_pool2d": 1, "max_pool2d_gather": 1, "max_pool2d_backward": 1}  # launches of a kernel
 each_operator = pytest.mark.parametrize(
     ("name", "arguments", "launches"),
     [case[:1] + case[2:] for case in CASES],
@@ -121,6 +123,18 @@ def make(argument, batch, device, dtype, layout):
     kind = torch.uint8 if SWITCHES in argument else dtype
     tensor = torch.empty(shape, device=device, dtype=kind)
     return tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
+
+
+@pytest.fixture
+def triton(monkeypatch):
+    """As on a GPU with Triton: what is launched, which nobody computes."""
+    runtime = pytest.importorskip("layers.kernels.triton.runtime")
+    names = []
+    monkeypatch.setattr(runtime, "unavailable", lambda device: None)
+    monkeypatch.setattr(runtime, "launch", lambda kernel, *_, **__: names.append(kernel))
+    registry._choices.clear()
+    yield names
+    registry._choices.clear()
 
 
 def compute(name, inputs, kernels):
@@ -197,6 +211,18 @@ def test_launches(name, arguments, launches, layout):
 
 
 @fake_cuda
+@each_operator
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"]
+)
+def test_launches_of_triton(name, arguments, launches, layout, dtype, triton):
+    others = run(name, arguments, layout=layout, dtype=dtype)
+    assert len(triton) == TRITON.get(name, 0)
+    assert not (triton and others)
+
+
+@fake_cuda
 def test_relu_s_gradient_is_one_launch():
     with FakeTensorMode(), Launches() as launches:
         relu_backward(*torch.empty(2, 4, 16, device="cuda"))
@@ -228,5 +254,6 @@ def test_divisors_filled_on_the_device():
 
 def test_no_source_tests_for_cuda_where_it_means_not_the_cpu():
     sources = [path for folder in ("layers", "models") for path in (ROOT / folder).rglob("*.py")]
-    # There it means cuDNN.
-    assert [path.name for path in sources if "is_cuda" in path.read_text()] == ["memory_format.py"]
+    # There it means cuDNN, and Triton.
+    allowed = {"memory_format.py", "runtime.py"}
+    assert {path.name for path in sources if "is_cuda" in path.read_text()} == allowed

@@ -72,6 +72,8 @@ def unavailable(device: int) -> str | None:
     """None, or why a device runs no Triton kernels."""
     if triton is None:
         return "Triton is not installed: pip install triton"
+    if not torch.cuda.is_available():
+        return "there is no GPU"
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST:
         needed, found = (".".join(map(str, version)) for version in (OLDEST, capability))
