@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from training import errors
-from training.memory import keep_freed_memory
+from training.malloc import keep_freed_memory
 
 if TYPE_CHECKING:
     from analysis.benchmark_config import BenchmarkConfig

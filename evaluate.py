@@ -1,4 +1,4 @@
-"""Judge a checkpoint on images it was not trained on.
+"""Evaluate a checkpoint on images it was not trained on.
 
 python evaluate.py runs/lenet-mnist/best.pt
 python evaluate.py runs/lenet-mnist/best.pt --layers torch --json
@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from training import errors
-from training.memory import keep_freed_memory
+from training.malloc import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,17 @@ class Options:
 def main() -> None:
     options = tyro.cli(Options, args=sys.argv[1:], description=__doc__)
     keep_freed_memory()
-    from training.judge import judge, report  # imports torch: not before --help has been answered
+    from training.evaluate_checkpoint import (  # imports torch: not before --help has been answered
+        evaluate_checkpoint,
+        report,
+    )
 
-    verdict = judge(
+    results = evaluate_checkpoint(
         options.checkpoint, split=options.split, layers=options.layers, data_name=options.data,
         data_root=options.data_root, batch_size=options.batch_size, device=options.device,
         memory_format=options.memory_format,
     )  # fmt: skip
-    print(report(verdict, as_json=options.json))
+    print(report(results, as_json=options.json))
 
 
 if __name__ == "__main__":

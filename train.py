@@ -8,7 +8,7 @@ import sys
 
 from training import errors
 from training.command_line import parse
-from training.memory import keep_freed_memory
+from training.malloc import keep_freed_memory
 
 
 def main() -> None:

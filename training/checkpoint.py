@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from .errors import UserError
 from .options import Options, from_dict, to_dict
 
-FORMAT = "convnets checkpoint 1"
+FORMAT, WITHOUT_CHECKSUM = "convnets checkpoint 2", "convnets checkpoint 1"
 
 
 def save(path: Path, options: Options, **state: Any) -> None:
@@ -22,9 +24,10 @@ def save(path: Path, options: Options, **state: Any) -> None:
     Atomic: a temporary file is written and flushed to the disk, then renamed over `path`, so a
     crash leaves the old checkpoint or the new one, never half of one.
     """
+    whole = {"format": FORMAT, "options": to_dict(options), **state}
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, "options": to_dict(options), **state}, file)
+        torch.save({**whole, "checksum": checksum(whole)}, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -41,7 +44,7 @@ def load(path: Path) -> tuple[Options, dict[str, Any]]:
     `weights_only=True`: the file can hold tensors and plain values, never code.
 
     Raises:
-        UserError: no such file, truncated, or not a checkpoint of ours.
+        UserError: no such file, truncated, damaged, or not a checkpoint of ours.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -52,9 +55,48 @@ def load(path: Path) -> tuple[Options, dict[str, Any]]:
             f"{path} is not a readable checkpoint: it is truncated or was written by another "
             "program; a run keeps last.pt and best.pt, try the other one"
         ) from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT or "options" not in state:
+    known = isinstance(state, dict) and state.get("format") in (FORMAT, WITHOUT_CHECKSUM)
+    if not known or "options" not in state:
         raise UserError(f"{path} is not a checkpoint of train.py: it lacks the mark {FORMAT!r}")
+    if state["format"] == FORMAT and state.pop("checksum", None) != checksum(state):
+        raise UserError(
+            f"{path} is damaged: its numbers are not those that were written; a run keeps last.pt "
+            "and best.pt, try the other one"
+        )
     return from_dict(state["options"]), state
+
+
+def checksum(state: Any) -> str:
+    """Of tensors and plain values in dictionaries and lists: PyTorch checks none when it reads."""
+    digest = hashlib.blake2b(digest_size=16)
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            flat = value.detach().cpu().contiguous().flatten()
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                add(key)
+                add(inner)
+        elif isinstance(value, list | tuple):
+            digest.update(f"{len(value)}".encode())
+            for inner in value:
+                add(inner)
+        else:
+            digest.update(repr(value).encode())
+
+    add(state)
+    return digest.hexdigest()
+
+
+def keep(folder: Path, step: int, count: int) -> None:
+    """Keep last.pt as step-NUMBER.pt, too, and no more than `count` of those."""
+    shutil.copyfile(folder / "last.pt", folder / f"step-{step}.tmp")
+    (folder / f"step-{step}.tmp").replace(folder / f"step-{step}.pt")
+    kept = sorted(folder.glob("step-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+    for path in kept[:-count]:
+        path.unlink()
 
 
 def random_state() -> dict[str, Any]:

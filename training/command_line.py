@@ -27,6 +27,7 @@ class _Choice:
     model: str = Options.model
     data: str = Options.data
     resume: Path | None = None
+    config: Path | None = None
 
 
 MODEL_HELP = (
@@ -38,6 +39,8 @@ MODEL_HELP = (
 @dataclass(frozen=True)
 class _CommandLine(Options):
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = Options.model
+    config: Path | None = None
+    """The config.yaml of a run, whose options are the defaults instead of a recipe's."""
 
 
 def parse(arguments: Sequence[str], description: str) -> Options:
@@ -49,13 +52,15 @@ def parse(arguments: Sequence[str], description: str) -> Options:
     if choice.resume is not None:
         saved = load_yaml(run_folder(choice.resume) / "config.yaml")
         defaults = dataclasses.replace(saved, resume=choice.resume)
+    elif choice.config is not None:
+        defaults = dataclasses.replace(load_yaml(choice.config), name="", resume=None)
     else:
         defaults = recipe(choice.model, choice.data)
     parsed = tyro.cli(
         _CommandLine, args=arguments, default=_CommandLine(**vars(defaults)),
         description=description,
     )  # fmt: skip
-    options = Options(**vars(parsed))
+    options = Options(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(Options)})
     if choice.resume is not None:
         changed = [
             field.name

@@ -8,6 +8,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 
+from .interrupt import Interrupted
+
 
 class UserError(Exception):
     """Something the user can mend; shown without a traceback, exit code 2."""
@@ -34,6 +36,9 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # who reads the output, as `head` does, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

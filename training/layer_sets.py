@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from torch.utils.tensorboard import SummaryWriter
 
 import models
@@ -26,11 +26,12 @@ from analysis.parity import dropouts
 from . import checkpoint, data
 from .device import choose_device
 from .errors import UserError
-from .learner import new_learner, seed_everything
-from .loop import Diverged, evaluate, train_one_epoch
+from .loop import Diverged, TrainingPass, evaluate, train_one_epoch
 from .options import Options
 from .progress import described, say
+from .randomness import Draws, seed_everything
 from .run_folder import new_folder
+from .train_state import new_train_state
 
 
 class UnequalStart(Exception):
@@ -40,31 +41,36 @@ class UnequalStart(Exception):
 class LayerSetTraining:
     """The training of one layer set, which pauses while the others train an epoch."""
 
-    def __init__(
-        self, options: Options, classes: int, train: DataLoader, val: DataLoader, images: int
-    ) -> None:
+    def __init__(self, options: Options, classes: int, train: Subset, val: DataLoader) -> None:
         self.layers, self.train, self.val = options.layers, train, val
-        self.curves = Curves(images)
+        self.curves = Curves(len(train))
         seed_everything(options.seed)
-        self.learner = new_learner(options, classes, len(train), torch.device(options.device))
+        steps = data.steps_per_epoch(len(train), options.batch_size)
+        self.state = new_train_state(options, classes, steps, torch.device(options.device))
         self.random = checkpoint.random_state()
 
     def training_step(self, step: int, loss: float, *_: object) -> None:
         """`train_one_epoch` calls this after every step."""
         self.curves.step_losses.append(loss)
 
-    def epoch(self, label: str) -> None:
+    def epoch(self, number: int, label: str) -> None:
         """
         Raises:
             UserError: the loss is no longer finite.
         """
         checkpoint.restore_random_state(self.random)
+        options, state = self.state.options, self.state
+        batches = data.training_batches(
+            self.train, options, number, smallest=state.smallest_batch()
+        )
+        draws = Draws(len(self.train.dataset), options.seed, number)  # type: ignore[arg-type]
+        training = TrainingPass(batches, number, draws)
         try:
             with models.computing(self.layers):
-                trained = train_one_epoch(self.learner, self.train, self, label, log_every=1)
-                seen = evaluate(self.learner, self.val, "validation")
+                trained = train_one_epoch(state, training, self, label, log_every=1)
+                seen = evaluate(state, self.val, "validation")
             if not math.isfinite(seen.loss):
-                raise Diverged(self.learner.step)
+                raise Diverged(self.state.step)
         except Diverged as error:
             raise UserError(f"{self.layers} layers: {error}; try another --batch-size") from None
         self.random = checkpoint.random_state()
@@ -79,7 +85,7 @@ class LayerSetTraining:
 
     def weights(self) -> Tensor:
         """All parameters as one vector."""
-        return torch.cat([p.detach().flatten() for p in self.learner.model.parameters()])
+        return torch.cat([p.detach().flatten() for p in self.state.model.parameters()])
 
 
 def compare(
@@ -100,11 +106,10 @@ def compare(
     (train_set, val_set), classes = data.load(options, "train", "val")
     (test_set,), _ = data.load(options, "test")
     size, workers = options.batch_size, options.workers
-    train = data.loader(train_set, size, shuffle=True, workers=workers)
     val, test = (data.loader(part, size, workers=workers) for part in (val_set, test_set))
     options = replace(options, device=str(device))
     trainings = {
-        layers: LayerSetTraining(_with(layers, options), len(classes), train, val, len(train_set))
+        layers: LayerSetTraining(_with(layers, options), len(classes), train_set, val)
         for layers in layer_sets or models.LAYER_SETS
     }
     _start_equal(trainings.values())
@@ -115,16 +120,16 @@ def compare(
     width = max(map(len, trainings))
     for epoch in range(1, options.epochs + 1):
         for layers, training in trainings.items():
-            training.epoch(f"epoch {epoch}/{options.epochs}  {layers:<{width}}")
+            training.epoch(epoch, f"epoch {epoch}/{options.epochs}  {layers:<{width}}")
             _draw(boards[layers], training.curves)
     for layers, training in trainings.items():
         boards[layers].close()
         with models.computing(layers):
-            training.curves.test_accuracy = evaluate(training.learner, test, "test").acc1
+            training.curves.test_accuracy = evaluate(training.state, test, "test").acc1
         training.curves.weights = accuracy.error(training.weights(), trainings[BASELINE].weights())
     setting = {key: getattr(options, key) for key in ("model", "data", "epochs", "batch_size")}
     setting |= {"seed": options.seed, "dtype": options.dtype}
-    setting |= {"memory_format": trainings[BASELINE].learner.memory_format, **machine(device)}
+    setting |= {"memory_format": trainings[BASELINE].state.memory_format, **machine(device)}
     curves = {layers: training.curves for layers, training in trainings.items()}
     return TrainingComparison(setting, curves), folder
 
@@ -135,7 +140,7 @@ def _with(layers: str, options: Options) -> Options:
 
 def _start_equal(trainings: Iterable[LayerSetTraining]) -> None:
     """One seed must give every layer set the same parameters, under the same names."""
-    first, *others = ((one.layers, one.learner.model.state_dict()) for one in trainings)
+    first, *others = ((one.layers, one.state.model.state_dict()) for one in trainings)
     for layers, state in others:
         for name in [*first[1], *state]:
             ours, theirs = first[1].get(name), state.get(name)
@@ -147,7 +152,7 @@ def _start_equal(trainings: Iterable[LayerSetTraining]) -> None:
 
 def _without_dropout(trainings: Iterable[LayerSetTraining]) -> None:
     """An accelerator draws other masks for one layer set than for the other from the same seed."""
-    found = dropouts(*(training.learner.model for training in trainings))
+    found = dropouts(*(training.state.model for training in trainings))
     for dropout in found:
         dropout.p = 0.0
     if found:

@@ -4,88 +4,174 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 import models
 
 from .fine_tuning import train_mode
-from .learner import Learner
 from .meter import Meter
-from .metrics import Evaluation, Figures, Recorder
+from .metrics import Evaluation, Metrics, Recorder
 from .progress import Progress
+from .randomness import MIXTURE, Draws, drawing_from
+from .train_state import TrainState
 
 
 class Diverged(Exception):
-    """The loss is no longer finite; nothing of this epoch is worth keeping."""
+    """The loss is no longer finite; nothing since the last checkpoint is worth keeping."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"the loss was not finite by step {step}")
         self.step = step
 
 
+class Batches(Sized, Iterable, Protocol):
+    """(images uint8 (N, C, S, S), classes int64 (N), which images int64 (N)), as often as len."""
+
+
+@dataclass
+class TrainingPass:
+    """A pass over the training images, or what is left of one."""
+
+    batches: Batches
+    epoch: int = 1
+    draws: Draws | None = None  # random numbers for every image of the data set
+    done: int = 0  # batches of this epoch that were trained on before
+    meter: Meter = field(default_factory=Meter)  # which has seen those
+
+
 def train_one_epoch(
-    learner: Learner, batches: DataLoader, board: Recorder, label: str, log_every: int
-) -> Figures:
-    """One pass over the training images, in the loader's order.
+    state: TrainState,
+    training: TrainingPass,
+    recorder: Recorder,
+    label: str,
+    log_every: int,
+    after_step: Callable[[int], None] | None = None,
+) -> Metrics:
+    """One pass over the training images, in the order of the batches.
+
+    Args:
+        after_step: called after every step with the number of batches done in this epoch.
+    Raises:
+        Diverged: the loss is no longer finite.
+        ValueError: there is no batch.
+    """
+    if not len(training.batches):
+        raise ValueError("there are no images to train on: the data loader is empty")
+    train_mode(state.model)
+    state.preprocess.train()
+    meter, before, start = training.meter, training.meter.seen, time.perf_counter()
+    total = training.done + len(training.batches)
+    progress = Progress(training.batches, total, label, training.done)
+    for batch, (images, targets, which) in enumerate(progress, training.done + 1):
+        draws = None if training.draws is None else training.draws.rows(which, state.device)
+        position = state.options.seed, training.epoch, MIXTURE, batch
+        rates = {g.get("curve", "learning_rate"): g["lr"] for g in state.optimizer.param_groups}
+        loss, correct = train_step(state, images, targets, draws, position)
+        meter.update(loss, correct)
+        if state.step % log_every == 0 or batch == total:
+            mean_loss, acc1 = meter.read()
+            if not math.isfinite(mean_loss):
+                raise Diverged(state.step)
+            seconds = time.perf_counter() - start
+            metrics = Metrics(mean_loss, acc1, (meter.seen - before) / seconds)
+            accuracy = correct.sum().item() / len(correct)
+            recorder.training_step(state.step, loss.item(), accuracy, rates, state.model, metrics)
+            progress.show(batch, **metrics.described())
+        if after_step is not None:
+            after_step(batch)
+    return metrics
+
+
+def train_step(
+    state: TrainState,
+    images: Tensor,
+    targets: Tensor,
+    draws: Draws | None = None,
+    position: tuple[int, ...] = (),
+) -> tuple[Tensor, Tensor]:
+    """One update of the weights.
 
     A network may have a method `after_step`, which is called after every update (ZFNet's keeps
     its filters small).
 
-    Raises:
-        Diverged: the loss is no longer finite.
-        ValueError: the loader is empty.
+    Args:
+        images: uint8, (N, C, S, S).
+        targets: their classes, int64, (N).
+        draws: the random numbers that the images are changed by, a row for each.
+        position: where the mixture of the batch draws from.
+    Returns:
+        the mean loss over the batch, and whether each image's largest logit is its class, (N).
     """
-    if not len(batches):
-        raise ValueError("there are no images to train on: the data loader is empty")
-    train_mode(learner.model)
-    learner.preprocess.train()
-    meter, start = Meter(), time.perf_counter()
-    after_step = getattr(learner.model, "after_step", None)
-    progress = Progress(batches, len(batches), label)
-    for batch, (images, targets) in enumerate(progress, 1):
-        targets = targets.to(learner.device, non_blocking=True)
-        x = learner.preprocess(images.to(learner.device, non_blocking=True))
-        output = learner.model(x)
-        loss = learner.criterion(output, targets)
-        learner.optimizer.zero_grad()
-        loss.backward()
-        rates = {g.get("curve", "learning_rate"): g["lr"] for g in learner.optimizer.param_groups}
-        learner.optimizer.step()
-        learner.scheduler.step()
-        if after_step is not None:
-            after_step()
+    targets = targets.to(state.device, non_blocking=True)
+    x = state.preprocess(images.to(state.device, non_blocking=True), draws)
+    truth = targets
+    if state.mixture is not None:
+        with drawing_from(*position):
+            x, truth = state.mixture(x, targets)
+        truth = truth.to(x.dtype)
+    state.optimizer.zero_grad()
+    parts = min(state.options.accumulate, len(x))
+    losses, answers = [], []
+    for some_x, some_truth in zip(x.tensor_split(parts), truth.tensor_split(parts), strict=True):
+        with state.autocast():
+            output = state.forward(some_x)
+            loss = state.criterion(output, some_truth)
+        if parts > 1:  # the mean over the batch is the weighted mean over its parts
+            loss = loss * (len(some_x) / len(x))
+        state.scaler.scale(loss).backward()
+        losses.append(loss.detach())
+        answers.append(models.logits(output).detach().argmax(1))
+    _update(state)
+    loss = losses[0] if parts == 1 else torch.stack(losses).sum()
+    return loss, (answers[0] if parts == 1 else torch.cat(answers)) == targets
 
-        learner.step += 1
-        correct = models.logits(output).detach().argmax(1) == targets
-        meter.update(loss, correct)
-        if learner.step % log_every == 0 or batch == len(batches):
-            mean_loss, acc1 = meter.read()
-            if not math.isfinite(mean_loss):
-                raise Diverged(learner.step)
-            figures = Figures(mean_loss, acc1, meter.seen / (time.perf_counter() - start))
-            accuracy = correct.sum().item() / len(correct)
-            board.training_step(learner.step, loss.item(), accuracy, rates, learner.model, figures)
-            progress.show(batch, **figures.described())
-    return figures
+
+def _update(state: TrainState) -> None:
+    """The optimiser's step, by the gradients that are there."""
+    clip_norm, scaler = state.options.clip_norm, state.scaler
+    if clip_norm is not None:
+        scaler.unscale_(state.optimizer)
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), clip_norm)
+    scale = scaler.get_scale()
+    scaler.step(state.optimizer)  # not if a scaled gradient has overflowed
+    scaler.update()
+    state.skipped += scaler.get_scale() < scale
+    with warnings.catch_warnings():
+        if scaler.is_enabled():  # a first step that was skipped is no mistake
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        state.scheduler.step()
+    after_step = getattr(state.model, "after_step", None)
+    if after_step is not None:
+        after_step()
+    if state.ema is not None:
+        state.ema.update_parameters(state.model)
+    state.step += 1
 
 
 @torch.no_grad()
-def evaluate(learner: Learner, batches: DataLoader, label: str) -> Evaluation:
+def evaluate(state: TrainState, batches: Batches, label: str) -> Evaluation:
     """The network's logits for all images of a loader, without augmentation or dropout.
 
     Raises:
         ValueError: the loader is empty.
     """
-    learner.model.eval()
-    learner.preprocess.eval()
+    model: Any = state.evaluated.eval()
+    state.preprocess.eval()
     meter, all_logits, all_targets = Meter(), [], []
     start = time.perf_counter()
-    for images, targets in Progress(batches, len(batches), label):
-        targets = targets.to(learner.device, non_blocking=True)
-        logits = learner.model(learner.preprocess(images.to(learner.device, non_blocking=True)))
-        meter.update(learner.criterion(logits, targets), logits.argmax(1) == targets)
+    for images, targets, _ in Progress(batches, len(batches), label):
+        targets = targets.to(state.device, non_blocking=True)
+        x = state.preprocess(images.to(state.device, non_blocking=True))
+        with state.autocast():
+            logits = model(x)
+            loss = state.criterion(logits, targets)
+        meter.update(loss, logits.argmax(1) == targets)
         all_logits.append(logits)
         all_targets.append(targets)
     loss, acc1 = meter.read()

@@ -15,8 +15,9 @@ class Meter:
     batch's numbers stay on the device until `read`.
     """
 
-    def __init__(self) -> None:
-        self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # of the batches that were read
+    def __init__(self, loss_sum: float = 0.0, correct: int = 0, seen: int = 0) -> None:
+        """The sums may go on from others."""
+        self.loss_sum, self.correct, self.seen = loss_sum, correct, seen
         self._pending: list[tuple[Tensor, Tensor, int]] = []
 
     def update(self, loss: Tensor, correct: Tensor) -> None:
@@ -27,6 +28,11 @@ class Meter:
         """
         self._pending.append((loss.detach(), correct.sum(), len(correct)))
         if len(self._pending) == MAX_PENDING:
+            self.read()
+
+    def read_if_any(self) -> None:
+        """Add up what is pending, so that the sums are complete."""
+        if self._pending:
             self.read()
 
     def read(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass
-class Figures:
+class Metrics:
     """Of one pass over some images."""
 
     loss: float  # mean over the images, nats
@@ -26,7 +26,7 @@ class Figures:
 
 
 @dataclass
-class Evaluation(Figures):
+class Evaluation(Metrics):
     logits: Tensor  # (N, num_classes), on the CPU
     targets: Tensor  # (N)
 
@@ -51,8 +51,8 @@ class Recorder(Protocol):
         acc1: float,
         rates: dict[str, float],
         model: torch.nn.Module,
-        figures: Figures,
+        metrics: Metrics,
         /,
     ) -> None:
         """One step's own loss and accuracy, its learning rates by the curve's name, and the
-        figures of the epoch so far."""
+        metrics of the epoch so far."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,56 +34,84 @@ class Options:
     """Subtracted from pixels scaled to [0, 1]; one number per channel."""
     std: tuple[float, ...] = (0.5,)
     """Divides them; one number per channel."""
-    augment: Literal["none", "affine", "crop-flip"] = "none"
-    """Random change to each training image: small rotations, scalings, shears and shifts; or a shift by up to an eighth and a mirror image. From an imagefolder, either also cuts out a random part of the picture."""
+    augment: Literal["none", "affine", "crop-flip", "randaugment"] = "none"
+    """Random change to each training image: small rotations, scalings, shears and shifts; a shift by up to an eighth and a mirror image; or torchvision's RandAugment. From an imagefolder, each also cuts out a random part of the picture."""
     lighting: float = 0.0
     """Random shift of each training image's colours along their principal components over ImageNet: its standard deviation in each, 0.1 in AlexNet's paper; colour images only."""
+    mixup: float = 0.0
+    """Mix pairs of training images and their classes, in a proportion from Beta(mixup, mixup): the paper's alpha, 0.2 for ImageNet; 0 mixes none."""
+    cutmix: float = 0.0
+    """Put a random part of one training image into another, and mix the classes by area, from Beta(cutmix, cutmix); with mixup, either at random."""
     val_fraction: float = 0.1
     """Part of the training set that is held out for validation."""
     epochs: int = 20
     """Passes over the training set."""
+    limit_steps: int | None = None
+    """End the training after so many steps in all, if the epochs have not ended before."""
     batch_size: int = 128
     """Images per step."""
+    accumulate: int = 1
+    """Parts that a step's images are computed in, one after the other, their gradients added up: the same step (but for batch normalisation) in a part of the memory."""
     weights: str | None = None
     """What to start from instead of chance: imagenet (torchvision's weights), or a checkpoint, a run's folder or a file of torchvision's. A head for another number of classes is replaced."""
     freeze: bool = False
     """Train the head alone; batch normalisation keeps the statistics of the weights."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """Update rule."""
+    optimizer: Literal["sgd", "nesterov", "adamw"] = "sgd"
+    """Update rule: SGD with momentum, the same with Nesterov's, or AdamW."""
     lr: float = 0.05
     """Learning rate at its highest."""
     head_lr: float | None = None
     """Of the head, the layer that gives the scores; by default that of all others."""
+    min_lr: float = 0.0
+    """Learning rate below which the schedule does not go, but for the warm-up."""
     momentum: float = 0.9
-    """Of sgd; also adamw's first beta."""
+    """Of sgd and nesterov; also adamw's first beta."""
+    clip_norm: float | None = None
+    """Scale the gradient down where its norm, over all parameters, is larger."""
+    ema: float | None = None
+    """Decay per step of an exponential moving average of the weights, such as 0.999; it is what is validated, kept and tested."""
     weight_decay: float = 5e-4
     """Pull of the weights towards zero."""
     decay: Literal["all", "weights"] = "all"
     """What weight decay pulls at: all parameters, or weights alone, not biases and scales."""
-    schedule: Literal["step", "cosine", "one-cycle"] = "cosine"
-    """Learning rate over time, after the warm-up: divided by 10 at each milestone; half a cosine to zero; or one-cycle, up for 30 % of the run, then down."""
+    schedule: Literal["step", "cosine", "one-cycle", "plateau"] = "cosine"
+    """Learning rate over time, after the warm-up: divided by 10 at each milestone; half a cosine to zero; one-cycle, up for 30 % of the run, then down; or plateau, divided by 10 when the validation loss has not improved for 10 epochs."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Where the step schedule divides, as fractions of the run."""
     warmup_epochs: float = 0.0
     """Epochs over which the learning rate rises from zero; of one-cycle, up to its peak."""
     label_smoothing: float = 0.0
     """Part of the truth that is spread over all classes."""
+    early_stop: int | None = None
+    """Stop when the validation accuracy has not improved for so many epochs."""
     seed: int = 0
     """Of initialisation, split, shuffling and augmentation."""
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps, xpu, or any other device of torch's; auto takes an accelerator if there is one."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of weights and activations."""
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    """Automatic mixed precision: products in bfloat16, or in float16 with a scaled loss."""
+    compile: bool = False
+    """Compile the network by torch.compile: faster steps after a slow first one."""
+    deterministic: bool = False
+    """Let torch use deterministic algorithms alone: the same weights again on the same GPU."""
+    profile: bool = False
+    """Record some steps of the first epoch; the trace is in the run's folder, for TensorBoard or Perfetto."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """How images and filters lie in memory: auto is channels_last on a CPU, where most networks of ours train faster, and contiguous elsewhere. It changes nothing but rounding, and the masks of dropout between convolutions."""
     workers: int = 0
-    """Processes that load images; worth it for imagefolder only, whose random cuts depend on it."""
+    """Processes that load images; worth it for imagefolder only. The results do not depend on it."""
     logdir: Path = Path("runs")
     """Folder of all runs, for `tensorboard --logdir`."""
     name: str = ""
     """Folder of this run inside logdir; by default MODEL-DATA, numbered if taken."""
     log_every: int = 10
     """Steps between points of the per-step curves."""
+    checkpoint_every: str = ""
+    """Write last.pt within an epoch, too: every so many minutes or steps, such as 10m or 500steps."""
+    keep: int = 0
+    """Older checkpoints to keep beside last.pt and best.pt, as step-NUMBER.pt."""
     resume: Path | None = None
     """Folder of an interrupted run (or its last.pt): continue it with the options it had."""
 
@@ -94,26 +123,42 @@ class Options:
                 raise UserError(f"--{name.replace('_', '-')} must be finite, got {value}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be between 0 and {2**32 - 1}, got {self.seed}")
-        for name in ("epochs", "batch_size", "image_size", "log_every"):
-            if getattr(self, name) < 1:
+        for name in (
+            "epochs", "batch_size", "image_size", "log_every", "accumulate", "limit_steps",
+            "early_stop",
+        ):  # fmt: skip
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(
                     f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
                 )
-        for name in ("momentum", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
+        for name in ("momentum", "label_smoothing", "ema"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise UserError(
                     f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}"
                 )
-        for name in ("weight_decay", "warmup_epochs", "workers", "lighting"):
+        for name in (
+            "weight_decay", "warmup_epochs", "workers", "lighting", "mixup", "cutmix", "min_lr",
+            "keep",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UserError(
                     f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
                 )
-        for name in ("lr", "head_lr"):
+        for name in ("lr", "head_lr", "clip_norm"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UserError(
                     f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}"
                 )
+        checkpoint_interval(self.checkpoint_every)
+        if self.min_lr > self.lr:
+            raise UserError(f"--min-lr {self.min_lr:g} is more than --lr {self.lr:g}")
+        if self.accumulate > self.batch_size:
+            raise UserError(
+                f"--accumulate {self.accumulate} parts of --batch-size {self.batch_size} images: "
+                "a part needs an image"
+            )
+        if self.amp != "none" and self.dtype == "float64":
+            raise UserError(f"--amp {self.amp} lowers float32, and not --dtype float64: use one")
         if self.freeze and self.weights is None:
             raise UserError("--freeze keeps weights that are trained: say which with --weights")
         if not 0 < self.val_fraction < 1:
@@ -124,6 +169,18 @@ class Options:
             raise UserError(
                 "--mean and --std need one number per channel each, --std positive ones"
             )
+
+
+def checkpoint_interval(text: str) -> tuple[float | None, int | None]:
+    """(minutes, steps) of --checkpoint-every, one of which is None; both for an empty one."""
+    if not text:
+        return None, None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m|steps)", text)
+    if found and found[2] == "m" and float(found[1]) > 0:
+        return float(found[1]), None
+    if found and found[2] == "steps" and found[1].isdigit() and int(found[1]) > 0:
+        return None, int(found[1])
+    raise UserError(f"--checkpoint-every must be like 10m or 500steps, got {text!r}")
 
 
 def to_dict(options: Options) -> dict[str, object]:

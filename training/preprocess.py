@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .options import Options
+from .randomness import Draws
 
 
 class Preprocess(torch.nn.Module):
@@ -21,7 +22,8 @@ class Preprocess(torch.nn.Module):
         crop-flip   a shift by up to an eighth of the image and, every other time, a mirror
                     image, as everybody does on CIFAR (He et al. 2015, section 4.2: 4 of 32).
 
-    With `lighting`, colours are shifted, too (Krizhevsky et al. 2012, section 4.1).
+    With `lighting`, colours are shifted, too (Krizhevsky et al. 2012, section 4.1).  The random
+    numbers are given, a row for each image (randomness.py).
     """
 
     mean: Tensor
@@ -37,52 +39,60 @@ class Preprocess(torch.nn.Module):
         self.register_buffer("mean", torch.tensor(options.mean, dtype=dtype)[:, None, None])
         self.register_buffer("std", torch.tensor(options.std, dtype=dtype)[:, None, None])
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, draws: Draws | None = None) -> Tensor:
         x = images.to(self.mean.dtype) / 255
-        if self.training and self.augment == "affine":
-            x = random_affine(x)
-        elif self.training and self.augment == "crop-flip":
-            x = random_crop_flip(x)
-        if self.training and self.lighting:
-            x = random_lighting(x, self.lighting)
+        if self.training and draws is not None:
+            if self.augment == "affine":
+                x = random_affine(x, draws.uniform)
+            elif self.augment == "crop-flip":
+                x = random_crop_flip(x, draws.uniform)
+            if self.lighting:
+                x = random_lighting(x, self.lighting * draws.normal)
         return ((x - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
 
 def random_affine(
-    x: Tensor, degrees: float = 7, scale: float = 0.07, shear: float = 0.1, shift: float = 0.05
+    x: Tensor,
+    uniform: Tensor,
+    degrees: float = 7,
+    scale: float = 0.07,
+    shear: float = 0.1,
+    shift: float = 0.05,
 ) -> Tensor:
-    """Each image (N, C, S, S) through its own affine map, uniformly drawn.
+    """Each image (N, C, S, S) through its own affine map.
 
     Args:
+        uniform: numbers in [0, 1), at least five for each image.
         degrees: of rotation, either way.
         scale: by 1 - scale to 1 + scale.
         shear: horizontal pixels per vertical pixel, either way.
         shift: either way, as a part of the image's size.
     """
-
-    def draw(bound: float) -> Tensor:
-        return torch.empty(len(x), dtype=x.dtype, device=x.device).uniform_(-bound, bound)
-
-    angle, size, slant = draw(math.radians(degrees)), 1 + draw(scale), draw(shear)
-    cos, sin = angle.cos() / size, angle.sin() / size
+    bounds = math.radians(degrees), scale, shear, 2 * shift, 2 * shift
+    drawn = 2 * uniform[:, : len(bounds)].to(x.dtype) - 1  # in [-1, 1)
+    angle, change, slant, right, down = (
+        bound * column for bound, column in zip(bounds, drawn.unbind(1), strict=True)
+    )
+    cos, sin = angle.cos() / (1 + change), angle.sin() / (1 + change)
     # The map from output to input pixels, in coordinates that run from -1 to 1.
-    theta = torch.stack(
-        (cos, cos * slant - sin, 2 * draw(shift), sin, sin * slant + cos, 2 * draw(shift)), 1
-    ).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    theta = torch.stack((cos, cos * slant - sin, right, sin, sin * slant + cos, down), 1)
+    grid = F.affine_grid(theta.view(-1, 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
 
 
-def random_crop_flip(x: Tensor) -> Tensor:
-    """Each image (N, C, S, S) shifted by up to S/8 pixels over black, and mirrored or not."""
+def random_crop_flip(x: Tensor, uniform: Tensor) -> Tensor:
+    """Each image (N, C, S, S) shifted by up to S/8 pixels over black, and mirrored or not.
+
+    Args:
+        uniform: numbers in [0, 1), at least three for each image.
+    """
     n, channels, height, width = x.shape
     margin = height // 8
     padded = F.pad(x, (margin, margin, margin, margin))
-    top, left = torch.randint(2 * margin + 1, (2, n, 1), device=x.device)
-    rows = top + torch.arange(height, device=x.device)
-    columns = left + torch.arange(width, device=x.device)
-    mirrored = torch.rand(n, 1, device=x.device) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns)
+    top, left = (uniform[:, :2] * (2 * margin + 1)).long().unbind(1)
+    rows = top[:, None] + torch.arange(height, device=x.device)
+    columns = left[:, None] + torch.arange(width, device=x.device)
+    columns = torch.where(uniform[:, 2:3] < 0.5, columns.flip(1), columns)
     image = torch.arange(n, device=x.device)[:, None, None, None]
     channel = torch.arange(channels, device=x.device)[:, None, None]
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
@@ -104,13 +114,12 @@ def _principal_components(dtype: torch.dtype, device: torch.device) -> tuple[Ten
     return values, vectors
 
 
-def random_lighting(x: Tensor, deviation: float) -> Tensor:
+def random_lighting(x: Tensor, amounts: Tensor) -> Tensor:
     """Each image (N, 3, H, W) brighter or darker, redder or bluer: + sum of a_i l_i p_i.
 
-    The a_i are normal with standard deviation `deviation`, one draw for a whole image; l_i and p_i
-    are ImageNet's principal components, as in Facebook's ResNet code.  On pixels in [0, 1]: on
-    0..255 the paper's formula would shift by thousands.
+    The a_i are `amounts`, (N, 3), normal numbers; l_i and p_i are ImageNet's principal components,
+    as in Facebook's ResNet code.  On pixels in [0, 1]: on 0..255 the paper's formula would shift by
+    thousands.
     """
     values, vectors = _principal_components(x.dtype, x.device)
-    draws = deviation * torch.randn(len(x), 3, dtype=x.dtype, device=x.device)
-    return x + ((draws * values) @ vectors)[:, :, None, None]
+    return x + ((amounts.to(x.dtype) * values) @ vectors)[:, :, None, None]

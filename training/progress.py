@@ -5,44 +5,62 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 
+_log: Path | None = None
 LINE_EVERY = 30  # seconds between plain lines within an epoch
 
 
 class Progress:
-    """Walks over batches; shows figures, images/s and the time left."""
+    """Walks over batches; shows metrics, images/s and the time left."""
 
-    def __init__(self, batches: Iterable, total: int, label: str) -> None:
-        self.label, self.total = label, total
+    def __init__(self, batches: Iterable, total: int, label: str, done: int = 0) -> None:
+        """Of `total` batches, `done` were walked over before."""
+        self.label, self.total, self.done = label, total, done
         self.terminal = sys.stderr.isatty()
         self.bar = tqdm(
-            batches, label, total, disable=not self.terminal, leave=False, dynamic_ncols=True
+            batches,
+            label,
+            total,
+            initial=done,
+            disable=not self.terminal,
+            leave=False,
+            dynamic_ncols=True,
         )
         self.started = self.spoke = time.monotonic()
 
     def __iter__(self) -> Iterator:
         return iter(self.bar)
 
-    def show(self, step: int, **figures: str) -> None:
+    def show(self, step: int, **metrics: str) -> None:
         """After batch number `step`, from 1."""
         if self.terminal:
-            self.bar.set_postfix(figures, refresh=False)
+            self.bar.set_postfix(metrics, refresh=False)
         elif time.monotonic() - self.spoke > LINE_EVERY:
             self.spoke = time.monotonic()
-            left = (self.spoke - self.started) / step * (self.total - step)
-            say(f"{self.label}  {step}/{self.total}  {described(figures)}  {left:.0f} s left")
+            left = (self.spoke - self.started) / (step - self.done) * (self.total - step)
+            say(f"{self.label}  {step}/{self.total}  {described(metrics)}  {left:.0f} s left")
 
 
 def say(line: str) -> None:
-    """A line that does not tear a progress bar."""
+    """A line that does not tear a progress bar; also in the run's log."""
     tqdm.write(line)
     sys.stdout.flush()
+    if _log is not None:
+        with _log.open("a") as file:
+            file.write(line + "\n")
 
 
-def described(figures: dict[str, str]) -> str:
-    return "  ".join(f"{name} {value}" for name, value in figures.items())
+def log_to(path: Path | None) -> None:
+    """From now on what is said is also written to the end of a file, or of none."""
+    global _log
+    _log = path
+
+
+def described(metrics: dict[str, str]) -> str:
+    return "  ".join(f"{name} {value}" for name, value in metrics.items())
 
 
 def table(rows: list[tuple[str, str]]) -> str:

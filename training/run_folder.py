@@ -49,6 +49,11 @@ def continued_folder(options: Options) -> tuple[Path, dict[str, Any] | None]:
     if path.name == "last.pt" and not path.exists():
         return folder, None
     saved, state = checkpoint.load(path)
+    if state["format"] != checkpoint.FORMAT:
+        raise UserError(
+            f"{path} was written by an earlier version, which drew its random numbers in another "
+            "way: evaluate.py takes it, and --weights does, but it cannot be continued"
+        )
     here, there = to_dict(options), to_dict(saved)
     ignored = {*CHANGEABLE, "resume", "name", "logdir"}
     for key in here:

@@ -18,8 +18,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
-from . import figures
-from .metrics import Evaluation, Figures
+from . import plots
+from .metrics import Evaluation, Metrics
 from .options import Options, to_dict
 
 
@@ -52,7 +52,7 @@ class Board:
         acc1: float,
         rates: dict[str, float],
         model: torch.nn.Module,
-        figures: Figures,
+        metrics: Metrics,
     ) -> None:
         """One step's own loss and accuracy; images/s is the mean of the epoch so far.
 
@@ -65,10 +65,10 @@ class Board:
         for name, rate in rates.items():
             self.train.add_scalar(f"step/{name}", rate, step)
         self.train.add_scalar("step/gradient_norm", torch.nn.utils.get_total_norm(grads), step)
-        self.train.add_scalar("step/images_per_second", figures.images_per_second, step)
+        self.train.add_scalar("step/images_per_second", metrics.images_per_second, step)
 
     def epoch(
-        self, step: int, epoch: int, model: torch.nn.Module, train: Figures, val: Evaluation
+        self, step: int, epoch: int, model: torch.nn.Module, train: Metrics, val: Evaluation
     ) -> None:
         for writer, result in ((self.train, train), (self.val, val)):
             writer.add_scalar("epoch/loss", result.loss, step)
@@ -80,7 +80,7 @@ class Board:
                 self.run.add_histogram(f"gradients/{name}", parameter.grad, step)
         first = next((p for p in model.parameters() if p.dim() == 4), None)
         if first is not None:
-            grid = make_grid(figures.filters(first), nrow=8, pad_value=1)
+            grid = make_grid(plots.filters(first), nrow=8, pad_value=1)
             self.run.add_image("filters", grid, step)
 
     def mistakes(
@@ -93,9 +93,9 @@ class Board:
         """
         pairs = zip(val.targets[indices].tolist(), val.predictions[indices].tolist(), strict=True)
         titles = [f"{classes[target]} as {classes[guess]}" for target, guess in pairs]
-        self.run.add_figure("misclassified", figures.mistakes(images, titles), step)
+        self.run.add_figure("misclassified", plots.mistakes(images, titles), step)
         self.run.add_figure(
-            "confusion_matrix", figures.confusion(val.predictions, val.targets, classes), step
+            "confusion_matrix", plots.confusion(val.predictions, val.targets, classes), step
         )
 
     def finish(self, options: Options, metrics: dict[str, float], step: int) -> None:

@@ -1,6 +1,7 @@
 """The three parts of a data set, and what happens where it is missing."""
 
 import dataclasses
+import math
 import urllib.error
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch.testing import assert_close
 from training import data
 from training.errors import UserError
 from training.preprocess import Preprocess, random_affine, random_crop_flip
+from training.randomness import Draws
 from training.recipes import recipe
 
 DIGITS = recipe("lenet", "digits")
@@ -20,7 +22,8 @@ DIGITS = recipe("lenet", "digits")
 
 def everything(options, split):
     (dataset,), _ = data.load(options, split)
-    return next(iter(data.loader(dataset, 10_000)))
+    images, targets, _ = next(iter(data.loader(dataset, 10_000)))
+    return images, targets
 
 
 def test_digits_parts_are_disjoint_and_complete():
@@ -132,7 +135,7 @@ def test_image_folder(folder, workers):
     sizes = {}
     for split in ("train", "val", "test"):
         (dataset,), classes = data.load(options, split)
-        images, targets = next(iter(data.loader(dataset, 100, workers=workers)))
+        images, targets, _ = next(iter(data.loader(dataset, 100, workers=workers)))
         assert images.shape[1:] == (3, 32, 32)
         assert images.dtype == torch.uint8
         sizes[split] = len(targets)
@@ -166,7 +169,7 @@ def test_images_of_every_mode_become_plain_colours(folder, mode):
             picture.save(folder / part / "cat" / f"extra{i}.{suffix}")
     options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=folder, image_size=32)
     (dataset,), _ = data.load(options, "test")
-    extra = [i for i, (path, _) in enumerate(dataset.dataset.samples) if "extra" in path]
+    extra = [i for i, (path, _) in enumerate(dataset.dataset.folder.samples) if "extra" in path]
     white, black = (dataset[i][0] for i in extra)
     assert white.float().mean() > 250
     assert black.float().mean() < 5
@@ -196,16 +199,18 @@ def test_preprocess_scales_and_augments_in_training_only():
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     expected = (images.float() / 255 - 0.5) / 0.25
     assert_close(preprocess.eval()(images), expected)
-    assert not torch.allclose(preprocess.train()(images), expected)
+    draws = Draws(3, seed=0, epoch=1)
+    assert_close(preprocess(images, draws), expected)
+    assert not torch.allclose(preprocess.train()(images, draws), expected)
     double = Preprocess(dataclasses.replace(options, dtype="float64"))
     assert double.eval()(images).dtype == torch.float64
 
 
 def test_affine_of_nothing_is_nothing_and_each_image_moves_on_its_own():
-    x = torch.rand(2, 1, 9, 9)
-    assert_close(random_affine(x, degrees=0, scale=0, shear=0, shift=0), x)
+    x, uniform = torch.rand(2, 1, 9, 9), torch.rand(2, 5)
+    assert_close(random_affine(x, uniform, degrees=0, scale=0, shear=0, shift=0), x)
     same = torch.rand(1, 1, 9, 9).expand(2, 1, 9, 9)
-    moved = random_affine(same)
+    moved = random_affine(same, uniform)
     assert not torch.allclose(moved[0], moved[1])
 
 
@@ -213,19 +218,18 @@ def test_affine_rotates_by_the_angle_asked():
     """A quarter turn, drawn as such, moves a dot on the right to the bottom or the top."""
     x = torch.zeros(64, 1, 9, 9)
     x[:, :, 4, 7] = 1
-    torch.manual_seed(0)
-    angles = torch.empty(64).uniform_(-1.5707963, 1.5707963)
-    torch.manual_seed(0)
-    moved = random_affine(x, degrees=90, scale=0, shear=0, shift=0)
+    uniform = torch.rand(64, 5)
+    moved = random_affine(x, uniform, degrees=90, scale=0, shear=0, shift=0)
     weight = moved.flatten(1).sum(1)
     rows = (moved.sum((1, 3)) * torch.arange(9.0)).sum(1) / weight - 4
+    angles = (2 * uniform[:, 0] - 1) * math.pi / 2
     assert_close(rows, -3 * torch.sin(angles), atol=0.2, rtol=0)
 
 
 def test_crop_flip_shifts_by_at_most_an_eighth_and_mirrors_half():
     x = torch.zeros(400, 2, 16, 16)
     x[:, :, 8, 2] = 1
-    moved = random_crop_flip(x)
+    moved = random_crop_flip(x, torch.rand(400, 3))
     rows, columns = moved[:, 0].flatten(1).argmax(1) // 16, moved[:, 0].flatten(1).argmax(1) % 16
     assert set(rows.tolist()) == set(range(6, 11))
     left = columns < 8

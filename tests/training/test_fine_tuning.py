@@ -6,12 +6,14 @@ import shutil
 import pytest
 import torch
 
+import models
 from tests.training.curves import events
-from training import checkpoint, data, fit, recipes
+from training import checkpoint, data, epochs, fit, recipes
 from training.errors import UserError
+from training.evaluate_checkpoint import evaluate_checkpoint
 from training.fine_tuning import load_weights, train_mode
-from training.judge import judge
-from training.learner import new_learner, new_model, seed_everything
+from training.randomness import seed_everything
+from training.train_state import new_model, new_train_state
 
 WITH_NORM = "INPUT -> CONV3-8 -> BN -> RELU -> POOL2 -> CONV3-10 -> BN -> GAP"
 CPU = torch.device("cpu")
@@ -58,7 +60,7 @@ def test_freeze_trains_the_head_alone(quick, trained, capsys):
     # without momentum or weight decay for what stands still
     optimizer = checkpoint.load(quick.logdir / "frozen" / "last.pt")[1]["optimizer"]
     assert len(optimizer["state"]) == 2
-    verdict = judge(quick.logdir / "frozen")
+    verdict = evaluate_checkpoint(quick.logdir / "frozen")
     assert verdict["top1"] > 0.1
 
 
@@ -80,10 +82,10 @@ def test_head_lr_is_a_rate_of_its_own_on_the_same_schedule(quick, trained):
 
 def test_a_frozen_head_s_rate_is_the_head_s(quick, trained):
     options = dataclasses.replace(quick, weights=str(trained), freeze=True, lr=0.5, head_lr=0.01)
-    learner = new_learner(options, 10, 5, CPU)
-    assert [group["initial_lr"] for group in learner.optimizer.param_groups] == [0.01]
-    learner = new_learner(dataclasses.replace(options, head_lr=None), 10, 5, CPU)
-    assert [group["initial_lr"] for group in learner.optimizer.param_groups] == [0.5]
+    train_state = new_train_state(options, 10, 5, CPU)
+    assert [group["initial_lr"] for group in train_state.optimizer.param_groups] == [0.01]
+    train_state = new_train_state(dataclasses.replace(options, head_lr=None), 10, 5, CPU)
+    assert [group["initial_lr"] for group in train_state.optimizer.param_groups] == [0.5]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -93,28 +95,28 @@ def test_one_group_of_everything_is_what_it_was(quick, optimizer):
     for head_lr in (None, quick.lr):
         options = dataclasses.replace(quick, optimizer=optimizer, head_lr=head_lr)
         seed_everything(0)
-        learner = new_learner(options, 10, 5, CPU)
+        train_state = new_train_state(options, 10, 5, CPU)
         x, targets = torch.randn(8, 1, 16, 16), torch.arange(8)
         for _ in range(3):
-            learner.optimizer.zero_grad()
-            loss = learner.criterion(learner.model(x), targets)
+            train_state.optimizer.zero_grad()
+            loss = train_state.criterion(train_state.model(x), targets)
             loss.backward()
-            learner.optimizer.step()
-            learner.scheduler.step()
+            train_state.optimizer.step()
+            train_state.scheduler.step()
         losses.append(loss.item())
     assert losses[0] == losses[1]
 
 
 def test_frozen_batch_normalisation_keeps_its_statistics(quick):
     options = dataclasses.replace(quick, model=WITH_NORM, weights="any", freeze=True)
-    model = new_learner(options, 10, 5, CPU).model
+    model = new_train_state(options, 10, 5, CPU).model
     before = {key: value.clone() for key, value in model.state_dict().items()}
     train_mode(model)
     assert model.training
     model(torch.randn(4, 1, 16, 16))
     head = {f"features.5.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
     assert changed(before, model.state_dict()) == head
-    free = new_learner(dataclasses.replace(options, freeze=False), 10, 5, CPU).model
+    free = new_train_state(dataclasses.replace(options, freeze=False), 10, 5, CPU).model
     train_mode(free)
     assert all(module.training for module in free.modules())
 
@@ -138,14 +140,14 @@ def test_other_classes_replace_the_head(quick, trained, three_classes, capsys):
     after = state(quick.logdir / "three" / "last.pt")
     assert after["classifier.4.weight"].shape == (3, 84)
     assert torch.equal(after["features.0.weight"], state(trained)["features.0.weight"])
-    assert judge(quick.logdir / "three")["top1"] > 0.4
+    assert evaluate_checkpoint(quick.logdir / "three")["top1"] > 0.4
 
 
 def test_num_classes_makes_room(quick, trained):
     options = dataclasses.replace(quick, weights=str(trained), num_classes=12, name="roomy")
     fit.fit(options)
     assert state(quick.logdir / "roomy" / "best.pt")["classifier.4.bias"].shape == (12,)
-    assert judge(quick.logdir / "roomy")["images"] == 360
+    assert evaluate_checkpoint(quick.logdir / "roomy")["images"] == 360
     with pytest.raises(UserError, match="--num-classes 9, but digits has 10 classes"):
         fit.fit(dataclasses.replace(options, num_classes=9))
 
@@ -162,15 +164,15 @@ def test_a_resumed_run_is_bit_identical_and_needs_the_weights_no_more(quick, cha
     shutil.copy(quick.logdir / "source" / "best.pt", weights)
     options = dataclasses.replace(quick, epochs=2, weights=str(weights), **changes)
     fit.fit(dataclasses.replace(options, name="whole"))
-    original, epochs = fit.train_one_epoch, []
+    original, labels = epochs.train_one_epoch, []
 
     def cut(*arguments):
-        epochs.append(1)
-        if len(epochs) == 2:
+        labels.append(1)
+        if len(labels) == 2:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(fit, "train_one_epoch", cut)
+    monkeypatch.setattr(epochs, "train_one_epoch", cut)
     with pytest.raises(KeyboardInterrupt):
         fit.fit(dataclasses.replace(options, name="cut"))
     monkeypatch.undo()
@@ -242,13 +244,13 @@ class Rescaling(torch.nn.Module):
 
 def test_the_expected_pixels_travel_with_the_weights(quick, monkeypatch):
     """From bare weights (torchvision's) to a run, its evaluation, its resumption, the next run."""
-    monkeypatch.setitem(fit.new_learner.__globals__["models"].MODELS, "googlenet_bn", Rescaling)
+    monkeypatch.setitem(models.MODELS, "googlenet_bn", Rescaling)
     torch.save(Rescaling(10, 16).state_dict(), quick.logdir / "weights.pth")
     options = dataclasses.replace(
         quick, model="googlenet_bn", weights=str(quick.logdir / "weights.pth"), name="a", epochs=1
     )
     metrics = fit.fit(options)
-    assert judge(quick.logdir / "a")["loss"] == pytest.approx(metrics["test_loss"])
+    assert evaluate_checkpoint(quick.logdir / "a")["loss"] == pytest.approx(metrics["test_loss"])
     again = fit.fit(dataclasses.replace(options, resume=quick.logdir / "a", epochs=2))
     assert again["test_loss"] < metrics["test_loss"]
     options = dataclasses.replace(options, name="b", weights=str(quick.logdir / "a"), lr=1e-9)

@@ -11,9 +11,9 @@ from training import checkpoint, fit
 from training.command_line import parse
 from training.device import MEMORY_FORMATS
 from training.errors import UserError
-from training.judge import judge
-from training.learner import new_learner
+from training.evaluate_checkpoint import evaluate_checkpoint
 from training.recipes import recipe
+from training.train_state import new_train_state
 
 CPU = torch.device("cpu")
 
@@ -34,22 +34,22 @@ def test_filters_and_images_lie_as_they_should(memory_format, layers):
     options = dataclasses.replace(
         recipe("lenet", "cifar10"), memory_format=memory_format, layers=layers
     )
-    learner = new_learner(options, 10, 1, CPU)
-    convolutions = [m for m in learner.model.modules() if isinstance(m, torch.nn.Conv2d)]
+    state = new_train_state(options, 10, 1, CPU)
+    convolutions = [m for m in state.model.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convolutions) == 2
     for convolution in convolutions:
         assert memory_format_of(convolution.weight) == memory_format
     images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
     for training in (True, False):
-        x = learner.preprocess.train(training)(images)
+        x = state.preprocess.train(training)(images)
         assert memory_format_of(x) == memory_format
-        assert memory_format_of(learner.model.features[0](x)) == memory_format
+        assert memory_format_of(state.model.features[0](x)) == memory_format
 
 
 def test_locally_connected_weights_are_no_images():
     model = "INPUT[1x8x8] -> LOCAL3-4 -> RELU -> FC"
     options = dataclasses.replace(recipe(model, "digits"), memory_format="channels_last")
-    weight = new_learner(options, 10, 1, CPU).model.features[0].weight
+    weight = new_train_state(options, 10, 1, CPU).model.features[0].weight
     assert weight.dim() == 5
     assert weight.is_contiguous()
 
@@ -67,7 +67,9 @@ def test_a_run_and_its_checkpoint_do_not_depend_on_it(quick, capsys):
             ("channels_last", "custom"),
             (None,) * 2,
         ):
-            verdict = judge(quick.logdir / name, memory_format=evaluated, layers=layers)
+            verdict = evaluate_checkpoint(
+                quick.logdir / name, memory_format=evaluated, layers=layers
+            )
             assert verdict["memory_format"] == evaluated or name
             verdicts.append(verdict["loss"])
     assert losses["contiguous"] == pytest.approx(losses["channels_last"], rel=1e-9)
@@ -85,7 +87,7 @@ def test_a_resumed_run_keeps_it(quick, capsys):
 
 
 def test_runs_from_before_there_was_a_choice(quick):
-    """They go on, and are evaluated, in the format that auto chooses."""
+    """They are evaluated in the format that auto chooses, and cannot go on."""
     fit.fit(dataclasses.replace(quick, epochs=1, memory_format="contiguous"))
     folder = quick.logdir / "lenet-digits"
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -93,8 +95,8 @@ def test_runs_from_before_there_was_a_choice(quick):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for path in (folder / "last.pt", folder / "best.pt"):
         state = torch.load(path)
-        del state["options"]["memory_format"]
-        torch.save(state, path)
-    assert judge(folder)["memory_format"] == "channels_last"
-    fit.fit(parse(["--resume", str(folder), "--epochs", "2"], ""))
-    assert checkpoint.load(folder / "last.pt")[1]["epoch"] == 2
+        del state["options"]["memory_format"], state["checksum"]
+        torch.save(state | {"format": checkpoint.WITHOUT_CHECKSUM}, path)
+    assert evaluate_checkpoint(folder)["memory_format"] == "channels_last"
+    with pytest.raises(UserError, match="earlier version"):
+        fit.fit(parse(["--resume", str(folder), "--epochs", "2"], ""))

@@ -6,10 +6,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader
 
 from training import meter
-from training.learner import new_learner
-from training.loop import evaluate, train_one_epoch
+from training.loop import TrainingPass, evaluate, train_one_epoch
 from training.meter import Meter
 from training.recipes import recipe
+from training.train_state import new_train_state
 
 
 def test_means_are_over_images_not_batches():
@@ -51,8 +51,8 @@ def test_a_loss_that_is_not_finite_stays_so():
 def test_a_pass_over_no_images_is_an_error():
     with pytest.raises(ValueError, match="there are no images to average over"):
         Meter().read()
-    learner = new_learner(recipe("lenet", "digits"), 10, 1, torch.device("cpu"))
+    state = new_train_state(recipe("lenet", "digits"), 10, 1, torch.device("cpu"))
     with pytest.raises(ValueError, match="there are no images to average over"):
-        evaluate(learner, DataLoader([]), "test")
+        evaluate(state, DataLoader([]), "test")
     with pytest.raises(ValueError, match="there are no images to train on"):
-        train_one_epoch(learner, DataLoader([]), None, "epoch 1/1", log_every=1)
+        train_one_epoch(state, TrainingPass([]), None, "epoch 1/1", log_every=1)

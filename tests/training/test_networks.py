@@ -9,16 +9,16 @@ from torch.utils.data import Subset
 import models
 from tests.training.curves import events
 from training import data, fit
-from training.judge import judge
-from training.learner import new_learner
-from training.loop import train_one_epoch
+from training.evaluate_checkpoint import evaluate_checkpoint
+from training.loop import TrainingPass, train_one_epoch
 from training.recipes import recipe
+from training.train_state import new_train_state
 
 
 class Silent:
     """A TensorBoard that nobody watches."""
 
-    def training_step(self, *figures):
+    def training_step(self, *metrics):
         pass
 
 
@@ -51,31 +51,32 @@ def test_a_network_with_auxiliary_heads_trains_and_is_judged(tmp_path, few_image
     assert 0 <= train.Scalars("epoch/accuracy")[0].value <= 1
     # three cross-entropies of ten classes, two of them weighted 0.3, against one in evaluation
     assert train.Scalars("step/loss")[0].value > 1.4 * metrics["test_loss"]
-    verdict = judge(folder, layers="torch")
+    verdict = evaluate_checkpoint(folder, layers="torch")
     assert verdict["top1"] == pytest.approx(metrics["test_accuracy"])
     assert verdict["loss"] == pytest.approx(metrics["test_loss"], rel=1e-4)
 
 
 def test_training_accuracy_is_that_of_the_logits(tmp_path):
     options = small_run("googlenet", 47, tmp_path)
-    learner = new_learner(options, 10, 1, torch.device("cpu"))
-    learner.model.fc.bias.data[7] = 1e3  # the heads would answer otherwise
+    state = new_train_state(options, 10, 1, torch.device("cpu"))
+    state.model.fc.bias.data[7] = 1e3  # the heads would answer otherwise
     images = torch.randint(256, (8, 1, 47, 47), dtype=torch.uint8)
-    batches = [(images, torch.tensor([7, 7, 7, 1, 2, 3, 4, 5]))]
-    figures = train_one_epoch(learner, batches, Silent(), "", 1)
-    assert figures.acc1 == 3 / 8
+    batches = [(images, torch.tensor([7, 7, 7, 1, 2, 3, 4, 5]), torch.arange(8))]
+    metrics = train_one_epoch(state, TrainingPass(batches), Silent(), "", 1)
+    assert metrics.acc1 == 3 / 8
 
 
 @pytest.mark.parametrize("layers", ["custom", "torch"])
 def test_zfnet_s_filters_stay_small(tmp_path, layers):
     """A step that would blow them up is followed by the paper's renormalisation."""
     options = dataclasses.replace(small_run("zfnet", 44, tmp_path), layers=layers)
-    learner = new_learner(options, 10, 10, torch.device("cpu"))
-    convolutions = [m for m in learner.model.modules() if isinstance(m, torch.nn.Conv2d)]
+    state = new_train_state(options, 10, 10, torch.device("cpu"))
+    convolutions = [m for m in state.model.modules() if isinstance(m, torch.nn.Conv2d)]
     for convolution in convolutions:
         convolution.weight.data *= 30  # RMS 0.3
     images = torch.randint(256, (8, 1, 44, 44), dtype=torch.uint8)
-    train_one_epoch(learner, [(images, torch.arange(8))], Silent(), "", 1)
+    batches = [(images, torch.arange(8), torch.arange(8))]
+    train_one_epoch(state, TrainingPass(batches), Silent(), "", 1)
     for convolution in convolutions:
         rms = convolution.weight.flatten(1).square().mean(1).sqrt()
         torch.testing.assert_close(rms, torch.full_like(rms, 0.1))

@@ -7,7 +7,7 @@ import pytest
 from training import checkpoint, fit
 from training.command_line import parse
 from training.errors import UserError
-from training.judge import judge
+from training.evaluate_checkpoint import evaluate_checkpoint
 from training.options import load_yaml
 from training.recipes import recipe, small
 
@@ -72,7 +72,7 @@ def test_train_resume_and_evaluate(quick, capsys):
     before = checkpoint.load(folder / "last.pt")[1]["metrics"]["loss"]
     fit.fit(dataclasses.replace(load_yaml(folder / "config.yaml"), resume=folder, epochs=3))
     assert checkpoint.load(folder / "last.pt")[1]["metrics"]["loss"] < before
-    ours, theirs = (judge(folder, layers=layers) for layers in ("custom", "torch"))
+    ours, theirs = (evaluate_checkpoint(folder, layers=layers) for layers in ("custom", "torch"))
     assert ours["model"] == EVERY_WORD
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     fit.fit(dataclasses.replace(quick, model="INPUT -> FC"))

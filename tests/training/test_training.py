@@ -9,27 +9,29 @@ import torch
 
 from layers.ops.registry import record
 from tests.training.curves import events
-from training import data, fit
+from training import data, epochs, fit
 from training.errors import UserError
-from training.figures import confusion
-from training.judge import judge
-from training.learner import new_learner, seed_everything
+from training.evaluate_checkpoint import evaluate_checkpoint
+from training.plots import confusion
+from training.randomness import seed_everything
 from training.recipes import recipe
+from training.train_state import new_train_state
 
 
 def losses(options, steps):
     """The training losses of the first steps, from the options' seed."""
     seed_everything(options.seed)
     (dataset,), classes = data.load(options, "train")
-    learner = new_learner(options, len(classes), steps, torch.device("cpu"))
-    found = []
+    state = new_train_state(options, len(classes), steps, torch.device("cpu"))
+    found, epoch = [], 0
     while len(found) < steps:
-        for images, targets in data.loader(dataset, options.batch_size, shuffle=True):
-            loss = learner.criterion(learner.model(learner.preprocess(images)), targets)
-            learner.optimizer.zero_grad()
+        epoch += 1
+        for images, targets, _ in data.training_batches(dataset, options, epoch):
+            loss = state.criterion(state.model(state.preprocess(images)), targets)
+            state.optimizer.zero_grad()
             loss.backward()
-            learner.optimizer.step()
-            learner.scheduler.step()
+            state.optimizer.step()
+            state.scheduler.step()
             found.append(loss.item())
     return torch.tensor(found[:steps], dtype=torch.float64)
 
@@ -91,7 +93,7 @@ def test_fit_writes_what_it_says(quick, capsys):
 def test_judge_agrees_with_fit_on_either_layer_set(quick):
     metrics = fit.fit(quick)
     folder = quick.logdir / "lenet-digits"
-    verdicts = [judge(folder, layers=layers) for layers in ("custom", "torch")]
+    verdicts = [evaluate_checkpoint(folder, layers=layers) for layers in ("custom", "torch")]
     for verdict in verdicts:
         assert verdict["top1"] == pytest.approx(metrics["test_accuracy"])
         assert verdict["loss"] == pytest.approx(metrics["test_loss"], rel=1e-4)
@@ -99,11 +101,11 @@ def test_judge_agrees_with_fit_on_either_layer_set(quick):
         assert sum(row["support"] for row in verdict["classes"].values()) == 360
         assert Path(verdict["confusion_png"]).stat().st_size > 1000
     curve = [e.step for e in events(folder / "val").Scalars("epoch/accuracy")]
-    validation = judge(folder, split="val")
+    validation = evaluate_checkpoint(folder, split="val")
     assert validation["top1"] == pytest.approx(metrics["best_val_accuracy"])
     assert [e.step for e in events(folder / "val").Scalars("epoch/accuracy")] == curve
     with pytest.raises(UserError, match="--batch-size must be at least 1"):
-        judge(folder, batch_size=0)
+        evaluate_checkpoint(folder, batch_size=0)
 
 
 def test_the_reference_is_trained_and_judged_by_the_definitions_alone(quick):
@@ -113,7 +115,7 @@ def test_the_reference_is_trained_and_judged_by_the_definitions_alone(quick):
     assert not any(call.kernel for call in calls)
     for layers, computed_by_kernels in (("reference", False), ("custom", True), ("torch", False)):
         with record() as calls:
-            verdict = judge(quick.logdir / "lenet-digits", layers=layers)
+            verdict = evaluate_checkpoint(quick.logdir / "lenet-digits", layers=layers)
         assert any(call.kernel for call in calls) == computed_by_kernels
         assert verdict["layers"] == layers
         assert verdict["top1"] == pytest.approx(metrics["test_accuracy"])
@@ -130,7 +132,7 @@ def test_another_number_of_classes_is_refused(quick, monkeypatch):
 
     monkeypatch.setattr(data, "load", fewer)
     with pytest.raises(UserError, match="tells 10 classes apart, but digits has 7"):
-        judge(quick.logdir / "lenet-digits")
+        evaluate_checkpoint(quick.logdir / "lenet-digits")
 
 
 def test_a_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(quick):
@@ -144,27 +146,27 @@ def test_a_loss_that_is_finite_in_training_alone_is_not_saved(quick, monkeypatch
     """The training loss is measured before the update that may ruin the network."""
     fit.fit(dataclasses.replace(quick, epochs=1, name="run"))
     good = (quick.logdir / "run" / "last.pt").read_bytes()
-    original = fit.evaluate
+    original = epochs.evaluate
 
-    def ruined(learner, batches, label):
-        return dataclasses.replace(original(learner, batches, label), loss=math.nan)
+    def ruined(state, batches, label):
+        return dataclasses.replace(original(state, batches, label), loss=math.nan)
 
-    monkeypatch.setattr(fit, "evaluate", ruined)
-    with pytest.raises(UserError, match=r"last\.pt keeps the last good epoch"):
+    monkeypatch.setattr(epochs, "evaluate", ruined)
+    with pytest.raises(UserError, match=r"last\.pt keeps the last good step"):
         fit.fit(dataclasses.replace(quick, epochs=2, resume=quick.logdir / "run"))
     assert (quick.logdir / "run" / "last.pt").read_bytes() == good
 
 
 def test_of_two_epochs_equally_right_the_surer_one_is_best(quick, monkeypatch):
-    original, losses = fit.evaluate, iter([0.5, 0.2, 0.4])
+    original, losses = epochs.evaluate, iter([0.5, 0.2, 0.4])
 
-    def seen(learner, batches, label):
-        result = original(learner, batches, label)
+    def seen(state, batches, label):
+        result = original(state, batches, label)
         if label == "test":
             return result
         return dataclasses.replace(result, acc1=0.5, loss=next(losses))
 
-    monkeypatch.setattr(fit, "evaluate", seen)
+    monkeypatch.setattr(epochs, "evaluate", seen)
     assert fit.fit(dataclasses.replace(quick, epochs=3))["best_epoch"] == 2
 
 

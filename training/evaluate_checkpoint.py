@@ -1,4 +1,4 @@
-"""What `evaluate.py` does: a checkpoint's answers to a whole split, in figures and pictures."""
+"""What `evaluate.py` does: a checkpoint's answers to a whole split, in numbers and pictures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 import models
 
-from . import checkpoint, data, figures
+from . import checkpoint, data, plots
 from .device import choose_device
 from .errors import UserError
-from .learner import load_model, new_learner
 from .loop import evaluate
 from .progress import table
+from .train_state import load_model, new_train_state
 
 
-def judge(
+def evaluate_checkpoint(
     path: Path,
     *,
     split: str = "test",
@@ -41,7 +41,7 @@ def judge(
         UserError: no or a foreign checkpoint, missing data, another number of classes.
     """
     path = path / "best.pt" if path.is_dir() else path
-    options, state = checkpoint.load(path)
+    options, saved = checkpoint.load(path)
     changes: dict[str, Any] = {"layers": layers, "data": data_name, "data_root": data_root}
     changes["memory_format"] = memory_format
     options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
@@ -49,26 +49,26 @@ def judge(
         raise UserError(f"--batch-size must be at least 1, got {batch_size}")
     where = choose_device(device, getattr(torch, options.dtype))
     (dataset,), classes = data.load(options, split)
-    if len(classes) != len(state["classes"]):
+    if len(classes) != len(saved["classes"]):
         raise UserError(
-            f"{path} tells {len(state['classes'])} classes apart, but {options.data} has "
+            f"{path} tells {len(saved['classes'])} classes apart, but {options.data} has "
             f"{len(classes)}: evaluate it on the data it was trained on"
         )
-    if classes != state["classes"] and data_name is None:
+    if classes != saved["classes"] and data_name is None:
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
-    learner = new_learner(options, len(classes), 1, where)
-    load_model(learner.model, state)
+    state = new_train_state(options, len(classes), 1, where)
+    load_model(state.evaluated, saved)
     with models.computing(options.layers):
         batches = data.loader(dataset, batch_size, workers=options.workers)
-        result = evaluate(learner, batches, split)
+        result = evaluate(state, batches, split)
 
-    picture = figures.confusion(result.predictions, result.targets, classes)
+    picture = plots.confusion(result.predictions, result.targets, classes)
     png = path.with_name(f"confusion_{split}.png")
     picture.savefig(png, dpi=120)
     with SummaryWriter(str(path.parent / f"evaluate-{split}")) as board:
-        board.add_figure("confusion_matrix", picture, state["step"])
-        board.add_scalar("epoch/loss", result.loss, state["step"])
-        board.add_scalar("epoch/accuracy", result.acc1, state["step"])
+        board.add_figure("confusion_matrix", picture, saved["step"])
+        board.add_scalar("epoch/loss", result.loss, saved["step"])
+        board.add_scalar("epoch/accuracy", result.acc1, saved["step"])
     per_class = classification_report(
         result.targets, result.predictions, labels=range(len(classes)), target_names=classes,
         output_dict=True, zero_division=0,
@@ -77,7 +77,7 @@ def judge(
         "checkpoint": str(path),
         "model": options.model,
         "layers": options.layers,
-        "memory_format": learner.memory_format,
+        "memory_format": state.memory_format,
         "data": options.data,
         "split": split,
         "images": len(result.targets),
@@ -90,23 +90,23 @@ def judge(
     }
 
 
-def report(verdict: dict[str, Any], *, as_json: bool = False) -> str:
-    """A verdict for a person, or for a program."""
+def report(results: dict[str, Any], *, as_json: bool = False) -> str:
+    """Results for a person, or for a program."""
     if as_json:
-        return json.dumps(verdict, indent=2)
+        return json.dumps(results, indent=2)
     rows = [
-        ("checkpoint", verdict["checkpoint"]),
-        ("model", f"{verdict['model']}, {verdict['layers']} layers, {verdict['memory_format']}"),
-        ("data", f"{verdict['data']}, {verdict['images']:,} {verdict['split']} images"),
-        ("top-1", f"{verdict['top1']:.2%}"),
-        ("top-5", f"{verdict['top5']:.2%}"),
-        ("loss", f"{verdict['loss']:.4f}"),
-        ("images/s", f"{verdict['images_per_second']:.0f}"),
-        ("confusion", verdict["confusion_png"]),
+        ("checkpoint", results["checkpoint"]),
+        ("model", f"{results['model']}, {results['layers']} layers, {results['memory_format']}"),
+        ("data", f"{results['data']}, {results['images']:,} {results['split']} images"),
+        ("top-1", f"{results['top1']:.2%}"),
+        ("top-5", f"{results['top5']:.2%}"),
+        ("loss", f"{results['loss']:.4f}"),
+        ("images/s", f"{results['images_per_second']:.0f}"),
+        ("confusion", results["confusion_png"]),
     ]
     head = f"  {'class':<16}{'precision':>10}{'recall':>10}{'f1':>10}{'images':>10}"
     lines = [table(rows), "", head]
-    for name, row in verdict["classes"].items():
+    for name, row in results["classes"].items():
         lines.append(
             f"  {name:<16}{row['precision']:>10.2%}{row['recall']:>10.2%}"
             f"{row['f1-score']:>10.2%}{row['support']:>10.0f}"

@@ -1,0 +1,93 @@
+"""The epochs of a run: train, validate, keep the checkpoints, and stop when something asks to."""
+
+from __future__ import annotations
+
+import math
+
+from . import data
+from .interrupt import Interrupted, Request
+from .loop import Diverged, evaluate, train_one_epoch
+from .metrics import Evaluation, Metrics
+from .pictures import show_mistakes
+from .profiling import Unprofiled, profiler
+from .progress import described, say
+from .records import write_epoch
+from .run import Run
+
+
+def train(run: Run, request: Request) -> None:
+    """Train what is left of a run's epochs.
+
+    Raises:
+        Diverged: the loss is no longer finite.
+        Interrupted: a signal came; the checkpoint of the step before is written.
+    """
+    while not run.done:
+        label = f"epoch {run.epoch + 1}/{run.options.epochs}"
+        trained = _train_epoch(run, label, request)
+        seen = _validate(run)
+        say(
+            f"{label}  train {described(trained.described())}  "
+            f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
+        )
+        run.state.epoch_ended(seen.loss)
+        _end_epoch(run, trained, seen)
+        _stop_if_asked(run, request)
+
+
+def _train_epoch(run: Run, label: str, request: Request) -> Metrics:
+    training = run.training_pass()
+    profiled = run.options.profile and run.epoch == 0
+
+    def after_step(batch: int) -> None:
+        trace.step()
+        run.batch = batch
+        if batch < training.done + len(training.batches):  # else the epoch's own is written
+            if run.is_time_to_save():
+                run.save("last.pt")
+            _stop_if_asked(run, request)
+
+    with profiler(run.folder) if profiled else Unprofiled() as trace:
+        return train_one_epoch(
+            run.state, training, run.board, label, run.options.log_every, after_step
+        )
+
+
+def _validate(run: Run) -> Evaluation:
+    """
+    Raises:
+        Diverged: the training loss is measured before the update that may ruin the network.
+    """
+    options = run.options
+    batches = data.loader(run.val_set, options.batch_size, workers=options.workers, pin=run.pin)
+    seen = evaluate(run.state, batches, "validation")
+    if not math.isfinite(seen.loss):
+        raise Diverged(run.state.step)
+    return seen
+
+
+def _end_epoch(run: Run, trained: Metrics, seen: Evaluation) -> None:
+    """Curves, and then the checkpoints: the best one first, a crash in between only repeats."""
+    run.epoch, run.batch, run.meter = run.epoch + 1, 0, type(run.meter)()
+    run.metrics = {"loss": seen.loss, "acc1": seen.acc1}
+    run.board.epoch(run.state.step, run.epoch, run.state.model, trained, seen)
+    lr = run.state.optimizer.param_groups[0]["lr"]
+    write_epoch(run.folder, run.epoch, run.state.step, trained, seen, lr)
+    score = [seen.acc1, -seen.loss]  # of two epochs equally right, the surer one
+    improved = score > run.best
+    if improved:
+        run.best, run.best_epoch = score, run.epoch
+        show_mistakes(run.board, run.state.step, seen, run.val_set, run.classes)
+    run.save(*(("best.pt", "last.pt") if improved else ("last.pt",)))
+
+
+def _stop_if_asked(run: Run, request: Request) -> None:
+    if request.number is None or run.done:
+        return
+    if run.batch:  # else the epoch's checkpoint is written
+        run.save("last.pt")
+    raise Interrupted(
+        request.number,
+        f"interrupted after step {run.state.step}, which {run.folder / 'last.pt'} keeps; go on "
+        f"with: python train.py --resume {run.folder}",
+    )

@@ -1,0 +1,125 @@
+"""A run while it trains: its options, its data, where it stands, and what it writes."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch.utils.data import Subset
+
+from . import checkpoint, data
+from .errors import UserError
+from .loop import Diverged, TrainingPass
+from .meter import Meter
+from .options import Options, checkpoint_interval
+from .randomness import Draws
+from .tensorboard import Board
+from .train_state import TrainState
+
+
+@dataclass
+class Run:
+    options: Options
+    folder: Path
+    locked: IO[str]  # while it is open, no other process trains this run
+    train_set: Subset
+    val_set: Subset
+    classes: list[str]
+    state: TrainState
+    board: Board
+    epoch: int = 0  # epochs that are done
+    batch: int = 0  # batches of the next one that are
+    meter: Meter = field(default_factory=Meter)  # of those batches
+    best: list[float] = field(default_factory=lambda: [-1.0, -math.inf])  # accuracy, minus loss
+    best_epoch: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train."""
+        options = self.options
+        patience = options.early_stop
+        return (
+            self.epoch >= options.epochs
+            or (options.limit_steps is not None and self.state.step >= options.limit_steps)
+            or (patience is not None and self.epoch - self.best_epoch >= patience)
+        )
+
+    def training_pass(self) -> TrainingPass:
+        """What is left of the next epoch."""
+        options, epoch = self.options, self.epoch + 1
+        limit = options.limit_steps
+        left = None if limit is None else limit - self.state.step
+        batches = data.training_batches(
+            self.train_set, options, epoch, first=self.batch, count=left,
+            smallest=self.state.smallest_batch(), pin=self.pin,
+        )  # fmt: skip
+        draws = Draws(len(self.train_set.dataset), options.seed, epoch)  # type: ignore[arg-type]
+        return TrainingPass(batches, epoch, draws, self.batch, self.meter)
+
+    @property
+    def pin(self) -> bool:
+        """Whether batches go to another memory than the processor's."""
+        return self.state.device.type not in ("cpu", "mps")
+
+    def is_time_to_save(self) -> bool:
+        """Whether --checkpoint-every asks for a checkpoint now, within an epoch."""
+        minutes, steps = checkpoint_interval(self.options.checkpoint_every)
+        if steps is not None:
+            return self.state.step % steps == 0
+        return minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
+
+    def save(self, *names: str) -> None:
+        """Checkpoints of where the run stands, written one after the other.
+
+        Raises:
+            Diverged: numbers that are not finite would be kept.
+        """
+        if not all_finite(self.state.model):
+            raise Diverged(self.state.step)
+        self.meter.read_if_any()
+        self.board.flush()  # the curves are on the disk before the checkpoint that follows them
+        for name in names:
+            checkpoint.save(self.folder / name, self.options, **self.state_dict())
+        if self.options.keep:
+            checkpoint.keep(self.folder, self.state.step, self.options.keep)
+        self.saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        meter = self.meter
+        return {
+            **self.state.state_dict(),
+            "random": checkpoint.random_state(),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "sums": [meter.loss_sum, meter.correct, meter.seen],
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "classes": self.classes,
+            "metrics": self.metrics,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.state.load_state_dict(saved)
+        self.epoch, self.batch, self.meter = saved["epoch"], saved["batch"], Meter(*saved["sums"])
+        self.best, self.best_epoch = saved["best"], saved["best_epoch"]
+        self.metrics = saved["metrics"]
+        if saved["classes"] != self.classes:
+            raise UserError(
+                f"the classes of {self.options.data_root} are not those that {self.folder} was "
+                "trained on"
+            )
+        checkpoint.restore_random_state(saved["random"])
+
+
+@torch.no_grad()
+def all_finite(model: torch.nn.Module) -> bool:
+    """Of parameters and buffers, read from their device at once."""
+    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
+    norms = torch._foreach_norm(tensors)
+    return bool(torch.stack([norm.float() for norm in norms]).isfinite().all())

@@ -1,0 +1,104 @@
+"""From options to a run that can be trained: its data, its network, its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from layers.interop.precision import conv_precision
+from models.pattern_network import PatternNetwork
+
+from . import data
+from .device import choose_device
+from .errors import UserError
+from .fine_tuning import load_weights
+from .lock import lock
+from .options import Options, save_yaml
+from .pictures import show_inputs
+from .progress import log_to, say, table
+from .randomness import seed_everything
+from .records import write_environment
+from .run import Run
+from .run_folder import continued_folder, new_folder
+from .tensorboard import Board
+from .train_state import new_train_state
+
+
+def set_up(options: Options) -> Run:
+    """A new run, or one to continue where its checkpoint stands.
+
+    Raises:
+        UserError: anything the user can mend; a new run then has no folder yet.
+    """
+    if options.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    device = choose_device(options.device, getattr(torch, options.dtype))
+    (train_set, val_set), classes = data.load(options, "train", "val")
+    seed_everything(options.seed)
+    steps = data.steps_per_epoch(len(train_set), options.batch_size)
+    state = new_train_state(options, len(classes), steps, device)
+    _check_batches(options, state.smallest_batch(), len(train_set))
+    folder, saved = (None, None) if options.resume is None else continued_folder(options)
+    origin = None
+    if saved is None and options.weights:
+        origin = load_weights(state.model, options)
+    if folder is None:
+        folder = new_folder(options)
+        options = state.options = dataclasses.replace(options, name=folder.name)
+    locked = lock(folder)
+    if options.resume is not None:
+        (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
+    write_environment(folder, device)
+    log_to(folder / "log.txt")
+    save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
+    resume_step = None if options.resume is None else (saved or {}).get("step", 0)
+    board = Board(folder, resume_step)
+    run = Run(options, folder, locked, train_set, val_set, classes, state, board)
+    announce(run, origin)
+    if saved is None:
+        show_inputs(board, state, train_set)
+    else:
+        run.load_state_dict(saved)
+    return run
+
+
+def _check_batches(options: Options, smallest: int, images: int) -> None:
+    """That every step has as many images as the network can train with."""
+    if smallest == 1:
+        return
+    if options.batch_size // options.accumulate < smallest:
+        raise UserError(
+            "batch normalisation has no variance of one image: give --batch-size more than one "
+            "image for each part of --accumulate"
+        )
+    rest = images % options.batch_size
+    if 0 < rest < smallest:
+        say(f"  the last batch of {rest} image, too few for batch normalisation, is left out\n")
+
+
+def announce(run: Run, origin: str | None) -> None:
+    """What is trained, on what, where, in a table.
+
+    Args:
+        origin: the weights that training starts from, if not from chance.
+    """
+    options, state = run.options, run.state
+    parameters = sum(p.numel() for p in state.model.parameters())
+    trained = sum(p.numel() for p in state.model.parameters() if p.requires_grad)
+    frozen = f" ({trained:,} of them trained)" if trained < parameters else ""
+    tensor_cores = state.device.type == "cuda" and options.dtype == "float32"
+    convolutions = f", convolutions in {conv_precision()}" if tensor_cores else ""
+    amp = f", amp {options.amp}" if options.amp != "none" else ""
+    images = f"{len(run.train_set):,} training and {len(run.val_set):,} validation images"
+    rows = [
+        ("model", f"{options.model}, {parameters:,} parameters{frozen}, {options.layers} layers"),
+        *([("weights", origin)] if origin else []),
+        ("data", f"{options.data}, {images}"),
+        ("device", f"{state.device}, {options.dtype}{amp}{convolutions}, {state.memory_format}"),
+        ("run", str(run.folder)),
+    ]
+    say(table(rows) + "\n")
+    if isinstance(state.model, PatternNetwork):
+        say("\n".join(f"  {line}" for line in state.model.describe()) + "\n")
