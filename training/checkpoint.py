@@ -7,12 +7,13 @@ import os
 import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from .errors import UserError
+from .files import writing
 from .options import Options, from_dict, to_dict
 
 FORMAT, WITHOUT_CHECKSUM = "convnets checkpoint 2", "convnets checkpoint 1"
@@ -23,19 +24,29 @@ def save(path: Path, options: Options, **state: Any) -> None:
 
     Atomic: a temporary file is written and flushed to the disk, then renamed over `path`, so a
     crash leaves the old checkpoint or the new one, never half of one.
+
+    Raises:
+        UserError: the file cannot be written; the old checkpoint is kept.
     """
     whole = {"format": FORMAT, "options": to_dict(options), **state}
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save({**whole, "checksum": checksum(whole)}, file)
+    with writing(path) as temporary, temporary.open("wb") as file:
+        _save({**whole, "checksum": checksum(whole)}, file)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself
     finally:
         os.close(folder)
+
+
+def _save(state: dict[str, Any], file: IO[bytes]) -> None:
+    """torch.save, which reports a full disk as an error of its own archive."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        cause = error.__context__
+        raise (cause if isinstance(cause, OSError) else OSError(0, str(error))) from None
 
 
 def load(path: Path) -> tuple[Options, dict[str, Any]]:

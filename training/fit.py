@@ -10,9 +10,11 @@ import models
 from . import checkpoint, data
 from .epochs import train
 from .errors import UserError
+from .files import write_text
 from .interrupt import at_signals
 from .loop import Diverged, evaluate
-from .options import Options, write_text
+from .options import Options
+from .out_of_memory import out_of_memory
 from .progress import log_to, say, table
 from .run import Run
 from .setup import set_up
@@ -32,7 +34,8 @@ def fit(options: Options) -> dict[str, float]:
     with models.computing(options.layers), at_signals() as request:
         run = set_up(options)
         try:
-            train(run, request)
+            with out_of_memory(run.options):
+                train(run, request)
             metrics = test(run)
             run.board.finish(run.options, metrics, run.state.step)
         except Diverged as error:

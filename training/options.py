@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from .errors import UserError
+from .files import write_text
 
 
 @dataclass(frozen=True)
@@ -223,13 +224,6 @@ def _typed(name: str, kind: str, value: Any) -> Any:
 
 def save_yaml(options: Options, path: Path) -> None:
     write_text(path, yaml.safe_dump(to_dict(options), sort_keys=False))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Atomically, like a checkpoint: there is always a whole file."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def load_yaml(path: Path) -> Options:

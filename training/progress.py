@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -48,9 +49,14 @@ def say(line: str) -> None:
     """A line that does not tear a progress bar; also in the run's log."""
     tqdm.write(line)
     sys.stdout.flush()
-    if _log is not None:
+    if _log is None:
+        return
+    try:
         with _log.open("a") as file:
             file.write(line + "\n")
+    except OSError as error:
+        warnings.warn(f"{_log} cannot be written ({error.strerror})", stacklevel=2)
+        log_to(None)
 
 
 def log_to(path: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import io
 import json
 import platform
 import subprocess
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from .files import write_text
 from .metrics import Evaluation, Metrics
-from .options import write_text
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "triton")
 COLUMNS = (
@@ -46,10 +47,9 @@ def write_epoch(
     )  # fmt: skip
     lines = path.read_text().splitlines() if path.exists() else []
     before = [line.split(",") for line in lines[1:] if int(line.split(",")[0]) < epoch]
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *before, row])
-    temporary.replace(path)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([COLUMNS, *before, row])
+    write_text(path, table.getvalue())
 
 
 def _version(package: str) -> str | None:

@@ -8,11 +8,16 @@ and continues the same curves.
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -23,6 +28,35 @@ from .metrics import Evaluation, Metrics
 from .options import Options, to_dict
 
 
+def _excepthook(failure: threading.ExceptHookArgs) -> None:
+    """A writer's thread keeps its error for `tolerant`; it need not print it, too."""
+    if not (isinstance(failure.thread, _AsyncWriterThread) and failure.exc_type is OSError):
+        threading.__excepthook__(failure)
+
+
+threading.excepthook = _excepthook
+
+
+def tolerant(write: Callable[..., None]) -> Callable[..., None]:
+    """A run goes on without its curves where they cannot be written; that is said once."""
+
+    @functools.wraps(write)
+    def attempt(self: Board, *args: Any, **kwargs: Any) -> None:
+        if self.failed:
+            return
+        try:
+            write(self, *args, **kwargs)
+        except OSError as error:
+            self.failed = True
+            warnings.warn(
+                f"TensorBoard's events cannot be written to {self.folder} ({error.strerror}): "
+                "the run goes on without them",
+                stacklevel=2,
+            )
+
+    return attempt
+
+
 class Board:
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         """
@@ -31,10 +65,12 @@ class Board:
             resume_step: steps taken when the checkpoint was written; later events are purged.
         """
         purge = None if resume_step is None else resume_step + 1
+        self.folder, self.failed = folder, False
         self.run = SummaryWriter(str(folder), purge_step=purge)
         self.train = SummaryWriter(str(folder / "train"), purge_step=purge)
         self.val = SummaryWriter(str(folder / "val"), purge_step=purge)
 
+    @tolerant
     def start(self, options: Options, model: torch.nn.Module, images: Tensor, x: Tensor) -> None:
         """Options as text, a grid of inputs as the network sees them, and its graph."""
         text = "\n".join(f"    {key}: {value}" for key, value in to_dict(options).items())
@@ -45,6 +81,7 @@ class Board:
             warnings.simplefilter("ignore")
             self.run.add_graph(model, x[:1])
 
+    @tolerant
     def training_step(
         self,
         step: int,
@@ -67,6 +104,7 @@ class Board:
         self.train.add_scalar("step/gradient_norm", torch.nn.utils.get_total_norm(grads), step)
         self.train.add_scalar("step/images_per_second", metrics.images_per_second, step)
 
+    @tolerant
     def epoch(
         self, step: int, epoch: int, model: torch.nn.Module, train: Metrics, val: Evaluation
     ) -> None:
@@ -83,6 +121,7 @@ class Board:
             grid = make_grid(plots.filters(first), nrow=8, pad_value=1)
             self.run.add_image("filters", grid, step)
 
+    @tolerant
     def mistakes(
         self, step: int, val: Evaluation, images: Tensor, indices: Tensor, classes: list[str]
     ) -> None:
@@ -98,6 +137,7 @@ class Board:
             "confusion_matrix", plots.confusion(val.predictions, val.targets, classes), step
         )
 
+    @tolerant
     def finish(self, options: Options, metrics: dict[str, float], step: int) -> None:
         """The options as hparams beside the final metrics."""
         values = {
@@ -112,10 +152,12 @@ class Board:
         for name, value in named.items():
             self.run.add_scalar(name, value, step)
 
+    @tolerant
     def flush(self) -> None:
         for writer in (self.run, self.train, self.val):
             writer.flush()
 
+    @tolerant
     def close(self) -> None:
         for writer in (self.run, self.train, self.val):
             writer.close()

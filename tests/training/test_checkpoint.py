@@ -1,6 +1,7 @@
 """Checkpoints are whole, safe and complete."""
 
 import contextlib
+import errno
 import os
 
 import pytest
@@ -57,13 +58,14 @@ def test_a_crash_while_writing_keeps_the_old_checkpoint(tmp_path, monkeypatch):
 
     def torn(state, file):
         file.write(b"half of")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(torch, "save", torn)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"last\.pt: no space is left; .* --resume"):
         checkpoint.save(path, options, epoch=2)
     monkeypatch.undo()
     assert checkpoint.load(path)[1]["epoch"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_random_state_comes_back():

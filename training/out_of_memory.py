@@ -1,0 +1,31 @@
+"""A step too large for the memory, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .errors import UserError
+from .options import Options
+
+CPU_OUT_OF_MEMORY = "can't allocate memory"  # in the words of torch's allocator
+
+
+@contextmanager
+def out_of_memory(options: Options) -> Iterator[None]:
+    """Too large a step is a `UserError` that names the batch that was tried."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
+        on_cpu = isinstance(error, MemoryError) or CPU_OUT_OF_MEMORY in str(error)
+        if not (on_cpu or isinstance(error, torch.OutOfMemoryError)):
+            raise
+        images = -(-options.batch_size // options.accumulate)
+        parts = 2 * options.accumulate
+        raise UserError(
+            f"out of memory with {images} images at a time, --batch-size {options.batch_size} and "
+            f"--accumulate {options.accumulate}: give a smaller --batch-size, or --accumulate "
+            f"{parts}, which takes the same steps in half the memory"
+        ) from None
