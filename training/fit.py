@@ -8,6 +8,7 @@ import time
 import models
 
 from . import checkpoint, data
+from .diverged import first_bad_place
 from .epochs import train
 from .errors import UserError
 from .files import write_text
@@ -71,8 +72,10 @@ def test(run: Run) -> dict[str, float]:
 
 def advice(error: Diverged, run: Run) -> str:
     options, kept = run.options, run.folder / "last.pt"
+    where = first_bad_place(run)
     return (
         f"the loss stopped being finite by step {error.step} with --lr {options.lr:g}"
+        + (f", first at {where}" if where else "")
         + (f"; {kept} keeps the last good step" if kept.exists() else "")
         + f": start a new run with --lr {options.lr / 10:g}, or a longer --warmup-epochs than "
         f"{options.warmup_epochs:g}"
