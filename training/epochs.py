@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 from . import data
 from .interrupt import Interrupted, Request
@@ -23,6 +24,7 @@ def train(run: Run, request: Request) -> None:
         Interrupted: a signal came; the checkpoint of the step before is written.
     """
     while not run.done:
+        started = time.monotonic()
         label = f"epoch {run.epoch + 1}/{run.options.epochs}"
         trained = _train_epoch(run, label, request)
         seen = _validate(run)
@@ -31,7 +33,7 @@ def train(run: Run, request: Request) -> None:
             f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
         )
         run.state.epoch_ended(seen.loss)
-        _end_epoch(run, trained, seen)
+        _end_epoch(run, trained, seen, time.monotonic() - started)
         _stop_if_asked(run, request)
 
 
@@ -66,11 +68,10 @@ def _validate(run: Run) -> Evaluation:
     return seen
 
 
-def _end_epoch(run: Run, trained: Metrics, seen: Evaluation) -> None:
+def _end_epoch(run: Run, trained: Metrics, seen: Evaluation, seconds: float) -> None:
     """Curves, and then the checkpoints: the best one first, a crash in between only repeats."""
     run.epoch, run.batch, run.meter = run.epoch + 1, 0, type(run.meter)()
     run.metrics = {"loss": seen.loss, "acc1": seen.acc1}
-    run.board.epoch(run.state.step, run.epoch, run.state.model, trained, seen)
     lr = run.state.optimizer.param_groups[0]["lr"]
     write_epoch(run.folder, run.epoch, run.state.step, trained, seen, lr)
     score = [seen.acc1, -seen.loss]  # of two epochs equally right, the surer one
@@ -78,6 +79,8 @@ def _end_epoch(run: Run, trained: Metrics, seen: Evaluation) -> None:
     if improved:
         run.best, run.best_epoch = score, run.epoch
         show_mistakes(run.board, run.state.step, seen, run.val_set, run.classes)
+    model, best = run.state.model, run.best[0]
+    run.board.epoch(run.state.step, run.epoch, model, trained, seen, best, seconds)
     run.save(*(("best.pt", "last.pt") if improved else ("last.pt",)))
 
 

@@ -79,7 +79,8 @@ def train_one_epoch(
             if not math.isfinite(mean_loss):
                 raise Diverged(state.step)
             seconds = time.perf_counter() - start
-            metrics = Metrics(mean_loss, acc1, (meter.seen - before) / seconds)
+            speed, waiting = (meter.seen - before) / seconds, progress.waited / seconds
+            metrics = Metrics(mean_loss, acc1, speed, waiting)
             accuracy = correct.sum().item() / len(correct)
             recorder.training_step(state.step, loss.item(), accuracy, rates, state.model, metrics)
             progress.show(batch, **metrics.described())
@@ -165,7 +166,8 @@ def evaluate(state: TrainState, batches: Batches, label: str) -> Evaluation:
     state.preprocess.eval()
     meter, all_logits, all_targets = Meter(), [], []
     start = time.perf_counter()
-    for images, targets, _ in Progress(batches, len(batches), label):
+    batches_seen = Progress(batches, len(batches), label)
+    for images, targets, _ in batches_seen:
         targets = targets.to(state.device, non_blocking=True)
         x = state.preprocess(images.to(state.device, non_blocking=True))
         with state.autocast():
@@ -177,4 +179,5 @@ def evaluate(state: TrainState, batches: Batches, label: str) -> Evaluation:
     loss, acc1 = meter.read()
     logits, targets = torch.cat(all_logits).cpu(), torch.cat(all_targets).cpu()
     seconds = time.perf_counter() - start
-    return Evaluation(loss, acc1, len(targets) / seconds, logits, targets)
+    speed, waiting = len(targets) / seconds, batches_seen.waited / seconds
+    return Evaluation(loss, acc1, speed, waiting, logits, targets)

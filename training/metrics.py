@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+NOTABLE_WAIT = 0.1
 
 
 @dataclass
@@ -16,19 +18,23 @@ class Metrics:
     loss: float  # mean over the images, nats
     acc1: float  # fraction of correct predictions
     images_per_second: float
+    loader_wait: float = 0.0  # part of the time in which the step waited for its images
 
     def described(self) -> dict[str, str]:
-        return {
+        shown = {
             "loss": f"{self.loss:.4f}",
             "acc": f"{self.acc1:.2%}",
             "images/s": f"{self.images_per_second:.0f}",
         }
+        if self.loader_wait > NOTABLE_WAIT:
+            shown["waiting for images"] = f"{self.loader_wait:.0%}"
+        return shown
 
 
 @dataclass
 class Evaluation(Metrics):
-    logits: Tensor  # (N, num_classes), on the CPU
-    targets: Tensor  # (N)
+    logits: Tensor = field(default_factory=lambda: torch.zeros(0, 1))  # (N, classes), on the CPU
+    targets: Tensor = field(default_factory=lambda: torch.zeros(0).long())  # (N)
 
     @property
     def predictions(self) -> Tensor:

@@ -20,6 +20,7 @@ class Progress:
     def __init__(self, batches: Iterable, total: int, label: str, done: int = 0) -> None:
         """Of `total` batches, `done` were walked over before."""
         self.label, self.total, self.done = label, total, done
+        self.waited = 0.0  # seconds, for the loader
         self.terminal = sys.stderr.isatty()
         self.bar = tqdm(
             batches,
@@ -33,7 +34,15 @@ class Progress:
         self.started = self.spoke = time.monotonic()
 
     def __iter__(self) -> Iterator:
-        return iter(self.bar)
+        batches = iter(self.bar)
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self.waited += time.perf_counter() - asked
+            yield batch
 
     def show(self, step: int, **metrics: str) -> None:
         """After batch number `step`, from 1."""

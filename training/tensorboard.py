@@ -27,6 +27,8 @@ from . import plots
 from .metrics import Evaluation, Metrics
 from .options import Options, to_dict
 
+FIRST_COLUMNS = "model", "layers", "data", "lr", "batch_size"  # of the table of hparams
+
 
 def _excepthook(failure: threading.ExceptHookArgs) -> None:
     """A writer's thread keeps its error for `tolerant`; it need not print it, too."""
@@ -103,15 +105,31 @@ class Board:
             self.train.add_scalar(f"step/{name}", rate, step)
         self.train.add_scalar("step/gradient_norm", torch.nn.utils.get_total_norm(grads), step)
         self.train.add_scalar("step/images_per_second", metrics.images_per_second, step)
+        self.train.add_scalar("step/loader_wait", metrics.loader_wait, step)
 
     @tolerant
     def epoch(
-        self, step: int, epoch: int, model: torch.nn.Module, train: Metrics, val: Evaluation
+        self,
+        step: int,
+        epoch: int,
+        model: torch.nn.Module,
+        train: Metrics,
+        val: Evaluation,
+        best: float,
+        seconds: float,
     ) -> None:
+        """
+        Args:
+            best: the highest validation accuracy so far.
+            seconds: that the epoch took.
+        """
         for writer, result in ((self.train, train), (self.val, val)):
             writer.add_scalar("epoch/loss", result.loss, step)
             writer.add_scalar("epoch/accuracy", result.acc1, step)
+        self.val.add_scalar("epoch/accuracy_top5", val.accuracy(5), step)
+        self.val.add_scalar("epoch/best_accuracy", best, step)
         self.train.add_scalar("epoch/number", epoch, step)
+        self.train.add_scalar("epoch/seconds", seconds, step)
         for name, parameter in model.named_parameters():
             self.run.add_histogram(f"weights/{name}", parameter, step)
             if parameter.grad is not None:
@@ -140,9 +158,11 @@ class Board:
     @tolerant
     def finish(self, options: Options, metrics: dict[str, float], step: int) -> None:
         """The options as hparams beside the final metrics."""
+        plain = to_dict(options)
+        plain = {key: plain[key] for key in FIRST_COLUMNS} | plain  # what runs differ in
         values = {
             key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
-            for key, value in to_dict(options).items()
+            for key, value in plain.items()
             if key not in ("resume", "logdir", "name")
         }
         named = {f"final/{name}": value for name, value in metrics.items()}
