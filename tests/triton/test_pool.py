@@ -123,6 +123,20 @@ def test_lp_pool2d(name, layout, norm):
     assert_close(dx, OPERATORS["lp_pool2d_backward"].definition(*inputs), atol=1e-5, rtol=1e-5)
 
 
+def test_more_taps_than_a_byte_can_tell():
+    geometry = Geometry((1, 257), (1, 257))
+    x = torch.arange(520).sin().reshape(1, 1, 1, 520)
+    inputs = x, geometry, (1, 2), False
+    y, switches = compute(max_pool.MAX_POOL2D, "max_pool2d", *inputs)
+    expected, winners = OPERATORS["max_pool2d"].definition(*inputs[:3])
+    assert switches.dtype == winners.dtype == torch.int32
+    assert torch.equal(switches, winners)
+    assert torch.equal(y, expected)
+    inputs = y, switches, geometry, (1, 520)
+    dx = compute(max_pool.MAX_POOL2D_BACKWARD, "max_pool2d_backward", *inputs, False)
+    assert torch.equal(dx, OPERATORS["max_pool2d_backward"].definition(*inputs))
+
+
 def test_more_windows_see_a_pixel_than_are_unrolled():
     size = MAX_UNROLLED_BACK.output_size((16, 16))
     inputs = torch.randn(1, 2, *size), MAX_UNROLLED_BACK, (16, 16), False
