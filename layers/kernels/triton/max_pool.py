@@ -1,11 +1,8 @@
 """Max-pooling, and both ways through its switches, on a GPU.
 
 The backward pass is a gather, as the forward one: each pixel asks the windows that see it whether
-their switch points at it, and adds up those that do.  So no two programs write to one place; there
-are no atomics, and the sum is the same at every run.
-
-    windows that see row h:   p = (h + P) // S - u,   u = 0, 1, ...  below  ceil((D (K-1) + 1) / S)
-    and through which tap:    i = (h + P - S p) / D,  if that is a whole number below K
+their switch points at it, and adds up those that do (windows.py says which may).  So no two
+programs write to one place; there are no atomics, and the sum is the same at every run.
 """
 
 from __future__ import annotations
