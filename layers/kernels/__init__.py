@@ -56,10 +56,17 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
     ),
     "max_pool2d_gather": (triton.max_pool.MAX_POOL2D_GATHER, max_pool.MAX_POOL2D_GATHER),
     "max_pool2d_backward": (triton.max_pool.MAX_POOL2D_BACKWARD, max_pool.MAX_POOL2D_BACKWARD),
-    "window_sum": (window_sum.WINDOW_SUM,),
-    "window_sum_backward": (window_sum.WINDOW_SUM_BACKWARD,),
-    "lp_pool2d": (lp_pool.L2_POOL2D, lp_pool.LP_POOL2D),
-    "lp_pool2d_backward": (lp_pool.L2_POOL2D_BACKWARD, lp_pool.LP_POOL2D_BACKWARD),
+    "window_sum": (triton.window_sum.WINDOW_SUM, window_sum.WINDOW_SUM),
+    "window_sum_backward": (
+        triton.window_sum.WINDOW_SUM_BACKWARD,
+        window_sum.WINDOW_SUM_BACKWARD,
+    ),
+    "lp_pool2d": (triton.lp_pool.LP_POOL2D, lp_pool.L2_POOL2D, lp_pool.LP_POOL2D),
+    "lp_pool2d_backward": (
+        triton.lp_pool.LP_POOL2D_BACKWARD,
+        lp_pool.L2_POOL2D_BACKWARD,
+        lp_pool.LP_POOL2D_BACKWARD,
+    ),
     # normalisation
     "batch_norm": (batch_norm.BATCH_NORM, batch_norm.BATCH_NORM_BY_OPERATIONS),
     "batch_norm_backward": (

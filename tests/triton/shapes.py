@@ -32,6 +32,8 @@ class Shape(NamedTuple):
 
 
 OVERLAPPING, HALVING = Geometry((3, 3), (2, 2)), Geometry((2, 2), (2, 2))
+PADDED, INCEPTION = Geometry((3, 3), (2, 2), (1, 1)), Geometry((3, 3), (1, 1), (1, 1))
+MEANS, WHOLE_IMAGE = Geometry((5, 5), (3, 3)), Geometry((7, 7), (7, 7))
 
 SHAPES = [
     Shape(
@@ -58,5 +60,70 @@ SHAPES = [
             last,
         ),
         wide=("channels_last",),
+    ),
+    Shape(
+        "vgg", "max_pool2d_backward",
+        lambda images, last: (
+            images(64, 64, 112, 112), images(64, 64, 112, 112, dtype=BYTES), HALVING, (224, 224),
+            last,
+        ),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "resnet", "max_pool2d",
+        lambda images, last: (images(128, 64, 112, 112), PADDED, (56, 56), last),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "inception", "max_pool2d",
+        lambda images, last: (images(128, 192, 28, 28), INCEPTION, (28, 28), last),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "inception", "max_pool2d_backward",
+        lambda images, last: (
+            images(128, 192, 28, 28), images(128, 192, 28, 28, dtype=BYTES), INCEPTION, (28, 28),
+            last,
+        ),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "auxiliary", "window_sum",  # GoogLeNet's auxiliary classifiers
+        lambda images, last: (images(128, 512, 14, 14), MEANS, (4, 4), last),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "whole-image", "window_sum",
+        lambda images, last: (images(128, 1024, 7, 7), WHOLE_IMAGE, (1, 1), last),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "auxiliary", "window_sum_backward",
+        lambda images, last: (images(128, 512, 4, 4), MEANS, (14, 14), last),
+        wide=("channels_last",),
+    ),
+    Shape(
+        "whole-image", "window_sum_backward",
+        lambda images, last: (images(128, 1024, 1, 1), WHOLE_IMAGE, (7, 7), last),
+        wide=("channels_last",),
+    ),
+    *(
+        Shape(
+            f"alexnet-{p}", "lp_pool2d",
+            lambda images, last, p=p: (images(256, 96, 55, 55), p, OVERLAPPING, (27, 27), last),
+            wide=("channels_last",),
+        )
+        for p in (2.0, 3.0)
+    ),
+    *(
+        Shape(
+            f"alexnet-{p}", "lp_pool2d_backward",
+            lambda images, last, p=p: (
+                images(256, 96, 27, 27), images(256, 96, 55, 55), images(256, 96, 27, 27), p,
+                OVERLAPPING, last,
+            ),
+            wide=("channels_last",),
+        )
+        for p in (2.0, 3.0)
     ),
 ]  # fmt: skip

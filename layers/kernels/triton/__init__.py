@@ -3,6 +3,6 @@
 A file holds an operator's device code, functions over blocks of values, and what launches it.
 """
 
-from . import max_pool
+from . import lp_pool, max_pool, window_sum
 
-__all__ = ["max_pool"]
+__all__ = ["lp_pool", "max_pool", "window_sum"]

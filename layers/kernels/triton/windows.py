@@ -6,6 +6,17 @@ A program computes a block of outputs, positions by lanes, in the order of their
     contiguous      positions (p, q),     lanes (n, c)    the pixels of a row are
 
 Where a window lies depends on the position alone, so that is worked out once for all its lanes.
+
+There are two ways to look, each a loop with the same steps for every output:
+
+    through   from a window at its pixels, tap by tap
+                  row = S p - P + D i
+    back      from a pixel at the windows that see it, and so a gradient is a sum like any other:
+                  p = (row + P) // S - u,   u = 0, 1, ...  below  ceil((D (K-1) + 1) / S)
+              each through the tap
+                  i = (row + P - S p) / D,  if that is a whole number below K
+
+Few steps are unrolled into straight code; of more, as many as are under way at a time.
 """
 
 from __future__ import annotations
@@ -18,8 +29,10 @@ from ...ops.geometry import Geometry
 from . import runtime
 from .runtime import jit, tl
 
-BLOCK_CHANNELS_LAST, BLOCK_CONTIGUOUS = 1024, 512  # outputs of a program
-MAX_LANES = 128
+MAX_LANES, MIN_BLOCK = 128, 32
+BYTES_CHANNELS_LAST, BLOCK_CONTIGUOUS = 2048, 512  # outputs of a program
+IDLE = 1.1  # up to which a block may hang over
+MAX_UNROLLED, UNROLLED = 25, 8  # steps: all up to a window of 5 x 5, then so many at a time
 
 
 @jit
@@ -62,22 +75,70 @@ def dense(at, lane, positions, lanes, LAST: tl.constexpr):
     return of(at * lanes, lane, LAST) if LAST else of(at, lane * positions, LAST)
 
 
+@jit
+def through(tap, p, q, height, width, exists, G: tl.constexpr, WHOLE: tl.constexpr):
+    """The pixel that the windows (p, q) see through a tap: row, column, and whether there is one.
+
+    G: the geometry.  WHOLE: no window hangs over the border.
+    """
+    row = p * G.stride[0] - G.padding[0] + tap // G.kernel_size[1] * G.dilation[0]
+    column = q * G.stride[1] - G.padding[1] + tap % G.kernel_size[1] * G.dilation[1]
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return row, column, exists if WHOLE else exists & inside
+
+
+@jit
+def back(step, row, column, height, width, exists, G: tl.constexpr, STEPS: tl.constexpr):
+    """A window that may see the pixels (row, column): p, q, by which tap, and whether it does."""
+    down, p, by_row = _back(step // STEPS[1], row + G.padding[0], height, G, 0)
+    along, q, by_column = _back(step % STEPS[1], column + G.padding[1], width, G, 1)
+    return p, q, down * G.kernel_size[1] + along, exists & by_row & by_column
+
+
+@jit
+def _back(step, at, windows, G: tl.constexpr, AXIS: tl.constexpr):
+    window = at // G.stride[AXIS] - step
+    tap = (at - window * G.stride[AXIS]) // G.dilation[AXIS]
+    on_tap = window * G.stride[AXIS] + tap * G.dilation[AXIS] == at
+    return tap, window, on_tap & (tap < G.kernel_size[AXIS]) & (window >= 0) & (window < windows)
+
+
+def forward(geometry: Geometry, image: Tensor, windows: Tensor) -> dict[str, Any]:
+    """The constants of a kernel that looks through windows: G, WHOLE, STEPS and UNROLL."""
+    axes = zip(image.shape[2:], windows.shape[2:], *geometry[:2], geometry.span, strict=True)
+    whole = geometry.padding == (0, 0) and all(
+        (windows - 1) * stride + span <= length for length, windows, _, stride, span in axes
+    )
+    return {"G": geometry, "WHOLE": whole, **_steps(*geometry.kernel_size)}
+
+
+def backward(geometry: Geometry) -> dict[str, Any]:
+    """And of one that looks back: G, STEPS and UNROLL."""
+    pairs = zip(geometry.span, geometry.stride, strict=True)
+    return {"G": geometry, **_steps(*(-(-span // stride) for span, stride in pairs))}
+
+
+def _steps(rows: int, columns: int) -> dict[str, Any]:
+    count = rows * columns
+    return {"STEPS": (rows, columns), "UNROLL": count if count <= MAX_UNROLLED else UNROLLED}
+
+
 def launch(kernel: Any, output: Tensor, channels_last: bool, *arguments: Any, **constants: Any):
     """A program for each block of an output (N, C, H, W), dense in its format.
 
-    The kernel takes (positions, lanes, channels, height, width), the last two of the output, then
-    the arguments and the constants, LAST, BP and BL among them.
+    The kernel takes the arguments, then (positions, lanes, channels, height, width), the last two
+    of the output, and the constants, LAST, BP and BL among them.
     """
     n, channels, height, width = output.shape
     if not output.numel():
         return
     if channels_last:
         positions, lanes = n * height * width, channels
-        in_lanes = min(MAX_LANES, power_of_2(lanes))
-        in_positions = BLOCK_CHANNELS_LAST // in_lanes
+        in_lanes = fitting(lanes, MAX_LANES)
+        in_positions = BYTES_CHANNELS_LAST // output.element_size() // in_lanes
     else:
         positions, lanes = height * width, n * channels
-        in_positions = min(BLOCK_CONTIGUOUS, power_of_2(positions))
+        in_positions = fitting(positions, BLOCK_CONTIGUOUS)
         in_lanes = BLOCK_CONTIGUOUS // in_positions
     programs = -(-positions // in_positions) * -(-lanes // in_lanes)
     runtime.launch(
@@ -86,14 +147,15 @@ def launch(kernel: Any, output: Tensor, channels_last: bool, *arguments: Any, **
     )  # fmt: skip
 
 
-def constants(geometry: Geometry) -> dict[str, int]:
-    """KH, KW, SH, ...: what a kernel is compiled for."""
-    pairs = zip("KSPD", geometry[:4], strict=True)
-    return {
-        f"{letter}{axis}": n for letter, pair in pairs for axis, n in zip("HW", pair, strict=True)
-    }
+def fitting(length: int, most: int) -> int:
+    """The largest block, a power of 2, few of whose places lie beyond the length."""
 
+    def covered(size: int) -> int:
+        return -(-length // size) * size
 
-def power_of_2(number: int) -> int:
-    """The next one."""
-    return 1 << (number - 1).bit_length()
+    largest = min(most, 1 << (length - 1).bit_length())
+    sizes = [largest]
+    while sizes[-1] > MIN_BLOCK:
+        sizes.append(sizes[-1] // 2)
+    few_idle = (size for size in sizes if covered(size) <= IDLE * length)
+    return next(few_idle, min(sizes, key=covered))
