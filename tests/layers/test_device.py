@@ -88,7 +88,10 @@ FUNCTIONS = {
         case.id: lambda x, c, t, case=case: case.build()(torch.empty(case.image)) for case in LAYERS
     },
 }
-TRITON = {"max_pool2d": 1, "max_pool2d_gather": 1, "max_pool2d_backward": 1}  # launches of a kernel
+TRITON = {  # launches of a kernel
+    **dict.fromkeys(("max_pool2d", "max_pool2d_gather", "max_pool2d_backward"), 1),
+    **dict.fromkeys(("window_sum", "window_sum_backward", "lp_pool2d", "lp_pool2d_backward"), 1),
+}
 each_operator = pytest.mark.parametrize(
     ("name", "arguments", "launches"),
     [case[:1] + case[2:] for case in CASES],
