@@ -12,7 +12,7 @@ COPIED := analysis layers models tests training pyproject.toml $(wildcard *.py)
 REDUCED := tests/layers tests/ops tests/models/test_lenet.py tests/models/test_alexnet.py \
 	tests/models/test_googlenet.py tests/models/test_zfnet.py
 
-.PHONY: help train test test-without-kernels test-without-numba test-oldest lint
+.PHONY: help train test test-slow test-without-kernels test-without-numba test-oldest lint
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ train: $(VENV)/installed  ## set up, then train LeNet-5 with our own layers on h
 test: $(VENV)/installed-dev  ## set up, then run the tests
 	$(BIN)/python -m pytest
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/triton  # the kernels of a GPU, on a CPU
+
+test-slow: $(VENV)/installed-dev  ## what takes minutes: a run that is killed twenty times
+	$(BIN)/python -m pytest -m slow
 
 test-without-kernels: $(VENV)/installed-dev  ## the functional tests, in a copy without layers/kernels/
 	rm -rf build/without-kernels && mkdir -p build/without-kernels

@@ -27,10 +27,12 @@ def same_numbers_every_time():
     torch.set_num_threads(threads)
 
 
-def pytest_collection_modifyitems(items):
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="needs a CUDA device")
+def pytest_collection_modifyitems(config, items):
+    skipped = {}
+    if not torch.cuda.is_available():
+        skipped["gpu"] = "needs a CUDA device"
+    if "slow" not in config.getoption("-m"):
+        skipped["slow"] = "takes minutes: make test-slow"
     for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(skip)
+        for marker in skipped.keys() & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(pytest.mark.skip(reason=skipped[marker]))
