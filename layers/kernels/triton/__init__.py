@@ -3,6 +3,6 @@
 A file holds an operator's device code, functions over blocks of values, and what launches it.
 """
 
-from . import max_pool
+from . import batch_norm, local_response_norm, max_pool
 
-__all__ = ["max_pool"]
+__all__ = ["batch_norm", "local_response_norm", "max_pool"]
