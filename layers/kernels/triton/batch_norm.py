@@ -25,24 +25,27 @@ from torch import Tensor
 
 from ...ops.registry import Kernel
 from . import runtime
-from .channels import as_pixels, channels_are_adjacent, over_channels, over_pixels, pixel_offset
+from .channels import Blocks, channels_of, offset, over_channels, over_pixels, pixels_of
 from .runtime import jit, tl
-from .windows import power_of_2
 
-BLOCK, WARPS = 2048, 8  # values of a block
-MAX_CHANNELS = 64  # of a block
-FEW_PIXELS = 256  # of an image that is not channels last, which shares its block with other channels
+BLOCK = dict(size=2048, adjacent=64, warps=8)
+APART, APART_IF_SMALL, SMALL = 8, 32, 64  # channels of a block: of larger and smaller images
 PROGRAMS = 2048  # that together find the statistics of a large volume
 MIN_BLOCKS = 4  # of a part
 MAX_PARTS = 1024
 
 
 @jit
-def channels_of_part(channels, BC: tl.constexpr):
-    """The channels of a program, and which part of their pixels it has."""
-    columns = tl.cdiv(channels, BC)
-    number = tl.program_id(0)
-    return number % columns * BC + tl.arange(0, BC), number // columns
+def blocks_of_part(channels, per_part, blocks, BC: tl.constexpr):
+    """Which part of the pixels a program has; its first block, and the one after its last."""
+    part = tl.program_id(0) // tl.cdiv(channels, BC)
+    return part, part * per_part, tl.minimum((part + 1) * per_part, blocks)
+
+
+@jit
+def pixels_before(block, per_image, pixels, BP: tl.constexpr):
+    """How many come before a block: the last one of an image may not be full."""
+    return block // per_image * pixels + tl.minimum(block % per_image * BP, pixels)
 
 
 @jit
@@ -57,93 +60,94 @@ def merged(count, mean, squares, AXIS: tl.constexpr):
 
 @jit
 def statistics_kernel(
-    x, means, variances, x_n, x_c, x_p, per_part, parts, count, channels, pixels,
+    x, y, means, variances, parts, per_part, blocks, x_n, x_c, x_p, y_n, y_c, y_p,
+    per_image, channels, pixels,
     LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """1.  Mean and variance of a part of the pixels, to (C, parts)."""
-    c, part = channels_of_part(channels, BC)
-    first = part * per_part
-    end = tl.minimum(first + per_part, count)
-    in_channels, image = over_channels(c < channels, LAST), over_channels(c * x_c, LAST)
+    c = channels_of(tl.program_id(0), channels, BC)
+    part, first, end = blocks_of_part(channels, per_part, blocks, BC)
+    exists = over_channels(c < channels, LAST)
     mean = tl.zeros([BP, BC] if LAST else [BC, BP], tl.float32)
     squares = tl.zeros(mean.shape, tl.float32)
-    seen = tl.zeros([BP], tl.float32)  # numbers at a place of the block: a last block is not full
-    steps = 0.0
-    for start in range(first, end, BP):
-        at = start + tl.arange(0, BP)
-        mask = over_pixels(at < end, LAST) & in_channels
-        pixel = over_pixels(pixel_offset(at, pixels, x_n, x_p), LAST)
-        value = tl.load(x + (pixel + image), mask=mask, other=0.0).to(tl.float32)
-        steps += 1.0
+    seen = tl.zeros([BP], tl.float32)  # pixels at a place of the block
+    for block in range(first, end):
+        n, p = pixels_of(block, per_image, BP)
+        mask = exists & over_pixels(p < pixels, LAST)
+        place = offset(n, c, p, x_n, x_c, x_p, LAST)
+        value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
+        seen += (p < pixels).to(tl.float32)
         deviation = tl.where(mask, value - mean, 0.0)
-        mean += deviation * (1.0 / steps)
+        mean += deviation * over_pixels(1.0 / tl.maximum(seen, 1.0), LAST)
         squares += deviation * (value - mean)
-        seen += (at < end).to(tl.float32)
-    n, mean, squares = merged(over_pixels(seen, LAST), mean, squares, 0 if LAST else 1)
+    count, mean, squares = merged(over_pixels(seen, LAST), mean, squares, 0 if LAST else 1)
     out = over_channels(c * parts + part, LAST)
-    tl.store(means + out, mean, mask=in_channels)
-    tl.store(variances + out, squares / n, mask=in_channels)
+    tl.store(means + out, mean, mask=exists)
+    tl.store(variances + out, squares / count, mask=exists)
 
 
 @jit
 def merge_statistics_kernel(
-    means, variances, mean, variance, per_part, parts, count, PARTS: tl.constexpr
-):
+    means, variances, mean, variance, parts, per_part, blocks, per_image, pixels,
+    BP: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
     """2.  Mean and variance of a channel."""
     part = tl.arange(0, PARTS)
-    exists = part < parts
-    at = tl.program_id(0) * parts + part
-    n = tl.where(exists, tl.minimum(count - part * per_part, per_part), 0).to(tl.float32)
-    squares = n * tl.load(variances + at, mask=exists, other=0.0)
-    centres = tl.load(means + at, mask=exists, other=0.0)
-    n, centre, squares = merged(n, centres, squares, 0)
-    one = tl.program_id(0) + tl.arange(0, 1)
-    tl.store(mean + one, centre)
-    tl.store(variance + one, squares / n)
+    exists, at = part < parts, tl.program_id(0) * parts + part
+    end = tl.minimum((part + 1) * per_part, blocks)
+    count = pixels_before(end, per_image, pixels, BP)
+    count -= pixels_before(part * per_part, per_image, pixels, BP)
+    count = tl.where(exists, count, 0).to(tl.float32)
+    centre = tl.load(means + at, mask=exists, other=0.0)
+    squares = count * tl.load(variances + at, mask=exists, other=0.0)
+    count, centre, squares = merged(count, centre, squares, 0)
+    out = tl.program_id(0) + tl.arange(0, 1)
+    tl.store(mean + out, centre)
+    tl.store(variance + out, squares / count)
 
 
 @jit
 def normalize_kernel(
     x, y, gamma, beta, mean, variance, eps, x_n, x_c, x_p, y_n, y_c, y_p,
-    count, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    per_image, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """3.  y = gamma (x - mean) / sqrt(variance + eps) + beta."""
-    c, block = channels_of_part(channels, BC)
-    at, exists = block * BP + tl.arange(0, BP), c < channels
+    c = channels_of(tl.program_id(0), channels, BC)
+    n, p = pixels_of(tl.program_id(0) // tl.cdiv(channels, BC), per_image, BP)
+    exists = c < channels
     root = tl.rsqrt(tl.load(variance + c, mask=exists, other=1.0) + eps)
     slope = tl.load(gamma + c, mask=exists, other=0.0).to(tl.float32) * root
     shift = tl.load(beta + c, mask=exists, other=0.0).to(tl.float32)
     centre = tl.load(mean + c, mask=exists, other=0.0)
-    mask = over_pixels(at < count, LAST) & over_channels(exists, LAST)
-    place = over_pixels(pixel_offset(at, pixels, x_n, x_p), LAST) + over_channels(c * x_c, LAST)
+    mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+    place = offset(n, c, p, x_n, x_c, x_p, LAST)
     value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over_channels(centre, LAST)
     value = value * over_channels(slope, LAST) + over_channels(shift, LAST)
-    out = over_pixels(pixel_offset(at, pixels, y_n, y_p), LAST) + over_channels(c * y_c, LAST)
+    out = offset(n, c, p, y_n, y_c, y_p, LAST)
     tl.store(y + out, value.to(y.dtype.element_ty), mask=mask)
 
 
 @jit
 def sums_kernel(
-    dy, x, mean, variance, dgammas, dbetas, eps, dy_n, dy_c, dy_p, x_n, x_c, x_p, per_part, parts,
-    count, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    dy, x, dx, mean, variance, dgammas, dbetas, eps, parts, per_part, blocks,
+    dy_n, dy_c, dy_p, x_n, x_c, x_p, dx_n, dx_c, dx_p, per_image, channels, pixels,
+    LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """1.  What a part of the pixels adds to dgamma = sum dy h and to dbeta = sum dy."""
-    c, part = channels_of_part(channels, BC)
-    first = part * per_part
-    end = tl.minimum(first + per_part, count)
-    exists, in_channels = c < channels, over_channels(c < channels, LAST)
-    dy_image, x_image = over_channels(c * dy_c, LAST), over_channels(c * x_c, LAST)
+    c = channels_of(tl.program_id(0), channels, BC)
+    part, first, end = blocks_of_part(channels, per_part, blocks, BC)
+    exists = c < channels
     centre = over_channels(tl.load(mean + c, mask=exists, other=0.0), LAST)
     root = tl.rsqrt(tl.load(variance + c, mask=exists, other=1.0) + eps)
     products = tl.zeros([BP, BC] if LAST else [BC, BP], tl.float32)
     sums = tl.zeros(products.shape, tl.float32)
-    for start in range(first, end, BP):
-        at = start + tl.arange(0, BP)
-        mask = over_pixels(at < end, LAST) & in_channels
-        dy_pixel = over_pixels(pixel_offset(at, pixels, dy_n, dy_p), LAST)
-        x_pixel = over_pixels(pixel_offset(at, pixels, x_n, x_p), LAST)
-        upstream = tl.load(dy + (dy_pixel + dy_image), mask=mask, other=0.0).to(tl.float32)
-        value = tl.load(x + (x_pixel + x_image), mask=mask, other=0.0).to(tl.float32)
+    for block in range(first, end):
+        n, p = pixels_of(block, per_image, BP)
+        mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+        place = offset(n, c, p, dy_n, dy_c, dy_p, LAST)
+        upstream = tl.load(dy + place, mask=mask, other=0.0).to(tl.float32)
+        place = offset(n, c, p, x_n, x_c, x_p, LAST)
+        value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
         products += upstream * (value - centre)
         sums += upstream
     out = c * parts + part
@@ -162,26 +166,27 @@ def add_up_kernel(dgammas, dbetas, dgamma, dbeta, parts, PARTS: tl.constexpr):
 
 @jit
 def gradient_kernel(
-    dy, x, dx, gamma, mean, variance, dgamma, dbeta, eps, dy_n, dy_c, dy_p, x_n, x_c, x_p,
-    dx_n, dx_c, dx_p, count, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr,
-    BC: tl.constexpr,
+    dy, x, dx, gamma, mean, variance, dgamma, dbeta, eps, count, dy_n, dy_c, dy_p,
+    x_n, x_c, x_p, dx_n, dx_c, dx_p, per_image, channels, pixels, LAST: tl.constexpr,
+    BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """3.  dx = gamma / sqrt(variance + eps) * (dy - dbeta / M - h dgamma / M)."""
-    c, block = channels_of_part(channels, BC)
-    at, exists = block * BP + tl.arange(0, BP), c < channels
+    c = channels_of(tl.program_id(0), channels, BC)
+    n, p = pixels_of(tl.program_id(0) // tl.cdiv(channels, BC), per_image, BP)
+    exists = c < channels
     root = tl.rsqrt(tl.load(variance + c, mask=exists, other=1.0) + eps)
     slope = tl.load(gamma + c, mask=exists, other=0.0).to(tl.float32) * root
     shift = tl.load(dbeta + c, mask=exists, other=0.0) / count
     tilt = tl.load(dgamma + c, mask=exists, other=0.0) / count * root
     centre = tl.load(mean + c, mask=exists, other=0.0)
-    mask = over_pixels(at < count, LAST) & over_channels(exists, LAST)
-    place = over_pixels(pixel_offset(at, pixels, x_n, x_p), LAST) + over_channels(c * x_c, LAST)
+    mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+    place = offset(n, c, p, x_n, x_c, x_p, LAST)
     value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over_channels(centre, LAST)
-    place = over_pixels(pixel_offset(at, pixels, dy_n, dy_p), LAST) + over_channels(c * dy_c, LAST)
+    place = offset(n, c, p, dy_n, dy_c, dy_p, LAST)
     upstream = tl.load(dy + place, mask=mask, other=0.0).to(tl.float32)
     centred = upstream - over_channels(shift, LAST) - value * over_channels(tilt, LAST)
+    out = offset(n, c, p, dx_n, dx_c, dx_p, LAST)
     value = centred * over_channels(slope, LAST)
-    out = over_pixels(pixel_offset(at, pixels, dx_n, dx_p), LAST) + over_channels(c * dx_c, LAST)
     tl.store(dx + out, value.to(dx.dtype.element_ty), mask=mask)
 
 
@@ -195,18 +200,17 @@ def batch_norm(
     mean: Tensor,
     variance: Tensor,
 ) -> None:
-    x, y = as_pixels(x), as_pixels(y)
-    volume = _Volume(y)
-    means, variances = volume.scratch(mean, variance)
-    volume.launch_parts(statistics_kernel, (x,), x, means, variances)
-    if volume.parts > 1:
-        counts = volume.per_part, volume.parts, volume.count
+    blocks = _blocks(x, y)
+    parts, *counts = _parts(blocks)
+    means, variances = _scratch(parts, mean, variance)
+    blocks.launch(statistics_kernel, parts, means, variances, parts, *counts)
+    if parts > 1:
         runtime.launch(
-            merge_statistics_kernel, len(mean), means, variances, mean, variance, *counts,
-            PARTS=MAX_PARTS,
+            merge_statistics_kernel, len(mean), means, variances, mean, variance, parts, *counts,
+            blocks.per_image, blocks.pixels, BP=blocks.constants["BP"], PARTS=MAX_PARTS,
         )  # fmt: skip
     constants = gamma.contiguous(), beta.contiguous(), mean, variance, eps
-    volume.launch(normalize_kernel, (x, y), x, y, *constants)
+    blocks.launch(normalize_kernel, blocks.number, *constants)
 
 
 def backward(
@@ -221,55 +225,36 @@ def backward(
     dgamma: Tensor,
     dbeta: Tensor,
 ) -> None:
-    dy, x, dx = map(as_pixels, (dy, x, dx))
     gamma, mean, variance = (each.contiguous() for each in (gamma, mean, variance))
-    volume = _Volume(dx)
-    dgammas, dbetas = volume.scratch(dgamma, dbeta)
-    volume.launch_parts(sums_kernel, (dy, x), dy, x, mean, variance, dgammas, dbetas, eps)
-    if volume.parts > 1:
+    blocks = _blocks(dy, x, dx)
+    parts, *counts = _parts(blocks)
+    dgammas, dbetas = _scratch(parts, dgamma, dbeta)
+    blocks.launch(sums_kernel, parts, mean, variance, dgammas, dbetas, eps, parts, *counts)
+    if parts > 1:
         runtime.launch(
-            add_up_kernel, len(dgamma), dgammas, dbetas, dgamma, dbeta, volume.parts,
-            PARTS=MAX_PARTS,
-        )  # fmt: skip
-    constants = gamma, mean, variance, dgamma, dbeta, eps
-    volume.launch(gradient_kernel, (dy, x, dx), dy, x, dx, *constants)
+            add_up_kernel, len(mean), dgammas, dbetas, dgamma, dbeta, parts, PARTS=MAX_PARTS
+        )
+    constants = gamma, mean, variance, dgamma, dbeta, eps, x.numel() // len(mean)
+    blocks.launch(gradient_kernel, blocks.number, *constants)
 
 
-class _Volume:
-    """How (N, C, P) is cut into blocks and parts."""
+def _blocks(*images: Tensor) -> Blocks:
+    pixels = images[0].shape[2:].numel()
+    return Blocks(*images, apart=APART_IF_SMALL if pixels <= SMALL else APART, **BLOCK)
 
-    def __init__(self, like: Tensor) -> None:
-        n, channels, pixels = like.shape
-        self.count, last = n * pixels, channels_are_adjacent(like)
-        in_channels = MAX_CHANNELS if last else 1 if pixels >= FEW_PIXELS else 8
-        in_channels = min(in_channels, power_of_2(channels))
-        in_pixels = BLOCK // in_channels
-        self.columns, blocks = -(-channels // in_channels), -(-self.count // in_pixels)
-        most = min(MAX_PARTS, max(1, PROGRAMS // self.columns))
-        in_part = max(MIN_BLOCKS, -(-blocks // most))
-        self.blocks, self.per_part = blocks, in_part * in_pixels
-        self.parts = -(-blocks // in_part)
-        self.sizes = self.count, channels, pixels
-        self.constants = dict(LAST=last, BP=in_pixels, BC=in_channels, num_warps=WARPS)
 
-    def scratch(self, *totals: Tensor) -> Sequence[Tensor]:
-        """(C, parts) for each of some (C); of a single part, these themselves."""
-        if self.parts == 1:
-            return totals
-        return totals[0].new_empty(len(totals), *totals[0].shape, self.parts).unbind()
+def _parts(blocks: Blocks) -> tuple[int, int, int]:
+    """Into how many parts the pixels are cut, the blocks of a part, and of all of them."""
+    most = min(MAX_PARTS, max(1, PROGRAMS // blocks.columns))
+    per_part = max(MIN_BLOCKS, -(-blocks.number // most))
+    return -(-blocks.number // per_part), per_part, blocks.number
 
-    def launch(self, kernel: Any, images: Sequence[Tensor], *arguments: Any) -> None:
-        """A program for each block."""
-        strides = [stride for each in images for stride in each.stride()]
-        programs = self.blocks * self.columns
-        runtime.launch(kernel, programs, *arguments, *strides, *self.sizes, **self.constants)
 
-    def launch_parts(self, kernel: Any, images: Sequence[Tensor], *arguments: Any) -> None:
-        """A program for each part."""
-        strides = [stride for each in images for stride in each.stride()]
-        counts, programs = (self.per_part, self.parts), self.parts * self.columns
-        arguments = *arguments, *strides, *counts, *self.sizes
-        runtime.launch(kernel, programs, *arguments, **self.constants)
+def _scratch(parts: int, *totals: Tensor) -> Sequence[Tensor]:
+    """(C, parts) for each of some (C); of a single part, these themselves."""
+    if parts == 1:
+        return totals
+    return totals[0].new_empty(len(totals), *totals[0].shape, parts).unbind()
 
 
 def _supports(x: Tensor, *others: Any) -> str | None:

@@ -1,20 +1,24 @@
 """Blocks of channels by pixels: what the normalising kernels share.
 
 Images (N, C, ...) are seen as (N, C, P), all pixels of an image in one dimension.  A block is some
-channels of some of the N*P pixels; values that are adjacent in memory are adjacent in the block:
+channels of some pixels of an image; values that are adjacent in memory are adjacent in the block:
 
     channels last   pixels by channels        the channels of a pixel are adjacent
     otherwise       channels by pixels        the pixels of a channel are
 
-What depends on the pixel alone, or on the channel alone, is a vector that is worked out once for
-the block, and then spread over it.
+Where there is nothing between one image's pixels and the next one's, as in channels last, all
+images are one, (1, C, N*P).  So blocks are full, however small the images are.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
+from . import runtime
 from .runtime import jit, tl
+from .windows import power_of_2
 
 
 @jit
@@ -30,9 +34,52 @@ def over_channels(values, LAST: tl.constexpr):
 
 
 @jit
-def pixel_offset(at, pixels, s_n, s_p):
-    """Where pixels lie, numbered through all images."""
-    return at // pixels * s_n + at % pixels * s_p
+def channels_of(program, channels, BC: tl.constexpr):
+    """The channels of a program; its neighbours have the others, of the same pixels."""
+    return program % tl.cdiv(channels, BC) * BC + tl.arange(0, BC)
+
+
+@jit
+def pixels_of(block, per_image, BP: tl.constexpr):
+    """The image of a block, and its pixels."""
+    return block // per_image, block % per_image * BP + tl.arange(0, BP)
+
+
+@jit
+def offset(n, c, p, s_n, s_c, s_p, LAST: tl.constexpr):
+    """Where the values of a block lie."""
+    return n * s_n + (over_channels(c * s_c, LAST) + over_pixels(p * s_p, LAST))
+
+
+class Blocks:
+    """Images of one shape (N, C, ...), cut into blocks of `size` values; the last ones are outputs.
+
+    A kernel is launched with LAST, BP pixels and BC channels of a block, and the sizes (blocks of
+    an image, channels, pixels).
+
+    Args:
+        adjacent: channels of a block at most, where channels are adjacent
+        apart: and where they are not
+    """
+
+    def __init__(self, *images: Tensor, size: int, adjacent: int, apart: int, warps: int) -> None:
+        self.images = _folded([as_pixels(x) for x in images])
+        n, channels, pixels = self.images[-1].shape
+        last = channels > 1 and self.images[-1].stride(1) == 1
+        in_channels = min(adjacent if last else apart, power_of_2(channels))
+        in_pixels = size // in_channels
+        self.pixels, self.channels = pixels, channels
+        self.per_image, self.columns = -(-pixels // in_pixels), -(-channels // in_channels)
+        self.number = n * self.per_image  # of blocks that all pixels make
+        self.constants = dict(LAST=last, BP=in_pixels, BC=in_channels, num_warps=warps)
+
+    def launch(self, kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
+        """So many programs for each block of channels; they get the images, and their strides."""
+        strides = [stride for x in self.images for stride in x.stride()]
+        sizes = self.per_image, self.channels, self.pixels
+        arguments = *self.images, *arguments, *strides, *sizes
+        constants = self.constants | constants
+        runtime.launch(kernel, programs * self.columns, *arguments, **constants)
 
 
 def as_pixels(x: Tensor) -> Tensor:
@@ -43,6 +90,9 @@ def as_pixels(x: Tensor) -> Tensor:
     return x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)
 
 
-def channels_are_adjacent(x: Tensor) -> bool:
-    """Of (N, C, P): channels last, or images of a single pixel."""
-    return x.stride(1) == 1 and x.shape[1] > 1
+def _folded(images: list[Tensor]) -> list[Tensor]:
+    """All images as one, where one stride leads through the pixels of all."""
+    pixels = images[0].shape[2]
+    if all(pixels == 1 or x.stride(0) == pixels * x.stride(2) for x in images):
+        return [x.transpose(0, 1).flatten(1).unsqueeze(0) for x in images]
+    return images

@@ -21,96 +21,100 @@ from torch import Tensor
 
 from ...ops.registry import Kernel
 from . import runtime
-from .channels import as_pixels, channels_are_adjacent, over_channels, over_pixels, pixel_offset
+from .channels import (
+    Blocks,
+    as_pixels,
+    channels_of,
+    offset,
+    over_channels,
+    over_pixels,
+    pixels_of,
+)
 from .runtime import jit, tl
-from .windows import power_of_2
 
-BLOCK = 1024  # values of a program
-MAX_CHANNELS = {True: 128, False: 32}  # of a block: of adjacent channels, and of others
+BLOCK = dict(size=1024, adjacent=128, apart=32, warps=8)
 MAX_SIZE = 16  # loops over the window are unrolled
 
 
 @jit
-def block(count, channels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr):
-    """The pixels and channels of a program; its neighbours have the other channels."""
-    columns = tl.cdiv(channels, BC)
-    number = tl.program_id(0)
-    at = number // columns * BP + tl.arange(0, BP)
-    return at, number % columns * BC + tl.arange(0, BC), over_pixels(at < count, LAST)
+def load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST: tl.constexpr, SHIFT: tl.constexpr):
+    """The block at channels c + SHIFT, those that do not exist being zero.
 
-
-@jit
-def load(x, pixel, exists, c, x_c, channels, LAST: tl.constexpr):
-    """The block at channels c, those that do not exist being zero."""
-    mask = exists & over_channels((c >= 0) & (c < channels), LAST)
-    value = tl.load(x + (pixel + over_channels(c * x_c, LAST)), mask=mask, other=0.0)
-    return value.to(tl.float32)
+    The same block may be asked for several times: the compiler loads it once.
+    """
+    near = c + SHIFT
+    mask = over_channels((near >= 0) & (near < channels), LAST) & over_pixels(p < pixels, LAST)
+    place = offset(n, near, p, x_n, x_c, x_p, LAST)
+    return tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
 
 
 @jit
 def response_scale(
-    x, pixel, exists, c, x_c, channels, alpha, k, LAST: tl.constexpr, BEFORE: tl.constexpr,
-    AFTER: tl.constexpr,
+    x, n, c, p, x_n, x_c, x_p, channels, pixels, alpha, k, LAST: tl.constexpr,
+    SHIFT: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr,
 ):  # fmt: skip
-    """s[c] = k + alpha * (x[c - BEFORE]^2 + ... + x[c + AFTER]^2)."""
-    value = load(x, pixel, exists, c - BEFORE, x_c, channels, LAST)
+    """s of channels c + SHIFT."""
+    value = load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST, SHIFT - BEFORE)
     squares = value * value
-    for t in tl.static_range(1 - BEFORE, AFTER + 1):
-        value = load(x, pixel, exists, c + t, x_c, channels, LAST)
+    for t in tl.static_range(SHIFT - BEFORE + 1, SHIFT + AFTER + 1):
+        value = load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST, t)
         squares += value * value
     return k + alpha * squares
 
 
 @jit
 def damping(s, beta, THREE_QUARTERS: tl.constexpr):
-    """s^-beta; by two square roots for the 3/4 of all networks, as the GPU has few logarithms."""
+    """s^-beta and 1/s; two square roots are cheap, and all networks have a beta of 3/4."""
     if THREE_QUARTERS:
         root = tl.rsqrt(s)
-        return root * tl.sqrt(root)
+        return root * tl.sqrt(root), root * root
     else:
-        return tl.exp2(-beta * tl.log2(s))
+        return tl.exp2(-beta * tl.log2(s)), 1.0 / s
 
 
 @jit
 def forward_kernel(
-    x, y, x_n, x_c, x_p, y_n, y_c, y_p, alpha, beta, k, count, channels, pixels,
+    x, y, alpha, beta, k, x_n, x_c, x_p, y_n, y_c, y_p, per_image, channels, pixels,
     LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BEFORE: tl.constexpr,
     AFTER: tl.constexpr, THREE_QUARTERS: tl.constexpr,
 ):  # fmt: skip
-    at, c, exists = block(count, channels, LAST, BP, BC)
-    pixel = over_pixels(pixel_offset(at, pixels, x_n, x_p), LAST)
-    s = response_scale(x, pixel, exists, c, x_c, channels, alpha, k, LAST, BEFORE, AFTER)
-    value = load(x, pixel, exists, c, x_c, channels, LAST) * damping(s, beta, THREE_QUARTERS)
-    out = over_pixels(pixel_offset(at, pixels, y_n, y_p), LAST) + over_channels(c * y_c, LAST)
-    mask = exists & over_channels(c < channels, LAST)
-    tl.store(y + out, value.to(y.dtype.element_ty), mask=mask)
+    c = channels_of(tl.program_id(0), channels, BC)
+    n, p = pixels_of(tl.program_id(0) // tl.cdiv(channels, BC), per_image, BP)
+    s = response_scale(
+        x, n, c, p, x_n, x_c, x_p, channels, pixels, alpha, k, LAST, 0, BEFORE, AFTER
+    )  # fmt: skip
+    damped, _ = damping(s, beta, THREE_QUARTERS)
+    damped *= load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST, 0)
+    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
+    out = offset(n, c, p, y_n, y_c, y_p, LAST)
+    tl.store(y + out, damped.to(y.dtype.element_ty), mask=mask)
 
 
 @jit
 def backward_kernel(
-    dy, x, dx, dy_n, dy_c, dy_p, x_n, x_c, x_p, dx_n, dx_c, dx_p, alpha, beta, k,
-    count, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    dy, x, dx, alpha, beta, k, dy_n, dy_c, dy_p, x_n, x_c, x_p, dx_n, dx_c, dx_p,
+    per_image, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
     BEFORE: tl.constexpr, AFTER: tl.constexpr, THREE_QUARTERS: tl.constexpr,
 ):  # fmt: skip
     """The channels that have c near are c - AFTER .. c + BEFORE: the window, transposed."""
-    at, c, exists = block(count, channels, LAST, BP, BC)
-    x_pixel = over_pixels(pixel_offset(at, pixels, x_n, x_p), LAST)
-    dy_pixel = over_pixels(pixel_offset(at, pixels, dy_n, dy_p), LAST)
-    out = over_pixels(pixel_offset(at, pixels, dx_n, dx_p), LAST) + over_channels(c * dx_c, LAST)
+    c = channels_of(tl.program_id(0), channels, BC)
+    n, p = pixels_of(tl.program_id(0) // tl.cdiv(channels, BC), per_image, BP)
+    out = offset(n, c, p, dx_n, dx_c, dx_p, LAST)
     shared = tl.zeros(out.shape, tl.float32)
     direct = tl.zeros(out.shape, tl.float32)
     for t in tl.static_range(-AFTER, BEFORE + 1):
         s = response_scale(
-            x, x_pixel, exists, c + t, x_c, channels, alpha, k, LAST, BEFORE, AFTER
+            x, n, c, p, x_n, x_c, x_p, channels, pixels, alpha, k, LAST, t, BEFORE, AFTER
         )  # fmt: skip
-        near = load(x, x_pixel, exists, c + t, x_c, channels, LAST)
-        damped = load(dy, dy_pixel, exists, c + t, dy_c, channels, LAST)
-        damped *= damping(s, beta, THREE_QUARTERS)
-        shared += damped * near / s
+        damped, reciprocal = damping(s, beta, THREE_QUARTERS)
+        damped *= load(dy, n, c, p, dy_n, dy_c, dy_p, channels, pixels, LAST, t)
+        near = load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST, t)
+        shared += damped * near * reciprocal
         if t == 0:
             direct = damped
-    value = direct - 2 * alpha * beta * load(x, x_pixel, exists, c, x_c, channels, LAST) * shared
-    mask = exists & over_channels(c < channels, LAST)
+    centre = load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST, 0)
+    value = direct - 2 * alpha * beta * centre * shared
+    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
     tl.store(dx + out, value.to(dx.dtype.element_ty), mask=mask)
 
 
@@ -135,22 +139,15 @@ def _launch(
     k: float,
     output: Tensor,
 ) -> None:
-    """A program for each block of the output."""
     if not output.numel():
         return
-    *images, result = map(as_pixels, (*inputs, output))
-    n, channels, pixels = result.shape
-    last = channels_are_adjacent(result)
-    in_channels = min(MAX_CHANNELS[last], power_of_2(channels))
-    in_pixels = BLOCK // in_channels
-    programs = -(-n * pixels // in_pixels) * -(-channels // in_channels)
-    strides = [stride for each in (*images, result) for stride in each.stride()]
-    runtime.launch(
-        kernel, programs, *images, result, *strides, alpha, beta, k, n * pixels, channels, pixels,
-        LAST=last, BP=in_pixels, BC=in_channels, BEFORE=size // 2, AFTER=(size - 1) // 2,
-        THREE_QUARTERS=beta == 0.75, num_warps=8,
+    result = as_pixels(output)
+    blocks = Blocks(*inputs, result, **BLOCK)
+    blocks.launch(
+        kernel, blocks.number, alpha, beta, k, BEFORE=size // 2, AFTER=(size - 1) // 2,
+        THREE_QUARTERS=beta == 0.75,
     )  # fmt: skip
-    if result.data_ptr() != output.data_ptr():  # an output with the strides of a strange input
+    if result.data_ptr() != output.data_ptr():  # a copy, of one with an input's strange strides
         output.copy_(result.view_as(output))
 
 
