@@ -95,7 +95,7 @@ SHAPES = [
     *batch_norm("resnet50-first", 128, 64, 112, 112, wide=BOTH),
     *batch_norm("resnet50-stage1", 128, 256, 56, 56, wide=BOTH),
     *batch_norm("resnet50-stage4", 128, 2048, 7, 7, wide=BOTH[1:]),
-    *batch_norm("one-image", 1, 64, 7, 7, wide=BOTH[1:]),
+    *batch_norm("resnet50-one-image", 1, 64, 7, 7, wide=BOTH[1:]),
     *local_response_norm("alexnet", 256, 96, 55, 55),
     *local_response_norm("alexnet-conv2", 256, 256, 27, 27),
     *local_response_norm("googlenet", 128, 64, 56, 56),

@@ -1,19 +1,21 @@
 """Batch normalisation on a GPU: three kernels forward, three backward.
 
-1. Every channel's pixels are cut into parts, a program for each: what a part adds to the statistics.
-2. A program for each channel merges its parts, always in the same way.  (A single part needs none.)
-3. Every number is computed from x and its channel's statistics.
+1. Every channel's pixels are cut into parts, a program for each: what a part adds to the sums.
+2. A program for each channel merges its parts, always in the same way; a single part needs none.
+3. Every number is computed from x and what is known of its channel.
 
                 part 0   part 1   part 2
     channel 0  [ m, v ] [ m, v ] [ m, v ]  ->  mean, variance     Memory is passed over three times
     channel 1  [ m, v ] [ m, v ] [ m, v ]  ->  mean, variance     forward (x; x, y), and five times
                   1                         2                     backward (dy, x; dy, x, dx).
 
-A variance is never the difference of two large numbers.  A program of 1 keeps a mean and a sum of
-squared deviations for every place in its block, updated by each number (Welford), and merges those
-with Chan's formula, as 2 does parts:
+A variance is no difference of large numbers.  A program of 1 adds up x - k and (x - k)^2, with the
+mean of its first block for k.  That is no further from the part's mean m than its values allow: if
+one of B blocks has the mean k, then v >= (k - m)^2 / B.  So B bounds what rounding can take from
 
-    mean = sum n_i m_i / n        sum of squares = sum (S_i + n_i (m_i - mean)^2)
+    v = mean of (x - k)^2  -  (m - k)^2
+
+and 2 subtracts nothing (Chan):    n v = sum over parts of  n_i v_i + n_i (m_i - m)^2
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from . import runtime
 from .channels import Blocks, channels_of, offset, over_channels, over_pixels, pixels_of
 from .runtime import jit, tl
 
-BLOCK = dict(size=2048, adjacent=64, warps=8)
+BYTES = 8192  # of a block
+BLOCK = dict(adjacent=64, warps=8)
 APART, APART_IF_SMALL, SMALL = 8, 32, 64  # channels of a block: of larger and smaller images
 PROGRAMS = 2048  # that together find the statistics of a large volume
 MIN_BLOCKS = 4  # of a part
@@ -43,47 +46,49 @@ def blocks_of_part(channels, per_part, blocks, BC: tl.constexpr):
 
 
 @jit
-def pixels_before(block, per_image, pixels, BP: tl.constexpr):
-    """How many come before a block: the last one of an image may not be full."""
-    return block // per_image * pixels + tl.minimum(block % per_image * BP, pixels)
+def pixels_in(first, end, per_image, pixels, BP: tl.constexpr):
+    """How many blocks have together: the last one of an image may not be full."""
+    before_first = first // per_image * pixels + tl.minimum(first % per_image * BP, pixels)
+    return end // per_image * pixels + tl.minimum(end % per_image * BP, pixels) - before_first
 
 
 @jit
-def merged(count, mean, squares, AXIS: tl.constexpr):
-    """Count, mean, and sum of squared deviations from it, of all values along an axis."""
-    n = tl.sum(count, AXIS, keep_dims=True)
-    centre = tl.sum(count * mean, AXIS, keep_dims=True) / n
-    centre += tl.sum(count * (mean - centre), AXIS, keep_dims=True) / n  # what rounding has left
-    deviation = mean - centre
-    return n, centre, tl.sum(squares + count * deviation * deviation, AXIS, keep_dims=True)
+def of_channels(values, c, channels):
+    """What a vector holds for the channels of a block."""
+    return tl.load(values + c, mask=c < channels, other=0.0).to(tl.float32)
 
 
 @jit
 def statistics_kernel(
     x, y, means, variances, parts, per_part, blocks, x_n, x_c, x_p, y_n, y_c, y_p,
-    per_image, channels, pixels,
-    LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    per_image, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """1.  Mean and variance of a part of the pixels, to (C, parts)."""
     c = channels_of(tl.program_id(0), channels, BC)
     part, first, end = blocks_of_part(channels, per_part, blocks, BC)
-    exists = over_channels(c < channels, LAST)
-    mean = tl.zeros([BP, BC] if LAST else [BC, BP], tl.float32)
-    squares = tl.zeros(mean.shape, tl.float32)
-    seen = tl.zeros([BP], tl.float32)  # pixels at a place of the block
+    exists = c < channels
+    n, p = pixels_of(first, per_image, BP)
+    mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+    value = tl.load(x + offset(n, c, p, x_n, x_c, x_p, LAST), mask=mask, other=0.0)
+    total = tl.sum(value.to(tl.float32), 0 if LAST else 1)
+    k = (total / pixels_in(first, first + 1, per_image, pixels, BP)).to(x.dtype.element_ty)
+    other = tl.broadcast_to(over_channels(k, LAST), mask.shape)  # adds nothing
+    centre = over_channels(k.to(tl.float32), LAST)
+    sums = tl.zeros(mask.shape, tl.float32)
+    squares = tl.zeros(mask.shape, tl.float32)
     for block in range(first, end):
         n, p = pixels_of(block, per_image, BP)
-        mask = exists & over_pixels(p < pixels, LAST)
-        place = offset(n, c, p, x_n, x_c, x_p, LAST)
-        value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
-        seen += (p < pixels).to(tl.float32)
-        deviation = tl.where(mask, value - mean, 0.0)
-        mean += deviation * over_pixels(1.0 / tl.maximum(seen, 1.0), LAST)
-        squares += deviation * (value - mean)
-    count, mean, squares = merged(over_pixels(seen, LAST), mean, squares, 0 if LAST else 1)
-    out = over_channels(c * parts + part, LAST)
-    tl.store(means + out, mean, mask=exists)
-    tl.store(variances + out, squares / count, mask=exists)
+        mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+        value = tl.load(x + offset(n, c, p, x_n, x_c, x_p, LAST), mask=mask, other=other)
+        deviation = value.to(tl.float32) - centre
+        sums += deviation
+        squares += deviation * deviation
+    count = pixels_in(first, end, per_image, pixels, BP)
+    shift = tl.sum(sums, 0 if LAST else 1) / count
+    variance = tl.sum(squares, 0 if LAST else 1) / count - shift * shift
+    out = c * parts + part
+    tl.store(means + out, k.to(tl.float32) + shift, mask=exists)
+    tl.store(variances + out, tl.maximum(variance, 0.0), mask=exists)
 
 
 @jit
@@ -92,18 +97,19 @@ def merge_statistics_kernel(
     BP: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """2.  Mean and variance of a channel."""
-    part = tl.arange(0, PARTS)
-    exists, at = part < parts, tl.program_id(0) * parts + part
+    c, part = tl.program_id(0), tl.arange(0, PARTS)
+    exists, at = part < parts, c * parts + part
     end = tl.minimum((part + 1) * per_part, blocks)
-    count = pixels_before(end, per_image, pixels, BP)
-    count -= pixels_before(part * per_part, per_image, pixels, BP)
+    count = pixels_in(part * per_part, end, per_image, pixels, BP)
     count = tl.where(exists, count, 0).to(tl.float32)
-    centre = tl.load(means + at, mask=exists, other=0.0)
-    squares = count * tl.load(variances + at, mask=exists, other=0.0)
-    count, centre, squares = merged(count, centre, squares, 0)
-    out = tl.program_id(0) + tl.arange(0, 1)
-    tl.store(mean + out, centre)
-    tl.store(variance + out, squares / count)
+    m = tl.load(means + at, mask=exists, other=0.0)
+    v = tl.load(variances + at, mask=exists, other=0.0)
+    n = tl.sum(count)
+    centre = tl.sum(count * m) / n
+    centre += tl.sum(count * (m - centre)) / n  # what rounding has left
+    deviation = m - centre
+    tl.store(mean + c, centre)
+    tl.store(variance + c, tl.sum(count * (v + deviation * deviation)) / n)
 
 
 @jit
@@ -114,12 +120,9 @@ def normalize_kernel(
     """3.  y = gamma (x - mean) / sqrt(variance + eps) + beta."""
     c = channels_of(tl.program_id(0), channels, BC)
     n, p = pixels_of(tl.program_id(0) // tl.cdiv(channels, BC), per_image, BP)
-    exists = c < channels
-    root = tl.rsqrt(tl.load(variance + c, mask=exists, other=1.0) + eps)
-    slope = tl.load(gamma + c, mask=exists, other=0.0).to(tl.float32) * root
-    shift = tl.load(beta + c, mask=exists, other=0.0).to(tl.float32)
-    centre = tl.load(mean + c, mask=exists, other=0.0)
-    mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+    slope = of_channels(gamma, c, channels) * tl.rsqrt(of_channels(variance, c, channels) + eps)
+    shift, centre = of_channels(beta, c, channels), of_channels(mean, c, channels)
+    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
     place = offset(n, c, p, x_n, x_c, x_p, LAST)
     value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over_channels(centre, LAST)
     value = value * over_channels(slope, LAST) + over_channels(shift, LAST)
@@ -137,8 +140,8 @@ def sums_kernel(
     c = channels_of(tl.program_id(0), channels, BC)
     part, first, end = blocks_of_part(channels, per_part, blocks, BC)
     exists = c < channels
-    centre = over_channels(tl.load(mean + c, mask=exists, other=0.0), LAST)
-    root = tl.rsqrt(tl.load(variance + c, mask=exists, other=1.0) + eps)
+    centre = over_channels(of_channels(mean, c, channels), LAST)
+    root = tl.rsqrt(of_channels(variance, c, channels) + eps)
     products = tl.zeros([BP, BC] if LAST else [BC, BP], tl.float32)
     sums = tl.zeros(products.shape, tl.float32)
     for block in range(first, end):
@@ -173,13 +176,11 @@ def gradient_kernel(
     """3.  dx = gamma / sqrt(variance + eps) * (dy - dbeta / M - h dgamma / M)."""
     c = channels_of(tl.program_id(0), channels, BC)
     n, p = pixels_of(tl.program_id(0) // tl.cdiv(channels, BC), per_image, BP)
-    exists = c < channels
-    root = tl.rsqrt(tl.load(variance + c, mask=exists, other=1.0) + eps)
-    slope = tl.load(gamma + c, mask=exists, other=0.0).to(tl.float32) * root
-    shift = tl.load(dbeta + c, mask=exists, other=0.0) / count
-    tilt = tl.load(dgamma + c, mask=exists, other=0.0) / count * root
-    centre = tl.load(mean + c, mask=exists, other=0.0)
-    mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+    root = tl.rsqrt(of_channels(variance, c, channels) + eps)
+    slope, centre = of_channels(gamma, c, channels) * root, of_channels(mean, c, channels)
+    shift = of_channels(dbeta, c, channels) / count
+    tilt = of_channels(dgamma, c, channels) / count * root
+    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
     place = offset(n, c, p, x_n, x_c, x_p, LAST)
     value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over_channels(centre, LAST)
     place = offset(n, c, p, dy_n, dy_c, dy_p, LAST)
@@ -240,7 +241,8 @@ def backward(
 
 def _blocks(*images: Tensor) -> Blocks:
     pixels = images[0].shape[2:].numel()
-    return Blocks(*images, apart=APART_IF_SMALL if pixels <= SMALL else APART, **BLOCK)
+    apart = APART_IF_SMALL if pixels <= SMALL else APART
+    return Blocks(*images, size=BYTES // images[-1].itemsize, apart=apart, **BLOCK)
 
 
 def _parts(blocks: Blocks) -> tuple[int, int, int]:

@@ -9,8 +9,8 @@ cache of the multiprocessor:
                [=========]                + x[c  ]^2
                   [=========]             + x[c+1]^2   ->   s[c]
 
-The backward pass needs s at the neighbours as well.  It computes it anew from wider shifts, 2 size -
-1 in all: that is faster than to write s in the forward pass and to read it here.
+The backward pass needs s at the neighbours as well.  It computes it anew, from 2 size - 1 shifts:
+memory is what there is too little of, and to write s forward and read it here would take more.
 """
 
 from __future__ import annotations
