@@ -88,7 +88,7 @@ def test_gradients_in_another_layout(of_x, of_dy, as_on_gpu):
 @pytest.mark.parametrize("layout", [contiguous, channels_last])
 @pytest.mark.parametrize("size", [(7, 3, 17, 17), (12, 3, 7, 7)], ids=str)
 def test_parts_are_merged(size, layout, as_on_gpu, monkeypatch):
-    monkeypatch.setattr(batch_norm, "MIN_BLOCKS", 1)
+    monkeypatch.setitem(batch_norm.PARTS, "blocks", 1)
     x, dy = images(*size, layout=layout), images(*size, layout=layout, seed=1)
     for call in batch_norm_calls(x, dy):
         call.check()
@@ -102,7 +102,7 @@ def test_parts_are_merged(size, layout, as_on_gpu, monkeypatch):
 )
 def test_numbers_far_from_zero(layout, dtype, centre, tolerance, as_on_gpu, monkeypatch):
     """Of the squares of 1e4 + x float32 would leave nothing of a variance of 1."""
-    monkeypatch.setattr(batch_norm, "MIN_BLOCKS", 1)
+    monkeypatch.setitem(batch_norm.PARTS, "blocks", 1)
     x = layout((centre + images(50, 3, 10, 10)).to(dtype))
     exact = torch.var_mean(x.double(), (0, 2, 3), correction=0)
     _, mean, variance = batch_norm_calls(x, x)[0].check(tolerance)

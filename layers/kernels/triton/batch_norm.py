@@ -27,15 +27,22 @@ from torch import Tensor
 
 from ...ops.registry import Kernel
 from . import runtime
-from .channels import Blocks, channels_of, offset, over_channels, over_pixels, pixels_of
+from .channels import (
+    Blocks,
+    channels_of,
+    of_channels,
+    offset,
+    over_channels,
+    over_pixels,
+    pixels_in,
+    pixels_of,
+)
 from .runtime import jit, tl
 
 BYTES = 8192  # of a block
 BLOCK = dict(adjacent=64, warps=8)
 APART, APART_IF_SMALL, SMALL = 8, 32, 64  # channels of a block: of larger and smaller images
-PROGRAMS = 2048  # that together find the statistics of a large volume
-MIN_BLOCKS = 4  # of a part
-MAX_PARTS = 1024
+PARTS = dict(programs=2048, most=1024, blocks=4)  # of which a part has that many at least
 
 
 @jit
@@ -43,19 +50,6 @@ def blocks_of_part(channels, per_part, blocks, BC: tl.constexpr):
     """Which part of the pixels a program has; its first block, and the one after its last."""
     part = tl.program_id(0) // tl.cdiv(channels, BC)
     return part, part * per_part, tl.minimum((part + 1) * per_part, blocks)
-
-
-@jit
-def pixels_in(first, end, per_image, pixels, BP: tl.constexpr):
-    """How many blocks have together: the last one of an image may not be full."""
-    before_first = first // per_image * pixels + tl.minimum(first % per_image * BP, pixels)
-    return end // per_image * pixels + tl.minimum(end % per_image * BP, pixels) - before_first
-
-
-@jit
-def of_channels(values, c, channels):
-    """What a vector holds for the channels of a block."""
-    return tl.load(values + c, mask=c < channels, other=0.0).to(tl.float32)
 
 
 @jit
@@ -202,13 +196,13 @@ def batch_norm(
     variance: Tensor,
 ) -> None:
     blocks = _blocks(x, y)
-    parts, *counts = _parts(blocks)
+    parts, *counts = blocks.parts(**PARTS)
     means, variances = _scratch(parts, mean, variance)
     blocks.launch(statistics_kernel, parts, means, variances, parts, *counts)
     if parts > 1:
         runtime.launch(
             merge_statistics_kernel, len(mean), means, variances, mean, variance, parts, *counts,
-            blocks.per_image, blocks.pixels, BP=blocks.constants["BP"], PARTS=MAX_PARTS,
+            blocks.per_image, blocks.pixels, BP=blocks.constants["BP"], PARTS=PARTS["most"],
         )  # fmt: skip
     constants = gamma.contiguous(), beta.contiguous(), mean, variance, eps
     blocks.launch(normalize_kernel, blocks.number, *constants)
@@ -228,12 +222,12 @@ def backward(
 ) -> None:
     gamma, mean, variance = (each.contiguous() for each in (gamma, mean, variance))
     blocks = _blocks(dy, x, dx)
-    parts, *counts = _parts(blocks)
+    parts, *counts = blocks.parts(**PARTS)
     dgammas, dbetas = _scratch(parts, dgamma, dbeta)
     blocks.launch(sums_kernel, parts, mean, variance, dgammas, dbetas, eps, parts, *counts)
     if parts > 1:
         runtime.launch(
-            add_up_kernel, len(mean), dgammas, dbetas, dgamma, dbeta, parts, PARTS=MAX_PARTS
+            add_up_kernel, len(mean), dgammas, dbetas, dgamma, dbeta, parts, PARTS=PARTS["most"]
         )
     constants = gamma, mean, variance, dgamma, dbeta, eps, x.numel() // len(mean)
     blocks.launch(gradient_kernel, blocks.number, *constants)
@@ -243,13 +237,6 @@ def _blocks(*images: Tensor) -> Blocks:
     pixels = images[0].shape[2:].numel()
     apart = APART_IF_SMALL if pixels <= SMALL else APART
     return Blocks(*images, size=BYTES // images[-1].itemsize, apart=apart, **BLOCK)
-
-
-def _parts(blocks: Blocks) -> tuple[int, int, int]:
-    """Into how many parts the pixels are cut, the blocks of a part, and of all of them."""
-    most = min(MAX_PARTS, max(1, PROGRAMS // blocks.columns))
-    per_part = max(MIN_BLOCKS, -(-blocks.number // most))
-    return -(-blocks.number // per_part), per_part, blocks.number
 
 
 def _scratch(parts: int, *totals: Tensor) -> Sequence[Tensor]:

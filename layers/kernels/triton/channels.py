@@ -51,6 +51,19 @@ def offset(n, c, p, s_n, s_c, s_p, LAST: tl.constexpr):
     return n * s_n + (over_channels(c * s_c, LAST) + over_pixels(p * s_p, LAST))
 
 
+@jit
+def pixels_in(first, end, per_image, pixels, BP: tl.constexpr):
+    """How many blocks have together: the last one of an image may not be full."""
+    before_first = first // per_image * pixels + tl.minimum(first % per_image * BP, pixels)
+    return end // per_image * pixels + tl.minimum(end % per_image * BP, pixels) - before_first
+
+
+@jit
+def of_channels(values, c, channels):
+    """What a vector holds for the channels of a block."""
+    return tl.load(values + c, mask=c < channels, other=0.0).to(tl.float32)
+
+
 class Blocks:
     """Images of one shape (N, C, ...), cut into blocks of `size` values; the last ones are outputs.
 
@@ -72,6 +85,12 @@ class Blocks:
         self.per_image, self.columns = -(-pixels // in_pixels), -(-channels // in_channels)
         self.number = n * self.per_image  # of blocks that all pixels make
         self.constants = dict(LAST=last, BP=in_pixels, BC=in_channels, num_warps=warps)
+
+    def parts(self, programs: int, most: int, blocks: int) -> tuple[int, int, int]:
+        """How many parts make so many programs, the blocks of a part, and of all of them."""
+        parts = min(most, max(1, programs // self.columns))
+        per_part = max(blocks, -(-self.number // parts))
+        return -(-self.number // per_part), per_part, self.number
 
     def launch(self, kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
         """So many programs for each block of channels; they get the images, and their strides."""
