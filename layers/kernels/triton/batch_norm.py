@@ -27,21 +27,11 @@ from torch import Tensor
 
 from ...ops.registry import Kernel
 from . import runtime
-from .channels import (
-    Blocks,
-    channels_of,
-    of_channels,
-    offset,
-    over_channels,
-    over_pixels,
-    pixels_in,
-    pixels_of,
-)
+from .channels import Blocks, both, channels_of, of_channels, offset, over, pixels_in, pixels_of
 from .runtime import jit, tl
 
-BYTES = 8192  # of a block
 BLOCK = dict(adjacent=64, warps=8)
-APART, APART_IF_SMALL, SMALL = 8, 32, 64  # channels of a block: of larger and smaller images
+BYTES = 8192  # of a block, in float32 where images are small
 PARTS = dict(programs=2048, most=1024, blocks=4)  # of which a part has that many at least
 
 
@@ -62,17 +52,17 @@ def statistics_kernel(
     part, first, end = blocks_of_part(channels, per_part, blocks, BC)
     exists = c < channels
     n, p = pixels_of(first, per_image, BP)
-    mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+    mask = both(exists, p < pixels, LAST)
     value = tl.load(x + offset(n, c, p, x_n, x_c, x_p, LAST), mask=mask, other=0.0)
     total = tl.sum(value.to(tl.float32), 0 if LAST else 1)
     k = (total / pixels_in(first, first + 1, per_image, pixels, BP)).to(x.dtype.element_ty)
-    other = tl.broadcast_to(over_channels(k, LAST), mask.shape)  # adds nothing
-    centre = over_channels(k.to(tl.float32), LAST)
+    other = tl.broadcast_to(over(k, LAST), mask.shape)  # adds nothing
+    centre = over(k.to(tl.float32), LAST)
     sums = tl.zeros(mask.shape, tl.float32)
     squares = tl.zeros(mask.shape, tl.float32)
     for block in range(first, end):
         n, p = pixels_of(block, per_image, BP)
-        mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+        mask = both(exists, p < pixels, LAST)
         value = tl.load(x + offset(n, c, p, x_n, x_c, x_p, LAST), mask=mask, other=other)
         deviation = value.to(tl.float32) - centre
         sums += deviation
@@ -116,10 +106,10 @@ def normalize_kernel(
     n, p = pixels_of(tl.program_id(0) // tl.cdiv(channels, BC), per_image, BP)
     slope = of_channels(gamma, c, channels) * tl.rsqrt(of_channels(variance, c, channels) + eps)
     shift, centre = of_channels(beta, c, channels), of_channels(mean, c, channels)
-    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
+    mask = both(c < channels, p < pixels, LAST)
     place = offset(n, c, p, x_n, x_c, x_p, LAST)
-    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over_channels(centre, LAST)
-    value = value * over_channels(slope, LAST) + over_channels(shift, LAST)
+    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over(centre, LAST)
+    value = value * over(slope, LAST) + over(shift, LAST)
     out = offset(n, c, p, y_n, y_c, y_p, LAST)
     tl.store(y + out, value.to(y.dtype.element_ty), mask=mask)
 
@@ -134,13 +124,13 @@ def sums_kernel(
     c = channels_of(tl.program_id(0), channels, BC)
     part, first, end = blocks_of_part(channels, per_part, blocks, BC)
     exists = c < channels
-    centre = over_channels(of_channels(mean, c, channels), LAST)
+    centre = over(of_channels(mean, c, channels), LAST)
     root = tl.rsqrt(of_channels(variance, c, channels) + eps)
     products = tl.zeros([BP, BC] if LAST else [BC, BP], tl.float32)
     sums = tl.zeros(products.shape, tl.float32)
     for block in range(first, end):
         n, p = pixels_of(block, per_image, BP)
-        mask = over_channels(exists, LAST) & over_pixels(p < pixels, LAST)
+        mask = both(exists, p < pixels, LAST)
         place = offset(n, c, p, dy_n, dy_c, dy_p, LAST)
         upstream = tl.load(dy + place, mask=mask, other=0.0).to(tl.float32)
         place = offset(n, c, p, x_n, x_c, x_p, LAST)
@@ -174,14 +164,14 @@ def gradient_kernel(
     slope, centre = of_channels(gamma, c, channels) * root, of_channels(mean, c, channels)
     shift = of_channels(dbeta, c, channels) / count
     tilt = of_channels(dgamma, c, channels) / count * root
-    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
+    mask = both(c < channels, p < pixels, LAST)
     place = offset(n, c, p, x_n, x_c, x_p, LAST)
-    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over_channels(centre, LAST)
+    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - over(centre, LAST)
     place = offset(n, c, p, dy_n, dy_c, dy_p, LAST)
     upstream = tl.load(dy + place, mask=mask, other=0.0).to(tl.float32)
-    centred = upstream - over_channels(shift, LAST) - value * over_channels(tilt, LAST)
+    centred = upstream - over(shift, LAST) - value * over(tilt, LAST)
     out = offset(n, c, p, dx_n, dx_c, dx_p, LAST)
-    value = centred * over_channels(slope, LAST)
+    value = centred * over(slope, LAST)
     tl.store(dx + out, value.to(dx.dtype.element_ty), mask=mask)
 
 
@@ -235,8 +225,8 @@ def backward(
 
 def _blocks(*images: Tensor) -> Blocks:
     pixels = images[0].shape[2:].numel()
-    apart = APART_IF_SMALL if pixels <= SMALL else APART
-    return Blocks(*images, size=BYTES // images[-1].itemsize, apart=apart, **BLOCK)
+    size = BYTES // (images[-1].itemsize if pixels > 256 else 4)
+    return Blocks(*images, size=size, apart=8 if pixels > 64 else 32, **BLOCK)
 
 
 def _scratch(parts: int, *totals: Tensor) -> Sequence[Tensor]:

@@ -22,15 +22,21 @@ from .windows import power_of_2
 
 
 @jit
+def over(values, LAST: tl.constexpr):
+    """A vector with a value for each channel, as a row or a column of the block."""
+    return values[None, :] if LAST else values[:, None]
+
+
+@jit
 def over_pixels(values, LAST: tl.constexpr):
-    """A vector with a value for each pixel, as a column or a row of the block."""
+    """The same with a value for each pixel."""
     return values[:, None] if LAST else values[None, :]
 
 
 @jit
-def over_channels(values, LAST: tl.constexpr):
-    """The same with a value for each channel."""
-    return values[None, :] if LAST else values[:, None]
+def both(channel, pixel, LAST: tl.constexpr):
+    """Whether a value of the block exists: its channel does, and its pixel."""
+    return over(channel, LAST) & over_pixels(pixel, LAST)
 
 
 @jit
@@ -48,7 +54,7 @@ def pixels_of(block, per_image, BP: tl.constexpr):
 @jit
 def offset(n, c, p, s_n, s_c, s_p, LAST: tl.constexpr):
     """Where the values of a block lie."""
-    return n * s_n + (over_channels(c * s_c, LAST) + over_pixels(p * s_p, LAST))
+    return n * s_n + (over(c * s_c, LAST) + over_pixels(p * s_p, LAST))
 
 
 @jit

@@ -21,15 +21,7 @@ from torch import Tensor
 
 from ...ops.registry import Kernel
 from . import runtime
-from .channels import (
-    Blocks,
-    as_pixels,
-    channels_of,
-    offset,
-    over_channels,
-    over_pixels,
-    pixels_of,
-)
+from .channels import Blocks, as_pixels, both, channels_of, offset, pixels_of
 from .runtime import jit, tl
 
 BLOCK = dict(size=1024, adjacent=128, apart=32, warps=8)
@@ -43,7 +35,7 @@ def load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST: tl.constexpr, SHIFT:
     The same block may be asked for several times: the compiler loads it once.
     """
     near = c + SHIFT
-    mask = over_channels((near >= 0) & (near < channels), LAST) & over_pixels(p < pixels, LAST)
+    mask = both((near >= 0) & (near < channels), p < pixels, LAST)
     place = offset(n, near, p, x_n, x_c, x_p, LAST)
     return tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
 
@@ -85,7 +77,7 @@ def forward_kernel(
     )  # fmt: skip
     damped, _ = damping(s, beta, THREE_QUARTERS)
     damped *= load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST, 0)
-    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
+    mask = both(c < channels, p < pixels, LAST)
     out = offset(n, c, p, y_n, y_c, y_p, LAST)
     tl.store(y + out, damped.to(y.dtype.element_ty), mask=mask)
 
@@ -114,7 +106,7 @@ def backward_kernel(
             direct = damped
     centre = load(x, n, c, p, x_n, x_c, x_p, channels, pixels, LAST, 0)
     value = direct - 2 * alpha * beta * centre * shared
-    mask = over_channels(c < channels, LAST) & over_pixels(p < pixels, LAST)
+    mask = both(c < channels, p < pixels, LAST)
     tl.store(dx + out, value.to(dx.dtype.element_ty), mask=mask)
 
 
