@@ -127,6 +127,19 @@ def test_a_constant_channel(as_on_gpu):
     assert (variance < 1e-14).all()
 
 
+@pytest.mark.parametrize("layout", [contiguous, channels_last])
+def test_nan_stays_in_its_channel(layout, as_on_gpu):
+    x = images(4, 3, 5, 5, layout=layout)
+    x[1, 1, 2, 2] = torch.nan
+    inputs = batch_norm_calls(x, x)[0].inputs
+    outputs = OPERATORS["batch_norm"].empty(*inputs)
+    KERNELS["batch_norm"].compute(*inputs, *outputs)
+    y, mean, variance = (output.isnan() for output in outputs)
+    assert y[:, 1].all()
+    assert mean.tolist() == variance.tolist() == [False, True, False]
+    assert not y[:, ::2].any()
+
+
 @pytest.mark.parametrize("order", [(0, 2, 1, 3), (1, 2, 3, 0)])
 def test_response_norm_keeps_strange_strides(order, as_on_gpu):
     x, dy = (images(3, 4, 5, 6, seed=seed).permute(order) for seed in (0, 1))

@@ -72,7 +72,7 @@ def statistics_kernel(
     variance = tl.sum(squares, 0 if LAST else 1) / count - shift * shift
     out = c * parts + part
     tl.store(means + out, k.to(tl.float32) + shift, mask=exists)
-    tl.store(variances + out, tl.maximum(variance, 0.0), mask=exists)
+    tl.store(variances + out, tl.where(variance < 0, 0.0, variance), mask=exists)  # NaN stays
 
 
 @jit
