@@ -68,11 +68,22 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
         lp_pool.LP_POOL2D_BACKWARD,
     ),
     # normalisation
-    "batch_norm": (batch_norm.BATCH_NORM, batch_norm.BATCH_NORM_BY_OPERATIONS),
+    "batch_norm": (
+        triton.batch_norm.BATCH_NORM,
+        batch_norm.BATCH_NORM,
+        batch_norm.BATCH_NORM_BY_OPERATIONS,
+    ),
     "batch_norm_backward": (
+        triton.batch_norm.BATCH_NORM_BACKWARD,
         batch_norm.BATCH_NORM_BACKWARD,
         batch_norm.BATCH_NORM_BACKWARD_BY_OPERATIONS,
     ),
-    "local_response_norm": (local_response_norm.LOCAL_RESPONSE_NORM,),
-    "local_response_norm_backward": (local_response_norm.LOCAL_RESPONSE_NORM_BACKWARD,),
+    "local_response_norm": (
+        triton.local_response_norm.LOCAL_RESPONSE_NORM,
+        local_response_norm.LOCAL_RESPONSE_NORM,
+    ),
+    "local_response_norm_backward": (
+        triton.local_response_norm.LOCAL_RESPONSE_NORM_BACKWARD,
+        local_response_norm.LOCAL_RESPONSE_NORM_BACKWARD,
+    ),
 }

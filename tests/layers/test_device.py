@@ -90,6 +90,8 @@ FUNCTIONS = {
 }
 TRITON = {  # launches of a kernel
     **dict.fromkeys(("max_pool2d", "max_pool2d_gather", "max_pool2d_backward"), 1),
+    **dict.fromkeys(("local_response_norm", "local_response_norm_backward"), 1),
+    **dict.fromkeys(("batch_norm", "batch_norm_backward"), 3),  # 2 for a small volume
     **dict.fromkeys(("window_sum", "window_sum_backward", "lp_pool2d", "lp_pool2d_backward"), 1),
 }
 each_operator = pytest.mark.parametrize(
@@ -221,7 +223,8 @@ def test_launches(name, arguments, launches, layout):
 )
 def test_launches_of_triton(name, arguments, launches, layout, dtype, triton):
     others = run(name, arguments, layout=layout, dtype=dtype)
-    assert len(triton) == TRITON.get(name, 0)
+    most = TRITON.get(name, 0)
+    assert min(most, 1) <= len(triton) <= most, triton
     assert not (triton and others)
 
 

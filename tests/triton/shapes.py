@@ -35,6 +35,39 @@ OVERLAPPING, HALVING = Geometry((3, 3), (2, 2)), Geometry((2, 2), (2, 2))
 PADDED, INCEPTION = Geometry((3, 3), (2, 2), (1, 1)), Geometry((3, 3), (1, 1), (1, 1))
 MEANS, WHOLE_IMAGE = Geometry((5, 5), (3, 3)), Geometry((7, 7), (7, 7))
 
+CHANNELS = torch.float32
+
+
+def batch_norm(id, *shape, wide):
+    """The shapes of batch normalisation, forward and backward."""
+
+    def forward(images, last):
+        gamma, beta = (images(shape[1], dtype=CHANNELS) for _ in range(2))
+        return images(*shape), gamma, beta, 1e-5, last
+
+    def backward(images, last):
+        channels = (images(shape[1], dtype=CHANNELS) for _ in range(3))
+        return images(*shape), images(*shape), *channels, 1e-5, last
+
+    return (
+        Shape(id, "batch_norm", forward, wide), Shape(id, "batch_norm_backward", backward, wide),
+    )  # fmt: skip
+
+
+def local_response_norm(id, *shape, wide=()):
+    """The shapes of local response normalisation, forward and backward."""
+    constants = 5, 1e-4, 0.75, 1.0
+    return (
+        Shape(id, "local_response_norm", lambda images, _: (images(*shape), *constants), wide),
+        Shape(
+            id, "local_response_norm_backward",
+            lambda images, _: (images(*shape), images(*shape), *constants), wide,
+        ),
+    )  # fmt: skip
+
+
+BOTH = "contiguous", "channels_last"
+
 SHAPES = [
     Shape(
         "alexnet", "max_pool2d",
@@ -126,4 +159,11 @@ SHAPES = [
         )
         for p in (2.0, 3.0)
     ),
+    *batch_norm("resnet50-first", 128, 64, 112, 112, wide=BOTH),
+    *batch_norm("resnet50-stage1", 128, 256, 56, 56, wide=BOTH),
+    *batch_norm("resnet50-stage4", 128, 2048, 7, 7, wide=BOTH[1:]),
+    *batch_norm("resnet50-one-image", 1, 64, 7, 7, wide=BOTH[1:]),
+    *local_response_norm("alexnet", 256, 96, 55, 55),
+    *local_response_norm("alexnet-conv2", 256, 256, 27, 27),
+    *local_response_norm("googlenet", 128, 64, 56, 56),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ except ImportError:
     triton = tl = None
 
 OLDEST = (8, 0)  # compute capability: Ampere, the first with bfloat16 and tf32
-MAX_OFFSET = (1 << 31) - 1  # offsets into memory have 32 bits
+MAX_OFFSET = (1 << 31) - (1 << 16)  # offsets into memory have 32 bits; a block may pass the end
 DTYPES = torch.float32, torch.float16, torch.bfloat16  # sums are in float32
 
 
@@ -84,3 +84,8 @@ def unavailable(device: int) -> str | None:
 def _last_offset(tensor: Tensor) -> int:
     pairs = zip(tensor.shape, tensor.stride(), strict=True)
     return sum(max(0, size - 1) * stride for size, stride in pairs)
+
+
+def power_of_2(number: int) -> int:
+    """The next one: what a block's sizes must be."""
+    return 1 << (number - 1).bit_length()

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ...ops.geometry import Geometry
 from . import runtime
-from .runtime import jit, tl
+from .runtime import jit, power_of_2, tl
 
 MAX_LANES, MIN_BLOCK = 128, 32
 BYTES_CHANNELS_LAST, BLOCK_CONTIGUOUS = 2048, 512  # outputs of a program
@@ -153,7 +153,7 @@ def fitting(length: int, most: int) -> int:
     def covered(size: int) -> int:
         return -(-length // size) * size
 
-    largest = min(most, 1 << (length - 1).bit_length())
+    largest = min(most, power_of_2(length))
     sizes = [largest]
     while sizes[-1] > MIN_BLOCK:
         sizes.append(sizes[-1] // 2)
