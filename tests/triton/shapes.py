@@ -32,6 +32,41 @@ class Shape(NamedTuple):
 
 
 OVERLAPPING, HALVING = Geometry((3, 3), (2, 2)), Geometry((2, 2), (2, 2))
+BOTH = "contiguous", "channels_last"
+
+
+def locally_connected(id, batch, channels, filters, image, geometry):
+    """The three of a layer."""
+    size = geometry.output_size((image, image))
+    terms = channels * geometry.kernel_size[0] * geometry.kernel_size[1]
+
+    def x(images):
+        return images(batch, channels, image, image)
+
+    def g(images):
+        return images(batch, filters, *size)
+
+    def weight(images):
+        return images(*size, 1, terms, filters)
+
+    return [
+        Shape(
+            id, "locally_connected2d",
+            lambda images, last: (x(images), weight(images), geometry, last),
+            wide=BOTH, matrix=True,
+        ),
+        Shape(
+            id, "locally_connected2d_input",
+            lambda images, last: (weight(images), g(images), geometry, (image, image), last),
+            wide=BOTH, matrix=True,
+        ),
+        Shape(
+            id, "locally_connected2d_weight",
+            lambda images, last: (x(images), g(images), geometry, last),
+            wide=BOTH, matrix=True,
+        ),
+    ]  # fmt: skip
+
 
 SHAPES = [
     Shape(
@@ -59,4 +94,7 @@ SHAPES = [
         ),
         wide=("channels_last",),
     ),
+    *locally_connected("16-to-32", 32, 16, 32, 32, Geometry((3, 3))),
+    *locally_connected("deepface-l4", 128, 16, 16, 63, Geometry((9, 9))),
+    *locally_connected("deepface-l5", 128, 16, 16, 55, Geometry((7, 7), (2, 2))),
 ]  # fmt: skip
