@@ -36,6 +36,7 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
         conv_im2col.CONV2D_INPUT_BY_TAPS,
     ),
     "conv2d_weight": (
+        triton.conv_weight.CONV2D_WEIGHT,
         conv_winograd.CONV2D_WEIGHT,
         conv_pointwise.CONV2D_WEIGHT,
         conv_im2col_nchw.CONV2D_WEIGHT,

@@ -68,6 +68,18 @@ def locally_connected(id, batch, channels, filters, image, geometry):
     ]  # fmt: skip
 
 
+def conv_weight(id, batch, channels, filters, image, geometry):
+    size = geometry.output_size((image, image))
+    return Shape(
+        id, "conv2d_weight",
+        lambda images, last: (
+            images(batch, channels, image, image), images(batch, filters, *size), geometry, last,
+            "auto",
+        ),
+        wide=BOTH, matrix=True,
+    )  # fmt: skip
+
+
 SHAPES = [
     Shape(
         "alexnet", "max_pool2d",
@@ -94,6 +106,15 @@ SHAPES = [
         ),
         wide=("channels_last",),
     ),
+    conv_weight("alexnet-1", 256, 3, 96, 227, Geometry((11, 11), (4, 4))),
+    conv_weight("alexnet-2", 256, 96, 256, 27, Geometry((5, 5), padding=(2, 2), groups=2)),
+    conv_weight("googlenet-5x5", 128, 16, 32, 28, Geometry((5, 5), padding=(2, 2))),
+    conv_weight("resnet-1", 128, 3, 64, 224, Geometry((7, 7), (2, 2), (3, 3))),
+    conv_weight("resnet-64", 128, 64, 64, 56, Geometry((3, 3), padding=(1, 1))),
+    conv_weight("resnet-128-stride-2", 128, 128, 128, 56, Geometry((3, 3), (2, 2), (1, 1))),
+    conv_weight("resnet-1x1-stride-2", 128, 256, 512, 56, Geometry((1, 1), (2, 2))),
+    conv_weight("vgg-128-from-64", 64, 64, 128, 112, Geometry((3, 3), padding=(1, 1))),
+    conv_weight("vgg-512", 64, 512, 512, 14, Geometry((3, 3), padding=(1, 1))),
     *locally_connected("16-to-32", 32, 16, 32, 32, Geometry((3, 3))),
     *locally_connected("deepface-l4", 128, 16, 16, 63, Geometry((9, 9))),
     *locally_connected("deepface-l5", 128, 16, 16, 55, Geometry((7, 7), (2, 2))),

@@ -3,6 +3,6 @@
 A file holds an operator's device code, functions over blocks of values, and what launches it.
 """
 
-from . import locally_connected, max_pool
+from . import conv_weight, locally_connected, max_pool
 
-__all__ = ["locally_connected", "max_pool"]
+__all__ = ["conv_weight", "locally_connected", "max_pool"]

@@ -26,7 +26,7 @@ from ...interop.precision import conv_precision
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
 from . import runtime, windows
-from .pixels import block_of, channels_adjacent, strides
+from .pixels import block_of, cdiv, channels_adjacent, strides, take_block
 from .runtime import jit, tl
 
 IMAGES = 32  # of a program, or of a step of its sum
@@ -128,13 +128,6 @@ def weight_kernel(
     tl.store(weight + out, sums.to(weight.dtype.element_ty), mask=mask)
 
 
-@jit
-def take_block(number, size, BLOCK: tl.constexpr):
-    """What is left of a program's number, and its block of an axis."""
-    blocks = tl.cdiv(size, BLOCK)
-    return number // blocks, number % blocks * BLOCK + tl.arange(0, BLOCK)
-
-
 def locally_connected2d(
     x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool, y: Tensor
 ) -> None:
@@ -142,8 +135,8 @@ def locally_connected2d(
     rows, columns, groups, _, filters = weight.shape
     block = block_of(filters, MAX_CHANNELS)
     _launch(
-        locally_connected2d_kernel, rows * columns * groups * _blocks(len(x), IMAGES)
-        * _blocks(filters, block), geometry, x, weight, y, len(x), groups, filters, *x.shape[2:],
+        locally_connected2d_kernel, rows * columns * groups * cdiv(len(x), IMAGES)
+        * cdiv(filters, block), geometry, x, weight, y, len(x), groups, filters, *x.shape[2:],
         columns, *strides(x), *weight.stride(), *y.stride(), C=x.shape[1] // groups, BC=block,
     )  # fmt: skip
 
@@ -161,8 +154,8 @@ def locally_connected2d_input(
     channels = x.shape[1] // groups
     block = block_of(channels, MAX_CHANNELS)
     _launch(
-        input_kernel, prod(image_size) * groups * _blocks(len(x), IMAGES)
-        * _blocks(channels, block), geometry, weight, g, x, len(x), groups, channels, *image_size,
+        input_kernel, prod(image_size) * groups * cdiv(len(x), IMAGES)
+        * cdiv(channels, block), geometry, weight, g, x, len(x), groups, channels, *image_size,
         rows, columns, *strides(g), *weight.stride(), *x.stride(), F=filters, BC=block,
     )  # fmt: skip
 
@@ -174,7 +167,7 @@ def locally_connected2d_weight(
     rows, columns, groups, size, filters = weight.shape
     block = block_of(filters, MAX_CHANNELS)
     _launch(
-        weight_kernel, rows * columns * groups * _blocks(size, TERMS) * _blocks(filters, block),
+        weight_kernel, rows * columns * groups * cdiv(size, TERMS) * cdiv(filters, block),
         geometry, x, g, weight, len(x), groups, filters, *x.shape[2:], columns, *strides(x),
         *strides(g), C=x.shape[1] // groups, BC=block,
     )  # fmt: skip
@@ -186,10 +179,6 @@ def _launch(kernel: Any, programs: int, geometry: Geometry, *arguments: Any, **c
             kernel, programs, *arguments, PRECISION=conv_precision(), BN=IMAGES, BK=TERMS,
             **windows.constants(geometry), **constants, **OPTIONS,
         )  # fmt: skip
-
-
-def _blocks(size: int, block: int) -> int:
-    return -(-size // block)
 
 
 def _supports(a: Tensor, b: Tensor, *others: Any) -> str | None:

@@ -11,6 +11,14 @@ import torch
 from torch import Tensor
 
 from . import windows
+from .runtime import jit, tl
+
+
+@jit
+def take_block(number, size, BLOCK: tl.constexpr):
+    """What is left of a program's number, and its block of an axis."""
+    blocks = tl.cdiv(size, BLOCK)
+    return number // blocks, number % blocks * BLOCK + tl.arange(0, BLOCK)
 
 
 def channels_adjacent(images: Tensor) -> Tensor:
@@ -29,3 +37,15 @@ def strides(images: Tensor) -> tuple[int, int, int]:
 def block_of(size: int, most: int) -> int:
     """How many of them a program takes: a power of 2, and 16 at least, as `tl.dot` asks."""
     return min(most, max(16, windows.power_of_2(size)))
+
+
+def cdiv(size: int, block: int) -> int:
+    """How many blocks cover them."""
+    return -(-size // block)
+
+
+def alignment(images: Tensor, channels: int) -> int:
+    """Numbers in 16 bytes, if the channels of every pixel and group start at whole ones; else 1."""
+    numbers = 16 // images.element_size()
+    starts = (*strides(images), channels, images.data_ptr() // images.element_size())
+    return 1 if any(start % numbers for start in starts) else numbers
