@@ -114,6 +114,7 @@ SHAPES = [
     conv_weight("resnet-128-stride-2", 128, 128, 128, 56, Geometry((3, 3), (2, 2), (1, 1))),
     conv_weight("resnet-1x1-stride-2", 128, 256, 512, 56, Geometry((1, 1), (2, 2))),
     conv_weight("vgg-128-from-64", 64, 64, 128, 112, Geometry((3, 3), padding=(1, 1))),
+    conv_weight("vgg-1", 64, 3, 64, 224, Geometry((3, 3), padding=(1, 1))),
     conv_weight("vgg-512", 64, 512, 512, 14, Geometry((3, 3), padding=(1, 1))),
     *locally_connected("16-to-32", 32, 16, 32, 32, Geometry((3, 3))),
     *locally_connected("deepface-l4", 128, 16, 16, 63, Geometry((9, 9))),

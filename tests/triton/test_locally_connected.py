@@ -3,23 +3,14 @@
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch.testing import assert_close
 
 from layers.kernels.triton import locally_connected
 from layers.ops.geometry import Geometry
-from layers.ops.registry import OPERATORS, record
-from tests.kernels.checks import TOLERANCES
+from layers.ops.registry import record
+from tests.triton import products
 from tests.triton.test_table import by_triton
 
 pytestmark = pytest.mark.interpreted
-
-GEOMETRIES = {
-    "plain": Geometry((3, 3)),
-    "stride-beyond-kernel": Geometry((2, 1), (3, 2), (1, 0)),
-    "dilated": Geometry((3, 2), (1, 2), (2, 1), (2, 3)),
-    "padding-beyond-kernel": Geometry((2, 2), (1, 2), (3, 2)),
-}
 
 
 def operands(n, channels, filters, image, geometry, dtype=torch.float32):
@@ -42,22 +33,17 @@ def inputs_of(x, w, g, geometry, channels_last=True):
 
 
 def computed(name, inputs):
-    output = OPERATORS[name].empty(*inputs).fill_(torch.nan)
-    getattr(locally_connected, name)(*inputs, output)
-    return output
+    return products.computed(name, getattr(locally_connected, name), inputs)
 
 
 def assert_as_defined(inputs):
-    for name, arguments in inputs.items():
-        output, operator = computed(name, arguments), OPERATORS[name]
-        doubles = [v.double() if isinstance(v, torch.Tensor) else v for v in arguments]
-        expected = operator.definition(*(doubles[at] for at in operator.takes))
-        scale = max(expected.abs().max().item(), 1.0) if expected.numel() else 1.0
-        tolerance = TOLERANCES[output.dtype] * scale
-        assert_close(output.double(), expected, rtol=0, atol=tolerance, msg=f"{name}: {{}}".format)
+    return [
+        products.assert_as_defined(name, getattr(locally_connected, name), arguments).double()
+        for name, arguments in inputs.items()
+    ]
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+@pytest.mark.parametrize("geometry", products.GEOMETRIES.values(), ids=products.GEOMETRIES)
 @pytest.mark.parametrize("n", [1, 33])
 def test_batches(geometry, n):
     x, w, g = operands(n, 3, 5, (5, 6), geometry)
@@ -111,29 +97,11 @@ def test_the_layer_asks_for_them(as_on_gpu):
     assert [call.kernel.name for call in calls] == ["triton"]
 
 
-@st.composite
-def layers(draw):
-    def pair(least, most):
-        return draw(st.tuples(*[st.integers(least, most)] * 2))
-
-    groups = draw(st.integers(1, 2))
-    geometry = Geometry(pair(1, 3), pair(1, 3), pair(0, 2), pair(1, 2), groups)
-    room = [max(1, s - 2 * p) for s, p in zip(geometry.span, geometry.padding, strict=True)]
-    image = tuple(draw(st.integers(size, size + 3)) for size in room)
-    channels, filters = (groups * draw(st.integers(1, 3)) for _ in range(2))
-    return draw(st.integers(1, 3)), channels, filters, image, geometry
-
-
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(layers())
+@given(products.sizes())
 def test_any_layer_and_its_adjoints(layer):
     """<y, g> = <x, x'> = <w, w'>: the form is linear in each of the three."""
-    geometry = layer[-1]
     x, w, g = operands(*layer)
-    inputs = inputs_of(x, w, g, geometry)
-    assert_as_defined(inputs)
-    y, x_gradient, w_gradient = (computed(name, each).double() for name, each in inputs.items())
-    form = (y * g).sum()
-    tolerance = 1e-5 * (y * g).abs().sum().item() + 1e-6
-    assert_close((x_gradient * x).sum(), form, rtol=0, atol=tolerance)
-    assert_close((w_gradient * w).sum(), form, rtol=0, atol=tolerance)
+    y, x_gradient, w_gradient = assert_as_defined(inputs_of(x, w, g, layer[-1]))
+    products.assert_same_form(x_gradient * x, y * g, y * g)
+    products.assert_same_form(w_gradient * w, y * g, y * g)

@@ -14,8 +14,10 @@ second kernel.  Neither writes where another does, so the sum is the same at eve
          '------|------'------|------'------|------'
            parts[0]    +   parts[1]  +   parts[2]    =   w, by the second kernel
 
-A block of the other side lies within one tap, where all that depends on the tap is one number; with
-few channels it goes across taps (FOLD), as otherwise most of it would be empty.
+A block of (tap, c) lies within one tap where whole blocks fill the channels: what depends on the
+tap is then one number.  Elsewhere it goes across taps (FOLD), lest most of it be empty.
+
+Partial sums are written once and read once: 35 MB at most, or as much as the filters in float32.
 """
 
 from __future__ import annotations
@@ -37,8 +39,7 @@ from .runtime import jit, tl
 
 PROGRAMS = 528  # at most, or one share: four for each of an H100's multiprocessors
 MIN_PIXELS = 256  # of a share: its sums are written and read once more
-FOLDED = 64  # channels below which a block goes across taps
-SUMS, SHARES = 64, 16  # of a program of the second kernel, and of a step of its
+SUMS, SHARES = 64, 16  # of a program of the second kernel, and of a step
 
 
 class Blocks(NamedTuple):
@@ -51,14 +52,15 @@ class Blocks(NamedTuple):
     num_stages: int  # steps whose loads are under way
 
     @classmethod
-    def of(cls, filters: int, channels: int, dtype: torch.dtype) -> Blocks:
-        high = 32 if filters <= 32 else 64 if filters <= 64 else 128
-        wide = 128 if high == 128 and channels >= 128 else 64
-        warps = 8 if wide == 128 else 4
-        # In tf32 a step's numbers are transposed on their way, which a copy in the background
-        # cannot do: it would load 4 bytes at a time.
-        pixels, stages = (32, 1) if dtype == torch.float32 else (64, 3)
-        return cls(high, wide, pixels, warps, stages)
+    def of(cls, filters: int, channels: int, dtype: torch.dtype, precision: str) -> Blocks:
+        few = channels < 16  # and each of them loaded by itself
+        # Three products for one take the registers of a larger block.
+        high = 64 if filters <= 64 or precision == "tf32x3" else 128
+        wide = 64 if few or precision == "tf32x3" else 128
+        # Copies in the background take 4 bytes at least, and do not transpose on their way, as a
+        # product in tf32 asks: without them numbers of 32 bits, too, are loaded 16 bytes at a time.
+        pixels, stages = (32, 1) if few or dtype == torch.float32 else (64, 3)
+        return cls(high, wide, pixels, 4 if high == 64 else 8, stages)
 
 
 @jit
@@ -78,7 +80,7 @@ def parts_kernel(
     else:
         number, c = take_block(number, C, BN)
         number, tap = number // (KH * KW), number % (KH * KW)
-        exists = c < C
+        exists = c < C  # all of them
     down, along = tap // KW * DH - PH, tap % KW * DW - PW
     group, share = number % groups, number // groups
     stop = tl.minimum((share + 1) * per_share, pixels)
@@ -101,7 +103,7 @@ def parts_kernel(
             mask=seen & exists[None, :], other=0.0,
         )  # fmt: skip
         sums = tl.dot(upstream, image, sums, input_precision=PRECISION)
-    taps = plus(k * (KH * KW), tap, FOLD) + number * filters * (KH * KW)
+    taps = plus((group * filters + k) * (KH * KW), tap, FOLD) + share * groups * filters * (KH * KW)
     mask = (k < filters)[:, None] & exists[None, :]
     tl.store(parts + taps * C + c[None, :], sums, mask=mask)
 
@@ -149,33 +151,34 @@ def conv2d_weight(
     weight: Tensor,
 ) -> None:
     x, g = channels_adjacent(x), channels_adjacent(g)
-    filters, channels, *kernel_size = weight.shape
-    groups, taps = geometry.groups, kernel_size[0] * kernel_size[1]
-    filters //= groups
-    folded = channels < FOLDED
-    blocks = Blocks.of(filters, channels, x.dtype)
-    in_terms = taps * channels if folded else channels
-    tiles = groups * cdiv(filters, blocks.filters) * cdiv(in_terms, blocks.terms)
-    tiles *= 1 if folded else taps
+    groups, channels, filters = geometry.groups, weight.shape[1], weight.shape[0] // geometry.groups
+    precision = "tf32x3" if algorithm == "tf32x3" else conv_precision()
+    blocks = Blocks.of(filters, channels, x.dtype, precision)
+    taps = prod(geometry.kernel_size)
+    programs = groups * cdiv(filters, blocks.filters) * cdiv(taps * channels, blocks.terms)
     pixels = g.numel() // g.shape[1]
-    shares = max(1, min(PROGRAMS // tiles, pixels // MIN_PIXELS))
-    per_share = cdiv(cdiv(pixels, shares), blocks.pixels) * blocks.pixels
-    shares = cdiv(pixels, per_share) if pixels else 0
+    shares, per_share = divided(pixels, programs, blocks.pixels)
     parts = x.new_empty((shares, weight.numel()), dtype=torch.float32)
-    constants = windows.constants(geometry)
     if shares:
         runtime.launch(
-            parts_kernel, tiles * shares, x, g, parts, pixels, per_share, groups, filters,
-            *x.shape[2:], *g.shape[2:], *strides(x), *strides(g), C=channels, FOLD=folded,
-            ALIGN_X=alignment(x, channels), ALIGN_G=alignment(g, filters),
-            PRECISION="tf32x3" if algorithm == "tf32x3" else conv_precision(),
+            parts_kernel, programs * shares, x, g, parts, pixels, per_share, groups, filters,
+            *x.shape[2:], *g.shape[2:], *strides(x), *strides(g), C=channels,
+            FOLD=channels % blocks.terms != 0,
+            ALIGN_X=alignment(x, channels), ALIGN_G=alignment(g, filters), PRECISION=precision,
             BM=blocks.filters, BN=blocks.terms, BK=blocks.pixels, num_warps=blocks.num_warps,
-            num_stages=blocks.num_stages, **constants,
+            num_stages=blocks.num_stages, **windows.constants(geometry),
         )  # fmt: skip
     runtime.launch(
         sum_kernel, cdiv(weight.numel(), SUMS), parts, weight, weight.numel(), shares,
-        *weight.stride(), C=channels, KH=constants["KH"], KW=constants["KW"], BS=SHARES, BLOCK=SUMS,
+        *weight.stride(), C=channels, KH=weight.shape[2], KW=weight.shape[3], BS=SHARES, BLOCK=SUMS,
     )  # fmt: skip
+
+
+def divided(pixels: int, programs: int, step: int) -> tuple[int, int]:
+    """(shares, pixels of a share), each of which takes so many programs, and whole steps."""
+    shares = max(1, min(PROGRAMS // programs, pixels // MIN_PIXELS))
+    per_share = max(1, cdiv(cdiv(pixels, shares), step)) * step
+    return cdiv(pixels, per_share), per_share
 
 
 def _supports(
