@@ -68,13 +68,13 @@ def locally_connected(id, batch, channels, filters, image, geometry):
     ]  # fmt: skip
 
 
-def conv_weight(id, batch, channels, filters, image, geometry):
+def conv_weight(id, batch, channels, filters, image, geometry, algorithm="auto"):
     size = geometry.output_size((image, image))
     return Shape(
         id, "conv2d_weight",
         lambda images, last: (
             images(batch, channels, image, image), images(batch, filters, *size), geometry, last,
-            "auto",
+            algorithm,
         ),
         wide=BOTH, matrix=True,
     )  # fmt: skip
@@ -111,6 +111,7 @@ SHAPES = [
     conv_weight("googlenet-5x5", 128, 16, 32, 28, Geometry((5, 5), padding=(2, 2))),
     conv_weight("resnet-1", 128, 3, 64, 224, Geometry((7, 7), (2, 2), (3, 3))),
     conv_weight("resnet-64", 128, 64, 64, 56, Geometry((3, 3), padding=(1, 1))),
+    conv_weight("tf32x3", 128, 64, 64, 56, Geometry((3, 3), padding=(1, 1)), "tf32x3"),
     conv_weight("resnet-128-stride-2", 128, 128, 128, 56, Geometry((3, 3), (2, 2), (1, 1))),
     conv_weight("resnet-1x1-stride-2", 128, 256, 512, 56, Geometry((1, 1), (2, 2))),
     conv_weight("vgg-128-from-64", 64, 64, 128, 112, Geometry((3, 3), padding=(1, 1))),

@@ -43,7 +43,7 @@ SUMS, SHARES = 64, 16  # of a program of the second kernel, and of a step
 
 
 class Blocks(NamedTuple):
-    """Four sizes of blocks, in two sorts of numbers."""
+    """How much a program takes: one of four sizes."""
 
     filters: int
     terms: int  # taps and channels
@@ -71,7 +71,14 @@ def parts_kernel(
     DW: tl.constexpr, PRECISION: tl.constexpr, FOLD: tl.constexpr, ALIGN_X: tl.constexpr,
     ALIGN_G: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """parts[share,group,k,tap,c].  rows, columns: H_out, W_out; C: channels of a group."""
+    """parts[share,group,k,tap,c].
+
+    Args:
+        rows, columns: H_out, W_out.
+        C: channels of a group; filters, too, are those of a group.
+        ALIGN_X, ALIGN_G: numbers in 16 bytes, where all pixels start at such; else 1.
+        BM, BN, BK: filters, (tap, c) and pixels of a block.
+    """
     number, k = take_block(tl.program_id(0), filters, BM)
     if FOLD:
         number, term = take_block(number, KH * KW * C, BN)

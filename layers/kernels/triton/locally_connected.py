@@ -44,7 +44,12 @@ def locally_connected2d_kernel(
     DH: tl.constexpr, DW: tl.constexpr, PRECISION: tl.constexpr, BN: tl.constexpr,
     BC: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """C: channels of a group; columns: W_out."""
+    """
+    Args:
+        columns: W_out.
+        C: channels of a group.
+        BN, BC, BK: images, filters and terms of a block.
+    """
     number, n = take_block(tl.program_id(0), images, BN)
     number, c = take_block(number, filters, BC)
     group, p, q = number % groups, number // groups // columns, number // groups % columns
@@ -73,7 +78,12 @@ def input_kernel(
     DH: tl.constexpr, DW: tl.constexpr, PRECISION: tl.constexpr, BN: tl.constexpr,
     BC: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """F: filters of a group; rows, columns: H_out, W_out.  A term is a window and a filter."""
+    """A term of the sum is a window that sees the pixel, and a filter.
+
+    Args:
+        rows, columns: H_out, W_out.
+        F: filters of a group.
+    """
     U: tl.constexpr = (DH * (KH - 1) + SH) // SH  # windows that may see a row
     V: tl.constexpr = (DW * (KW - 1) + SW) // SW
     number, n = take_block(tl.program_id(0), images, BN)
