@@ -91,19 +91,24 @@ def test_a_second_run_gives_the_same_bits(many_shares):
 
 def test_calls_that_others_compute(as_on_gpu, monkeypatch):
     (kernel,) = by_triton()[NAME]
-    geometry = Geometry((3, 3))
-    x, g = operands(1, 2, 3, (4, 4), geometry)
-    pointwise = Geometry((1, 1))
-    assert "1x1" in kernel.supports(x, g, pointwise, True, "auto")
-    assert kernel.supports(x, g, pointwise._replace(stride=(2, 2)), True, "auto") is None
-    assert "Winograd" in kernel.supports(x, g, geometry, True, "winograd")
-    assert "add up" in kernel.supports(x[:, :0], g, geometry, True, "auto")
-    assert kernel.supports(x, g, geometry, True, "auto") is None
+    plain = Geometry((3, 3))
+    x, g = operands(1, 2, 4, (4, 4), plain)
+
+    def why_not(geometry=plain, algorithm="auto", x=x, g=g):
+        return kernel.supports(x, g, geometry, True, algorithm)
+
+    assert why_not() is None
+    assert "Winograd" in why_not(algorithm="winograd")
+    assert "add up" in why_not(x=x[:, :0])
+    assert "one channel" in why_not(Geometry((3, 3), groups=2))
+    assert why_not(Geometry((1, 1), (2, 2))) is None
+    assert "1x1" in why_not(Geometry((1, 1)))
+    assert why_not(Geometry((1, 1)), "tf32x3") is None
     monkeypatch.setattr(conv_weight, "conv_precision", lambda: "ieee")
-    reason = "in ieee precision cuBLAS on columns is faster"
-    assert kernel.supports(x, g, geometry, True, "auto") == reason
-    assert kernel.supports(x, g, geometry, True, "tf32x3") is None
-    assert kernel.supports(x.half(), g.half(), geometry, True, "auto") is None
+    assert "in ieee precision cuBLAS on columns is faster" in why_not()
+    assert why_not(algorithm="tf32x3") is None
+    assert why_not(algorithm="allow_tf32x3") is None
+    assert why_not(x=x.half(), g=g.half()) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -31,7 +31,6 @@ from torch import Tensor
 from ...interop.precision import conv_precision
 from ...ops.geometry import Geometry
 from ...ops.registry import Kernel
-from ..conv_im2col import why_not_im2col
 from ..conv_pointwise import is_pointwise
 from . import runtime, windows
 from .pixels import alignment, cdiv, channels_adjacent, strides, take_block
@@ -52,11 +51,11 @@ class Blocks(NamedTuple):
     num_stages: int  # steps whose loads are under way
 
     @classmethod
-    def of(cls, filters: int, channels: int, dtype: torch.dtype, precision: str) -> Blocks:
+    def of(cls, filters: int, channels: int, dtype: torch.dtype, digits: str) -> Blocks:
         few = channels < 16  # and each of them loaded by itself
         # Three products for one take the registers of a larger block.
-        high = 64 if filters <= 64 or precision == "tf32x3" else 128
-        wide = 64 if few or precision == "tf32x3" else 128
+        high = 64 if filters <= 64 or digits == "tf32x3" else 128
+        wide = 64 if few or digits == "tf32x3" else 128
         # Copies in the background take 4 bytes at least, and do not transpose on their way, as a
         # product in tf32 asks: without them numbers of 32 bits, too, are loaded 16 bytes at a time.
         pixels, stages = (32, 1) if few or dtype == torch.float32 else (64, 3)
@@ -159,8 +158,8 @@ def conv2d_weight(
 ) -> None:
     x, g = channels_adjacent(x), channels_adjacent(g)
     groups, channels, filters = geometry.groups, weight.shape[1], weight.shape[0] // geometry.groups
-    precision = "tf32x3" if algorithm == "tf32x3" else conv_precision()
-    blocks = Blocks.of(filters, channels, x.dtype, precision)
+    digits = precision(x.dtype, algorithm)
+    blocks = Blocks.of(filters, channels, x.dtype, digits)
     taps = prod(geometry.kernel_size)
     programs = groups * cdiv(filters, blocks.filters) * cdiv(taps * channels, blocks.terms)
     pixels = g.numel() // g.shape[1]
@@ -171,7 +170,7 @@ def conv2d_weight(
             parts_kernel, programs * shares, x, g, parts, pixels, per_share, groups, filters,
             *x.shape[2:], *g.shape[2:], *strides(x), *strides(g), C=channels,
             FOLD=channels % blocks.terms != 0,
-            ALIGN_X=alignment(x, channels), ALIGN_G=alignment(g, filters), PRECISION=precision,
+            ALIGN_X=alignment(x, channels), ALIGN_G=alignment(g, filters), PRECISION=digits,
             BM=blocks.filters, BN=blocks.terms, BK=blocks.pixels, num_warps=blocks.num_warps,
             num_stages=blocks.num_stages, **windows.constants(geometry),
         )  # fmt: skip
@@ -188,16 +187,33 @@ def divided(pixels: int, programs: int, step: int) -> tuple[int, int]:
     return cdiv(pixels, per_share), per_share
 
 
+def precision(dtype: torch.dtype, algorithm: str) -> str:
+    """How float32 is multiplied: "tf32", "tf32x3", or "ieee", which is not done here."""
+    if dtype != torch.float32:
+        return "tf32"  # as good as any
+    if algorithm == "tf32x3":
+        return algorithm
+    found = conv_precision()
+    return "tf32x3" if found == "ieee" and algorithm == "allow_tf32x3" else found
+
+
 def _supports(
     x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
 ) -> str | None:
-    if reason := why_not_im2col(algorithm) or runtime.why_not_triton(x, g):
+    if reason := runtime.why_not_triton(x, g):
         return reason
-    if is_pointwise(geometry):
+    if algorithm == "winograd":
+        return "Winograd's algorithm was asked for"
+    if not prod((*x.shape[1:], *g.shape[1:])):
+        return "there is nothing to add up"
+    if 1 < geometry.groups == x.shape[1]:
+        return "a filter of one channel would leave matrix instructions idle"
+    digits = precision(x.dtype, algorithm)
+    if digits == "ieee":
+        return "in ieee precision cuBLAS on columns is faster: try layers.backends.tf32x3"
+    if is_pointwise(geometry) and "tf32x3" not in (algorithm, digits):
         return "a 1x1 convolution is one product, by cuBLAS"
-    if x.dtype == torch.float32 and algorithm != "tf32x3" and conv_precision() == "ieee":
-        return "in ieee precision cuBLAS on columns is faster"
-    return None if prod((*x.shape[1:], *g.shape[1:])) else "there is nothing to add up"
+    return None
 
 
 CONV2D_WEIGHT = Kernel("triton", conv2d_weight, _supports)

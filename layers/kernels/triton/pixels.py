@@ -45,7 +45,11 @@ def cdiv(size: int, block: int) -> int:
 
 
 def alignment(images: Tensor, channels: int) -> int:
-    """Numbers in 16 bytes, if the channels of every pixel and group start at whole ones; else 1."""
+    """Numbers in 16 bytes, if the channels of every pixel and group start at whole ones; else 1.
+
+    From the start of the images on, that is: Triton itself looks where they start.
+    """
     numbers = 16 // images.element_size()
-    starts = (*strides(images), channels, images.data_ptr() // images.element_size())
-    return 1 if any(start % numbers for start in starts) else numbers
+    n, _, h, w = images.shape
+    steps = [step for size, step in zip((n, h, w), strides(images), strict=True) if size > 1]
+    return 1 if any(step % numbers for step in (channels, *steps)) else numbers
