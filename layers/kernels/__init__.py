@@ -36,18 +36,26 @@ TABLE: dict[str, tuple[Kernel, ...]] = {
         conv_im2col.CONV2D_INPUT_BY_TAPS,
     ),
     "conv2d_weight": (
+        triton.conv_weight.CONV2D_WEIGHT,
         conv_winograd.CONV2D_WEIGHT,
         conv_pointwise.CONV2D_WEIGHT,
         conv_im2col_nchw.CONV2D_WEIGHT,
         conv_im2col.CONV2D_WEIGHT,
     ),
     # locally connected layer
-    "locally_connected2d": (locally_connected.LOCALLY_CONNECTED2D,),
+    "locally_connected2d": (
+        triton.locally_connected.LOCALLY_CONNECTED2D,
+        locally_connected.LOCALLY_CONNECTED2D,
+    ),
     "locally_connected2d_input": (
+        triton.locally_connected.LOCALLY_CONNECTED2D_INPUT,
         locally_connected.LOCALLY_CONNECTED2D_INPUT,
         locally_connected.LOCALLY_CONNECTED2D_INPUT_BY_TAPS,
     ),
-    "locally_connected2d_weight": (locally_connected.LOCALLY_CONNECTED2D_WEIGHT,),
+    "locally_connected2d_weight": (
+        triton.locally_connected.LOCALLY_CONNECTED2D_WEIGHT,
+        locally_connected.LOCALLY_CONNECTED2D_WEIGHT,
+    ),
     # pooling
     "max_pool2d": (
         triton.max_pool.MAX_POOL2D,

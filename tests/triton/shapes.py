@@ -67,6 +67,53 @@ def local_response_norm(id, *shape, wide=()):
 
 
 BOTH = "contiguous", "channels_last"
+BOTH = "contiguous", "channels_last"
+
+
+def locally_connected(id, batch, channels, filters, image, geometry):
+    """The three of a layer."""
+    size = geometry.output_size((image, image))
+    terms = channels * geometry.kernel_size[0] * geometry.kernel_size[1]
+
+    def x(images):
+        return images(batch, channels, image, image)
+
+    def g(images):
+        return images(batch, filters, *size)
+
+    def weight(images):
+        return images(*size, 1, terms, filters)
+
+    return [
+        Shape(
+            id, "locally_connected2d",
+            lambda images, last: (x(images), weight(images), geometry, last),
+            wide=BOTH, matrix=True,
+        ),
+        Shape(
+            id, "locally_connected2d_input",
+            lambda images, last: (weight(images), g(images), geometry, (image, image), last),
+            wide=BOTH, matrix=True,
+        ),
+        Shape(
+            id, "locally_connected2d_weight",
+            lambda images, last: (x(images), g(images), geometry, last),
+            wide=BOTH, matrix=True,
+        ),
+    ]  # fmt: skip
+
+
+def conv_weight(id, batch, channels, filters, image, geometry, algorithm="auto"):
+    size = geometry.output_size((image, image))
+    return Shape(
+        id, "conv2d_weight",
+        lambda images, last: (
+            images(batch, channels, image, image), images(batch, filters, *size), geometry, last,
+            algorithm,
+        ),
+        wide=BOTH, matrix=True,
+    )  # fmt: skip
+
 
 SHAPES = [
     Shape(
@@ -166,4 +213,18 @@ SHAPES = [
     *local_response_norm("alexnet", 256, 96, 55, 55),
     *local_response_norm("alexnet-conv2", 256, 256, 27, 27),
     *local_response_norm("googlenet", 128, 64, 56, 56),
+    conv_weight("alexnet-1", 256, 3, 96, 227, Geometry((11, 11), (4, 4))),
+    conv_weight("alexnet-2", 256, 96, 256, 27, Geometry((5, 5), padding=(2, 2), groups=2)),
+    conv_weight("googlenet-5x5", 128, 16, 32, 28, Geometry((5, 5), padding=(2, 2))),
+    conv_weight("resnet-1", 128, 3, 64, 224, Geometry((7, 7), (2, 2), (3, 3))),
+    conv_weight("resnet-64", 128, 64, 64, 56, Geometry((3, 3), padding=(1, 1))),
+    conv_weight("tf32x3", 128, 64, 64, 56, Geometry((3, 3), padding=(1, 1)), "tf32x3"),
+    conv_weight("resnet-128-stride-2", 128, 128, 128, 56, Geometry((3, 3), (2, 2), (1, 1))),
+    conv_weight("resnet-1x1-stride-2", 128, 256, 512, 56, Geometry((1, 1), (2, 2))),
+    conv_weight("vgg-128-from-64", 64, 64, 128, 112, Geometry((3, 3), padding=(1, 1))),
+    conv_weight("vgg-1", 64, 3, 64, 224, Geometry((3, 3), padding=(1, 1))),
+    conv_weight("vgg-512", 64, 512, 512, 14, Geometry((3, 3), padding=(1, 1))),
+    *locally_connected("16-to-32", 32, 16, 32, 32, Geometry((3, 3))),
+    *locally_connected("deepface-l4", 128, 16, 16, 63, Geometry((9, 9))),
+    *locally_connected("deepface-l5", 128, 16, 16, 55, Geometry((7, 7), (2, 2))),
 ]  # fmt: skip

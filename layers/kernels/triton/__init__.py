@@ -3,6 +3,22 @@
 A file holds an operator's device code, functions over blocks of values, and what launches it.
 """
 
-from . import batch_norm, local_response_norm, lp_pool, max_pool, window_sum
+from . import (
+    batch_norm,
+    conv_weight,
+    local_response_norm,
+    locally_connected,
+    lp_pool,
+    max_pool,
+    window_sum,
+)
 
-__all__ = ["batch_norm", "local_response_norm", "lp_pool", "max_pool", "window_sum"]
+__all__ = [
+    "batch_norm",
+    "conv_weight",
+    "local_response_norm",
+    "locally_connected",
+    "lp_pool",
+    "max_pool",
+    "window_sum",
+]
