@@ -31,11 +31,51 @@ class Shape(NamedTuple):
         return *inputs, *(outputs if isinstance(outputs, tuple) else [outputs])
 
 
+
+
+def convolution(operator, id, images, filters, kernel, wide=True, algorithm="auto", **options):
+    """The operator of Conv2d(C, filters, kernel, **options) on images (N, C, H, W).
+
+    Contiguous images are loaded wide as well: they are copied to channels last before.
+    """
+    pairs = {name: (n, n) for name, n in options.items() if name != "groups"}
+    geometry = Geometry((kernel, kernel), groups=options.get("groups", 1), **pairs)
+    weight = (filters, images[1] // geometry.groups, kernel, kernel)
+    upstream = (images[0], filters, *geometry.output_size(images[2:]))
+    inputs = {
+        "conv2d": lambda new, last: (new(*images), new(*weight), geometry, last, algorithm),
+        "conv2d_input": lambda new, last: (
+            new(*weight), new(*upstream), geometry, images[2:], last, algorithm
+        ),
+    }  # fmt: skip
+    formats = ("contiguous", "channels_last") if wide else ()
+    return Shape(id, operator, inputs[operator], formats, matrix=True)
+
+
+CONVOLUTIONS = [
+    shape
+    for operator in ("conv2d", "conv2d_input")
+    for shape in [
+        convolution(
+            operator, "alexnet-1", (256, 3, 227, 227), 96, 11, operator != "conv2d", stride=4
+        ),
+        convolution(operator, "alexnet-2", (256, 96, 27, 27), 256, 5, padding=2, groups=2),
+        convolution(operator, "vgg", (64, 256, 56, 56), 256, 3, padding=1),
+        convolution(operator, "vgg", (64, 256, 56, 56), 256, 3, algorithm="tf32x3", padding=1),
+        convolution(operator, "googlenet", (128, 16, 28, 28), 32, 5, padding=2),
+        convolution(operator, "googlenet", (128, 96, 28, 28), 128, 3, padding=1),
+        convolution(operator, "resnet", (128, 64, 56, 56), 64, 3, padding=1),
+        convolution(operator, "resnet", (128, 128, 56, 56), 128, 3, stride=2, padding=1),
+        convolution(operator, "resnet", (128, 256, 56, 56), 512, 1, stride=2),
+    ]
+]  # fmt: skip
+
 OVERLAPPING, HALVING = Geometry((3, 3), (2, 2)), Geometry((2, 2), (2, 2))
 PADDED, INCEPTION = Geometry((3, 3), (2, 2), (1, 1)), Geometry((3, 3), (1, 1), (1, 1))
 MEANS, WHOLE_IMAGE = Geometry((5, 5), (3, 3)), Geometry((7, 7), (7, 7))
 
 SHAPES = [
+    *CONVOLUTIONS,
     Shape(
         "alexnet", "max_pool2d",
         lambda images, last: (images(256, 96, 55, 55), OVERLAPPING, (27, 27), last),

@@ -3,6 +3,6 @@
 A file holds an operator's device code, functions over blocks of values, and what launches it.
 """
 
-from . import lp_pool, max_pool, window_sum
+from . import conv, lp_pool, max_pool, window_sum
 
-__all__ = ["lp_pool", "max_pool", "window_sum"]
+__all__ = ["conv", "lp_pool", "max_pool", "window_sum"]
