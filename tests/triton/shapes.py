@@ -31,8 +31,6 @@ class Shape(NamedTuple):
         return *inputs, *(outputs if isinstance(outputs, tuple) else [outputs])
 
 
-
-
 def convolution(operator, id, images, filters, kernel, wide=True, algorithm="auto", **options):
     """The operator of Conv2d(C, filters, kernel, **options) on images (N, C, H, W).
 

@@ -1,44 +1,46 @@
 """Convolution and its gradient by the image on a GPU, as implicit GEMM (implicit_gemm.py).
 
-**Forward**, an output of the product is a window (n, p, q), and sees
+**Forward.**  An output (n, p, q) sees through tap (i, j) the pixel
 
-    x[n, ci, S p + D i - P, S q + D j - P]     through tap (i, j).
+    x[n, ci, S p + D i - P, S q + D j - P]
 
-**The gradient by the image** is the same product for every pixel: which outputs have seen it, and
-through which taps?  Along one axis pixel h was seen by p through i where  S p + D i - P = h,  so tap
-i belongs to the pixels with
+**The gradient by the image** is the same product, of every pixel with the outputs that have seen
+it.  Which ones, and through which taps?  Along one axis
 
-    h = D i - P  (mod S)
+    S p + D i - P = h,   hence   h = D i - P  (mod S)
 
-Hence pixels fall into S phases, one for each remainder by S, and a phase has taps of its own.
-D i has the same remainder after every  C = S / gcd(S, D)  taps, so these are  i = f + C t  with a
-first one f < C, and of the pixels  h = S u + a,  a = (D f - P) mod S:
+so pixels fall into S phases by their remainder, and each tap belongs to one phase.  The remainder
+of D i comes back after  C = S / gcd(S, D)  taps: those of a phase are  f, f + C, f + 2 C, ... with
+a first one  f < C,  and its pixels are  h = a, a + S, a + 2 S, ... with  a = (D f - P) mod S.  So
+pixel  h = a + S u  was seen through tap  i = f + C t  by
 
-    S p + D (f + C t) - P = S u + a    <=>    p = u + (a - D f + P) / S - (D C / S) t
+    p = u + (a - D f + P) / S - (D C / S) t
 
-where both divisions leave nothing.  A phase is a convolution with stride 1, every C-th tap of the
-filters, and the dilation D C / S, backwards:
+where both divisions leave nothing.  That is a convolution with stride 1, every C-th tap of the
+filters, and dilation D C / S, backwards.  With S = 2, D = 1, P = 1 and K = 3, which outputs p see
+the pixels h of a row:
 
-    S = 2, D = 1, P = 1, K = 3, by rows          h    0   1   2   3   4
-    phase of odd pixels:   taps 0 and 2          p        1       2           i = 0
-                                                          0       1           i = 2
-    phase of even pixels:  tap 1                 p    0       1       2       i = 1
+    h                         0     1     2     3     4
+    a = 0:  tap 1             0           1           2
+    a = 1:  taps 0 and 2            1, 0        2, 1
 
-No pixel is asked about a tap that it was not seen through, as it would be if all pixels went
-through all taps.  If gcd(S, D) > 1, only S / gcd(S, D) phases have taps; the others are zeros, as is
-every pixel that no window sees.  In the plane phases are pairs of these.
+No pixel is asked about a tap through which none of its phase was seen, as it would be if all pixels
+went through all taps.  If gcd(S, D) > 1, only C of the S phases have taps.  The others are zeros,
+as is every pixel that no window sees.  In the plane a phase is a pair of these, and all of them are
+one launch.
 """
 
 from __future__ import annotations
 
 from math import gcd, prod
+
 from torch import Tensor
 
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
 from ..conv_pointwise import is_pointwise
 from . import runtime
-from .implicit_gemm import adjacent, aligned, configuration, multiply, precision, store
+from .implicit_gemm import PIXELS, adjacent, aligned, configuration, multiply, precision, store
 from .runtime import jit, tl
 from .windows import split
 
@@ -50,7 +52,7 @@ def conv2d_kernel(
     KH, KW, SH, SW, PH, PW, DH, DW, LAST: tl.constexpr, PRECISION: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
-    """Of neighbouring programs the first see the same pixels, which they find in the cache."""
+    """Programs that follow each other see the same pixels, which they find in the cache."""
     number = tl.program_id(0)
     o = number % tl.cdiv(filters, BN) * BN + tl.arange(0, BN)
     number //= tl.cdiv(filters, BN)
@@ -75,7 +77,7 @@ def conv2d_input_kernel(
     KH, KW, SH, SW, PH, PW, DH, DW, CH, CW, LAST: tl.constexpr, PRECISION: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
-    """`pixels` are those of a phase; neighbouring programs see the same outputs."""
+    """`pixels` are those of a phase; programs that follow each other see the same outputs."""
     number = tl.program_id(0)
     c = number % tl.cdiv(channels, BN) * BN + tl.arange(0, BN)
     number //= tl.cdiv(channels, BN)
@@ -118,13 +120,14 @@ def conv2d(
     channels, filters = weight.shape[1], len(weight) // geometry.groups
     x, weight = adjacent(x, channels), adjacent(weight, channels)
     align = aligned(x, weight, channels)
-    tile = configuration(filters, align, x.dtype)
+    digits = precision(x.dtype, algorithm)
+    blocks = configuration(filters, align, x.dtype, digits)
     pixels = y.numel() // y.shape[1]
-    programs = geometry.groups * cdiv(pixels, tile["BM"]) * cdiv(filters, tile["BN"])
+    programs = geometry.groups * cdiv(pixels, blocks["BM"]) * cdiv(filters, blocks["BN"])
     runtime.launch(
         conv2d_kernel, programs, x, weight, y, *x.stride(), *weight.stride(), *y.stride(),
         pixels, *x.shape[2:], *y.shape[2:], channels, filters, *geometry.flatten()[:8],
-        LAST=channels_last, PRECISION=precision(x.dtype, algorithm), ALIGN=align, **tile,
+        LAST=channels_last, PRECISION=digits, ALIGN=align, **blocks,
     )  # fmt: skip
 
 
@@ -142,16 +145,17 @@ def conv2d_input(
     channels, filters = weight.shape[1], len(weight) // geometry.groups
     g, turned = adjacent(g, filters), adjacent(weight.transpose(0, 1), filters)
     align = aligned(g, turned, filters)
-    tile = configuration(channels, align, g.dtype)
+    digits = precision(g.dtype, algorithm)
+    blocks = configuration(channels, align, g.dtype, digits)
     stride, dilation = geometry.stride, geometry.dilation
     cycle = [s // gcd(s, d) for s, d in zip(stride, dilation, strict=True)]
     pixels = len(x) * prod(cdiv(*pair) for pair in zip(image_size, stride, strict=True))
-    programs = geometry.groups * cdiv(pixels, tile["BM"]) * prod(stride)
+    programs = geometry.groups * cdiv(pixels, blocks["BM"]) * prod(stride)
     runtime.launch(
-        conv2d_input_kernel, programs * cdiv(channels, tile["BN"]), g, turned, x,
+        conv2d_input_kernel, programs * cdiv(channels, blocks["BN"]), g, turned, x,
         *g.stride(), *turned.stride(), *x.stride(), pixels, *g.shape[2:], *image_size,
         channels, filters, *geometry.flatten()[:8], *cycle,
-        LAST=channels_last, PRECISION=precision(g.dtype, algorithm), ALIGN=align, **tile,
+        LAST=channels_last, PRECISION=digits, ALIGN=align, **blocks,
     )  # fmt: skip
 
 
@@ -171,14 +175,14 @@ def _why_not(
         return reason
     if algorithm == "winograd":
         return "Winograd's algorithm was asked for"
-    if numbers > runtime.MAX_OFFSET:
+    if numbers > runtime.MAX_OFFSET - PIXELS:
         return "offsets into memory have 32 bits there"
     if geometry.groups > 1 and channels == 1:
         return "a filter of one channel would leave matrix instructions idle"
     digits = precision(a.dtype, algorithm)
     if digits == "ieee":
         return "in ieee precision cuBLAS on columns is faster: try layers.backends.tf32x3"
-    if is_pointwise(geometry) and algorithm != "tf32x3" and digits != "tf32x3":
+    if is_pointwise(geometry) and "tf32x3" not in (algorithm, digits):
         return "a 1x1 convolution is one product, by cuBLAS"
     return None
 

@@ -25,6 +25,7 @@ from ...interop.precision import conv_precision
 from .runtime import jit, tl
 
 LOAD = 16  # bytes, the widest
+PIXELS = 128  # BM: outputs of a program
 FEW_CHANNELS = 8  # below, it does not matter in which order they lie: loads are narrow
 
 
@@ -61,7 +62,7 @@ def multiply(
 
 @jit
 def store(y, acc, output, filters, exists, in_filters, y_c, LAST: tl.constexpr):
-    """y[output + filter * y_c] = acc, in the order of its memory: filters or pixels are adjacent."""
+    """y[output + filter * y_c] = acc; adjacent are its filters (LAST), or its pixels."""
     if LAST:
         at, mask = output[:, None] + (filters * y_c)[None, :], exists[:, None] & in_filters[None, :]
         tl.store(y + at, acc.to(y.dtype.element_ty), mask=mask)
@@ -84,17 +85,24 @@ def _inside(at, length):
 
 @jit
 def _wide(at, mask, ALIGN: tl.constexpr):
-    """Offsets, ALIGN of them adjacent and from a multiple of ALIGN on; 0 where nothing is loaded."""
+    """Offsets, ALIGN of them adjacent, from a multiple of it on; 0 where nothing is loaded."""
     return tl.max_contiguous(tl.multiple_of(tl.where(mask, at, 0), (1, ALIGN)), (1, ALIGN))
 
 
-def configuration(filters: int, align: int, dtype: torch.dtype) -> dict[str, int]:
-    """One of four: for many filters or few, with loads of 16 bytes or of single numbers."""
-    narrow = filters <= 64 or 128 < filters <= 192  # else half of a block would be empty
-    blocks = dict(BM=128, BN=64, num_warps=4) if narrow else dict(BM=128, BN=128, num_warps=8)
+def configuration(filters: int, align: int, dtype: torch.dtype, digits: str) -> dict[str, int]:
+    """Of blocks and of what is on its way, by the filters of a group and what is loaded.
+
+    Warps share a block's registers, so more of them where each needs many: for three products in
+    place of one, and for outputs or inputs that go through memory one by one.
+    """
+    BN = 64 if filters <= 64 or 128 < filters <= 192 else 128  # else half a block would be empty
     if align == 1:
-        return blocks | dict(BK=32, num_stages=2, num_warps=8)
-    return blocks | dict(BK=128 // dtype.itemsize, num_stages=3)
+        return dict(BM=PIXELS, BN=BN, BK=16, num_warps=8, num_stages=3)
+    if digits == "tf32x3" or filters < 16:
+        BN, num_warps = 64, 8
+    else:
+        num_warps = BN // 16
+    return dict(BM=PIXELS, BN=BN, BK=128 // dtype.itemsize, num_warps=num_warps, num_stages=3)
 
 
 def adjacent(x: Tensor, channels: int) -> Tensor:
@@ -112,11 +120,8 @@ def aligned(images: Tensor, filters: Tensor, channels: int) -> int:
     for x in (images, filters):
         (n, _, h, w), (by_n, by_channel, by_row, by_column) = x.shape, x.stride()
         steps = [step for size, step in ((n, by_n), (h, by_row), (w, by_column)) if size > 1]
-        if (
-            by_channel != 1
-            or x.data_ptr() % LOAD
-            or any(step % most for step in (channels, *steps))
-        ):
+        whole = not any(number % most for number in (channels, *steps))
+        if by_channel != 1 or x.data_ptr() % LOAD or not whole:
             return 1
     return most
 
