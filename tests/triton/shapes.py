@@ -1,6 +1,7 @@
 """Calls at the sizes that networks make them at, for kernels that are compiled and not run."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -50,30 +51,27 @@ def convolution(operator, id, images, filters, kernel, wide=True, algorithm="aut
     return Shape(id, operator, inputs[operator], formats, matrix=True)
 
 
-CONVOLUTIONS = [
-    shape
-    for operator in ("conv2d", "conv2d_input")
-    for shape in [
-        convolution(
-            operator, "alexnet-1", (256, 3, 227, 227), 96, 11, operator != "conv2d", stride=4
-        ),
-        convolution(operator, "alexnet-2", (256, 96, 27, 27), 256, 5, padding=2, groups=2),
-        convolution(operator, "vgg", (64, 256, 56, 56), 256, 3, padding=1),
-        convolution(operator, "vgg", (64, 256, 56, 56), 256, 3, algorithm="tf32x3", padding=1),
-        convolution(operator, "googlenet", (128, 16, 28, 28), 32, 5, padding=2),
-        convolution(operator, "googlenet", (128, 96, 28, 28), 128, 3, padding=1),
-        convolution(operator, "resnet", (128, 64, 56, 56), 64, 3, padding=1),
-        convolution(operator, "resnet", (128, 128, 56, 56), 128, 3, stride=2, padding=1),
-        convolution(operator, "resnet", (128, 256, 56, 56), 512, 1, stride=2),
+def convolutions(operator):
+    new = partial(convolution, operator)
+    return [
+        new("alexnet-1", (256, 3, 227, 227), 96, 11, operator == "conv2d_input", stride=4),
+        new("alexnet-2", (256, 96, 27, 27), 256, 5, padding=2, groups=2),
+        new("vgg", (64, 256, 56, 56), 256, 3, padding=1),
+        new("vgg-tf32x3", (64, 256, 56, 56), 256, 3, algorithm="tf32x3", padding=1),
+        new("googlenet", (128, 16, 28, 28), 32, 5, padding=2),
+        new("resnet", (128, 64, 56, 56), 64, 3, padding=1),
+        new("resnet-stride-2", (128, 128, 56, 56), 128, 3, stride=2, padding=1),
+        new("resnet-1x1-stride-2", (128, 256, 56, 56), 512, 1, stride=2),
     ]
-]  # fmt: skip
+
 
 OVERLAPPING, HALVING = Geometry((3, 3), (2, 2)), Geometry((2, 2), (2, 2))
 PADDED, INCEPTION = Geometry((3, 3), (2, 2), (1, 1)), Geometry((3, 3), (1, 1), (1, 1))
 MEANS, WHOLE_IMAGE = Geometry((5, 5), (3, 3)), Geometry((7, 7), (7, 7))
 
 SHAPES = [
-    *CONVOLUTIONS,
+    *convolutions("conv2d"),
+    *convolutions("conv2d_input"),
     Shape(
         "alexnet", "max_pool2d",
         lambda images, last: (images(256, 96, 55, 55), OVERLAPPING, (27, 27), last),
