@@ -10,7 +10,7 @@ from torch import Tensor
 from ..ops.geometry import Geometry, Pair
 from .pixels import as_int, pair, pixels
 
-ALGORITHMS = ("auto", "im2col", "winograd")
+ALGORITHMS = ("auto", "im2col", "winograd", "tf32x3")
 
 
 def check_algorithm(algorithm: str) -> None:

@@ -23,12 +23,14 @@ from . import (
 TABLE: dict[str, tuple[Kernel, ...]] = {
     # convolution
     "conv2d": (
+        triton.conv.CONV2D,
         conv_winograd.CONV2D,
         conv_pointwise.CONV2D,
         conv_im2col_nchw.CONV2D,
         conv_im2col.CONV2D,
     ),
     "conv2d_input": (
+        triton.conv.CONV2D_INPUT,
         conv_winograd.CONV2D_INPUT,
         conv_pointwise.CONV2D_INPUT,
         conv_im2col_nchw.CONV2D_INPUT,

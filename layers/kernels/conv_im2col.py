@@ -130,7 +130,8 @@ def accumulator(x: Tensor, channels_last: bool) -> Tensor:
 
 
 def why_not_im2col(algorithm: str) -> str | None:
-    return "Winograd's algorithm was asked for" if algorithm == "winograd" else None
+    asked = {"winograd": "Winograd's algorithm", "tf32x3": "three products of tf32"}.get(algorithm)
+    return f"{asked} was asked for" if asked else None
 
 
 def _supports(a: Tensor, b: Tensor, geometry: Geometry, *options: Any) -> str | None:

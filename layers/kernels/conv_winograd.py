@@ -246,8 +246,8 @@ def _why_not(
     Args:
         channels: the fewer of C_in and C_out.
     """
-    if algorithm == "im2col":
-        return "im2col was asked for"
+    if algorithm in ("im2col", "tf32x3"):
+        return f"{algorithm} was asked for"
     if geometry._replace(padding=(0, 0), groups=1) != Geometry((3, 3)):
         return "it is for 3x3 filters with stride and dilation 1"
     if max(geometry.padding) > 2:

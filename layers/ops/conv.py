@@ -36,7 +36,7 @@ def conv2d(x: Tensor, weight: Tensor, geometry: Geometry, algorithm: str) -> Ten
 
     x (N, C_in, H, W), weight (C_out, C_in/G, K_h, K_w) -> y (N, C_out, H_out, W_out).
     """
-    _refuse_winograd(algorithm)
+    _refuse(algorithm)
     y = torch.bmm(_w_row(weight, geometry), im2col(x, geometry))
     output_size = geometry.output_size(x.shape[2:])
     return y.flatten(0, 1).unflatten(1, (-1, *output_size)).movedim(1, 0).to(x.dtype)
@@ -57,7 +57,7 @@ def conv2d_input(
 
     weight (C_out, C_in/G, K_h, K_w), g (N, C_out, H_out, W_out) -> x (N, C_in, *image_size).
     """
-    _refuse_winograd(algorithm)
+    _refuse(algorithm)
     x_col = torch.bmm(_w_row(weight, geometry).mT, _y(g, geometry))
     return col2im(x_col, geometry, image_size).to(g.dtype)
 
@@ -75,7 +75,7 @@ def conv2d_weight(x: Tensor, g: Tensor, geometry: Geometry, algorithm: str) -> T
 
     x (N, C_in, H, W), g (N, C_out, H_out, W_out) -> weight (C_out, C_in/G, K_h, K_w).
     """
-    _refuse_winograd(algorithm)
+    _refuse(algorithm)
     w_row = torch.bmm(_y(g, geometry), im2col(x, geometry).mT)
     return w_row.flatten(0, 1).unflatten(1, (-1, *geometry.kernel_size)).to(x.dtype)
 
@@ -132,9 +132,16 @@ def _y(g: Tensor, geometry: Geometry) -> Tensor:
     return upcast(g).movedim(1, 0).flatten(1).unflatten(0, (geometry.groups, -1))
 
 
-def _refuse_winograd(algorithm: str) -> None:
+def _refuse(algorithm: str) -> None:
+    """What was asked for by name is not computed otherwise; "allow_tf32x3" asks for nothing."""
     if algorithm == "winograd":
         raise ValueError(
             "no kernel computes this by Winograd's algorithm, which is for 3x3 filters with stride "
             "1, dilation 1 and padding up to 2, on a CPU with numba: use im2col or auto"
+        )
+    if algorithm == "tf32x3":
+        raise ValueError(
+            "no kernel computes this as three products of tf32, which is for a GPU of compute "
+            "capability 8.0 with triton, float32 and half precision, and groups of more than one "
+            "channel: use im2col or auto"
         )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, get_type_hints
 from torch import Tensor
 
 from ..interop import library
+from ..interop.precision import conv_precision
 from .geometry import Geometry, Pair
 
 MAX_CHOICES = 4096  # that are remembered
@@ -130,10 +131,11 @@ def _placed(result: Tensor, output: Tensor) -> Tensor:
 def choose(name: str, inputs: list) -> Kernel | None:
     """The first kernel in an operator's row that supports the call; None for its definition.
 
-    Remembered by all that `supports` may ask: layout, shape, dtype and device of the tensors, and
-    the other inputs themselves.
+    Remembered by all that `supports` may ask: layout, shape, dtype and device of the tensors, the
+    other inputs themselves and, on a GPU, torch's flag for the precision of convolutions.
     """
-    key = name, *[
+    precision = conv_precision() if inputs[0].is_cuda else None
+    key = name, precision, *[
         (v.dtype, v.device, v.shape, v.stride()) if isinstance(v, Tensor) else v for v in inputs
     ]  # fmt: skip
     kernel = _choices.get(key, UNKNOWN)

@@ -5,13 +5,23 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
 import layers
 import layers.functional as L
 from tests import reference
-from tests.cases import CONV, LAYOUTS, assert_same_step, channels_last, contiguous, doubles, table
+from tests.cases import (
+    CONV,
+    LAYOUTS,
+    assert_same_step,
+    channels_last,
+    contiguous,
+    doubles,
+    fake_cuda,
+    table,
+)  # fmt: skip
 
 NUMBERED = [case for case in CONV if not isinstance(case.padding, str)]
 DIFFERENTIABLE = [case for case in CONV if case.image[0]]
@@ -222,3 +232,29 @@ def test_a_layer_that_has_no_algorithm_takes_auto():
         assert layer.algorithm == "auto"
         expected = L.conv2d(x, layer.weight, layer.bias, padding=1, algorithm="auto")
         assert torch.equal(layer(x), expected)
+
+
+def test_three_products_of_tf32_by_name_are_for_a_gpu():
+    x, weight = torch.randn(1, 2, 6, 6), torch.randn(4, 2, 3, 3)
+    with pytest.raises(ValueError, match="three products of tf32, which is for a GPU"):
+        L.conv2d(x, weight, algorithm="tf32x3")
+    with pytest.raises(ValueError, match="one of auto, im2col, winograd, tf32x3, got"):
+        L.conv2d(x, weight, algorithm="allow_tf32x3")
+
+
+def test_the_switch_for_three_products_of_tf32_changes_nothing_on_a_cpu():
+    x, weight = torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3)
+    expected = L.conv2d(x, weight, padding=1)
+    assert not layers.backends.tf32x3.enabled
+    with layers.backends.tf32x3.flags(enabled=True):
+        assert torch.equal(L.conv2d(x, weight, padding=1), expected)
+
+
+@fake_cuda
+def test_the_switch_for_three_products_of_tf32_allows_them_on_a_gpu():
+    with FakeTensorMode():
+        x = torch.empty(1, 64, 8, 8, device="cuda")
+    for enabled, expected in ((False, "auto"), (True, "allow_tf32x3")):
+        with layers.backends.tf32x3.flags(enabled):
+            assert layers.conv._options(x, x)[1] == expected
+            assert layers.conv._options(x, x, "im2col")[1] == "im2col"

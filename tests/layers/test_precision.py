@@ -4,9 +4,11 @@ import threading
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from layers.interop.precision import conv_precision, in_conv_precision
-from layers.ops.registry import OPERATORS
+from layers.ops.registry import OPERATORS, TABLE, Kernel, choose
+from tests.cases import fake_cuda
 
 X = torch.zeros(1)
 CONV, MATMUL = torch.backends.cudnn.conv, torch.backends.cuda.matmul
@@ -84,3 +86,17 @@ def test_what_convolves_is_registered_so_on_a_gpu(name):
     convolves = name.startswith(("conv2d", "locally_connected"))
     found = torch._C._dispatch_has_kernel_for_dispatch_key(f"convnets::{name}", "CUDA")
     assert found == convolves
+
+
+@fake_cuda
+def test_a_choice_on_a_gpu_is_remembered_by_precision(monkeypatch):
+    """`supports` may ask for it."""
+    kernel = Kernel(
+        "tf32", lambda *_: None, lambda _: None if conv_precision() == "tf32" else "ieee"
+    )
+    monkeypatch.setitem(TABLE, "of_this_test", (kernel,))
+    with FakeTensorMode():
+        x = torch.empty(1, device="cuda")
+    for precision, expected in [("tf32", kernel), ("ieee", None), ("tf32", kernel)]:
+        CONV.fp32_precision = precision
+        assert choose("of_this_test", [x]) is expected

@@ -1,6 +1,7 @@
 """Calls at the sizes that networks make them at, for kernels that are compiled and not run."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,39 @@ class Shape(NamedTuple):
         inputs = self.inputs(images, channels_last)
         outputs = OPERATORS[self.operator].empty(*inputs)
         return *inputs, *(outputs if isinstance(outputs, tuple) else [outputs])
+
+
+def convolution(operator, id, images, filters, kernel, wide=True, algorithm="auto", **options):
+    """The operator of Conv2d(C, filters, kernel, **options) on images (N, C, H, W).
+
+    Contiguous images are loaded wide as well: they are copied to channels last before.
+    """
+    pairs = {name: (n, n) for name, n in options.items() if name != "groups"}
+    geometry = Geometry((kernel, kernel), groups=options.get("groups", 1), **pairs)
+    weight = (filters, images[1] // geometry.groups, kernel, kernel)
+    upstream = (images[0], filters, *geometry.output_size(images[2:]))
+    inputs = {
+        "conv2d": lambda new, last: (new(*images), new(*weight), geometry, last, algorithm),
+        "conv2d_input": lambda new, last: (
+            new(*weight), new(*upstream), geometry, images[2:], last, algorithm
+        ),
+    }  # fmt: skip
+    formats = ("contiguous", "channels_last") if wide else ()
+    return Shape(id, operator, inputs[operator], formats, matrix=True)
+
+
+def convolutions(operator):
+    new = partial(convolution, operator)
+    return [
+        new("alexnet-1", (256, 3, 227, 227), 96, 11, operator == "conv2d_input", stride=4),
+        new("alexnet-2", (256, 96, 27, 27), 256, 5, padding=2, groups=2),
+        new("vgg", (64, 256, 56, 56), 256, 3, padding=1),
+        new("vgg-tf32x3", (64, 256, 56, 56), 256, 3, algorithm="tf32x3", padding=1),
+        new("googlenet", (128, 16, 28, 28), 32, 5, padding=2),
+        new("resnet", (128, 64, 56, 56), 64, 3, padding=1),
+        new("resnet-stride-2", (128, 128, 56, 56), 128, 3, stride=2, padding=1),
+        new("resnet-1x1-stride-2", (128, 256, 56, 56), 512, 1, stride=2),
+    ]
 
 
 OVERLAPPING, HALVING = Geometry((3, 3), (2, 2)), Geometry((2, 2), (2, 2))
@@ -116,6 +150,8 @@ def conv_weight(id, batch, channels, filters, image, geometry, algorithm="auto")
 
 
 SHAPES = [
+    *convolutions("conv2d"),
+    *convolutions("conv2d_input"),
     Shape(
         "alexnet", "max_pool2d",
         lambda images, last: (images(256, 96, 55, 55), OVERLAPPING, (27, 27), last),

@@ -5,6 +5,7 @@ A file holds an operator's device code, functions over blocks of values, and wha
 
 from . import (
     batch_norm,
+    conv,
     conv_weight,
     local_response_norm,
     locally_connected,
@@ -15,6 +16,7 @@ from . import (
 
 __all__ = [
     "batch_norm",
+    "conv",
     "conv_weight",
     "local_response_norm",
     "locally_connected",

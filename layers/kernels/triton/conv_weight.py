@@ -172,7 +172,7 @@ def conv2d_weight(
             FOLD=channels % blocks.terms != 0,
             ALIGN_X=alignment(x, channels), ALIGN_G=alignment(g, filters), PRECISION=digits,
             BM=blocks.filters, BN=blocks.terms, BK=blocks.pixels, num_warps=blocks.num_warps,
-            num_stages=blocks.num_stages, **windows.constants(geometry),
+            num_stages=blocks.num_stages, **runtime.window(geometry),
         )  # fmt: skip
     runtime.launch(
         sum_kernel, cdiv(weight.numel(), SUMS), parts, weight, weight.numel(), shares,

@@ -25,7 +25,7 @@ from torch import Tensor
 from ...interop.precision import conv_precision
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
-from . import runtime, windows
+from . import runtime
 from .pixels import block_of, cdiv, channels_adjacent, strides, take_block
 from .runtime import jit, tl
 
@@ -187,7 +187,7 @@ def _launch(kernel: Any, programs: int, geometry: Geometry, *arguments: Any, **c
     if programs:
         runtime.launch(
             kernel, programs, *arguments, PRECISION=conv_precision(), BN=IMAGES, BK=TERMS,
-            **windows.constants(geometry), **constants, **OPTIONS,
+            **runtime.window(geometry), **constants, **OPTIONS,
         )  # fmt: skip
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import windows
-from .runtime import jit, tl
+from .runtime import jit, power_of_2, tl
 
 
 @jit
@@ -36,7 +35,7 @@ def strides(images: Tensor) -> tuple[int, int, int]:
 
 def block_of(size: int, most: int) -> int:
     """How many of them a program takes: a power of 2, and 16 at least, as `tl.dot` asks."""
-    return min(most, max(16, windows.power_of_2(size)))
+    return min(most, max(16, power_of_2(size)))
 
 
 def cdiv(size: int, block: int) -> int:

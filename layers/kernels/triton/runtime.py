@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...ops.geometry import Geometry
+
 try:
     import triton
     import triton.language as tl
@@ -89,3 +91,9 @@ def _last_offset(tensor: Tensor) -> int:
 def power_of_2(number: int) -> int:
     """The next one: what a block's sizes must be."""
     return 1 << (number - 1).bit_length()
+
+
+def window(geometry: Geometry) -> dict[str, int]:
+    """KH, KW, SH, ...: the constants of a kernel that slides windows."""
+    pairs = zip("KSPD", geometry[:4], strict=True)
+    return {f"{letter}{axis}": n for letter, (h, w) in pairs for axis, n in (("H", h), ("W", w))}
