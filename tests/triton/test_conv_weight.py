@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layers.kernels.triton import conv_weight
+from layers.kernels.triton import conv_weight, implicit_gemm
 from layers.ops.geometry import Geometry
 from layers.ops.registry import OPERATORS
 from tests.triton import products
@@ -104,7 +104,7 @@ def test_calls_that_others_compute(as_on_gpu, monkeypatch):
     assert why_not(Geometry((1, 1), (2, 2))) is None
     assert "1x1" in why_not(Geometry((1, 1)))
     assert why_not(Geometry((1, 1)), "tf32x3") is None
-    monkeypatch.setattr(conv_weight, "conv_precision", lambda: "ieee")
+    monkeypatch.setattr(implicit_gemm, "conv_precision", lambda: "ieee")
     assert "in ieee precision cuBLAS on columns is faster" in why_not()
     assert why_not(algorithm="tf32x3") is None
     assert why_not(algorithm="allow_tf32x3") is None

@@ -38,9 +38,17 @@ from torch import Tensor
 
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
-from ..conv_pointwise import is_pointwise
 from . import runtime
-from .implicit_gemm import PIXELS, adjacent, aligned, configuration, multiply, precision, store
+from .implicit_gemm import (
+    adjacent,
+    aligned,
+    configuration,
+    multiply,
+    precision,
+    store,
+    why_not,
+)  # fmt: skip
+from .pixels import cdiv
 from .runtime import jit, tl
 from .windows import split
 
@@ -159,44 +167,16 @@ def conv2d_input(
     )  # fmt: skip
 
 
-def cdiv(number: int, divisor: int) -> int:
-    return -(-number // divisor)
-
-
-def _why_not(
-    a: Tensor, b: Tensor, geometry: Geometry, channels: int, numbers: int, algorithm: str
-) -> str | None:
-    """
-    Args:
-        channels: of a group of images.
-        numbers: how many the output has.
-    """
-    if reason := runtime.why_not_triton(a, b):
-        return reason
-    if algorithm == "winograd":
-        return "Winograd's algorithm was asked for"
-    if numbers > runtime.MAX_OFFSET - PIXELS:
-        return "offsets into memory have 32 bits there"
-    if geometry.groups > 1 and channels == 1:
-        return "a filter of one channel would leave matrix instructions idle"
-    digits = precision(a.dtype, algorithm)
-    if digits == "ieee":
-        return "in ieee precision cuBLAS on columns is faster: try layers.backends.tf32x3"
-    if is_pointwise(geometry) and "tf32x3" not in (algorithm, digits):
-        return "a 1x1 convolution is one product, by cuBLAS"
-    return None
-
-
 def _supports(x: Tensor, weight: Tensor, geometry: Geometry, _: bool, algorithm: str) -> str | None:
     numbers = len(x) * len(weight) * prod(geometry.output_size(x.shape[2:]))
-    return _why_not(x, weight, geometry, weight.shape[1], numbers, algorithm)
+    return why_not(x, weight, geometry, weight.shape[1], numbers, algorithm)
 
 
 def _supports_input(
     weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, _: bool, algorithm: str
 ) -> str | None:
     numbers = len(g) * weight.shape[1] * geometry.groups * prod(image_size)
-    return _why_not(weight, g, geometry, weight.shape[1], numbers, algorithm)
+    return why_not(weight, g, geometry, weight.shape[1], numbers, algorithm)
 
 
 CONV2D = Kernel("triton", conv2d, _supports)

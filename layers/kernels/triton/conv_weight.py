@@ -28,11 +28,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...interop.precision import conv_precision
 from ...ops.geometry import Geometry
 from ...ops.registry import Kernel
-from ..conv_pointwise import is_pointwise
 from . import runtime, windows
+from .implicit_gemm import precision, why_not
 from .pixels import alignment, cdiv, channels_adjacent, strides, take_block
 from .runtime import jit, tl
 
@@ -187,33 +186,14 @@ def divided(pixels: int, programs: int, step: int) -> tuple[int, int]:
     return cdiv(pixels, per_share), per_share
 
 
-def precision(dtype: torch.dtype, algorithm: str) -> str:
-    """How float32 is multiplied: "tf32", "tf32x3", or "ieee", which is not done here."""
-    if dtype != torch.float32:
-        return "tf32"  # as good as any
-    if algorithm == "tf32x3":
-        return algorithm
-    found = conv_precision()
-    return "tf32x3" if found == "ieee" and algorithm == "allow_tf32x3" else found
-
-
 def _supports(
     x: Tensor, g: Tensor, geometry: Geometry, channels_last: bool, algorithm: str
 ) -> str | None:
-    if reason := runtime.why_not_triton(x, g):
-        return reason
-    if algorithm == "winograd":
-        return "Winograd's algorithm was asked for"
     if not prod((*x.shape[1:], *g.shape[1:])):
         return "there is nothing to add up"
-    if 1 < geometry.groups == x.shape[1]:
-        return "a filter of one channel would leave matrix instructions idle"
-    digits = precision(x.dtype, algorithm)
-    if digits == "ieee":
-        return "in ieee precision cuBLAS on columns is faster: try layers.backends.tf32x3"
-    if is_pointwise(geometry) and "tf32x3" not in (algorithm, digits):
-        return "a 1x1 convolution is one product, by cuBLAS"
-    return None
+    channels = x.shape[1] // geometry.groups
+    numbers = g.shape[1] * channels * prod(geometry.kernel_size)
+    return why_not(x, g, geometry, channels, numbers, algorithm)
 
 
 CONV2D_WEIGHT = Kernel("triton", conv2d_weight, _supports)

@@ -22,6 +22,9 @@ from torch import Tensor
 
 from ...interop.memory_format import as_channels_last
 from ...interop.precision import conv_precision
+from ...ops.geometry import Geometry
+from ..conv_pointwise import is_pointwise
+from . import runtime
 from .runtime import jit, tl
 
 LOAD = 16  # bytes, the widest
@@ -138,3 +141,28 @@ def precision(dtype: torch.dtype, algorithm: str) -> str:
         return algorithm
     found = conv_precision()
     return "tf32x3" if found == "ieee" and algorithm == "allow_tf32x3" else found
+
+
+def why_not(
+    a: Tensor, b: Tensor, geometry: Geometry, channels: int, numbers: int, algorithm: str
+) -> str | None:
+    """None, or why a convolution is not computed by such a product.
+
+    Args:
+        channels: of a group of images.
+        numbers: how many the output has.
+    """
+    if reason := runtime.why_not_triton(a, b):
+        return reason
+    if algorithm == "winograd":
+        return "Winograd's algorithm was asked for"
+    if numbers > runtime.MAX_OFFSET - PIXELS:
+        return "offsets into memory have 32 bits there"
+    if geometry.groups > 1 and channels == 1:
+        return "a filter of one channel would leave matrix instructions idle"
+    digits = precision(a.dtype, algorithm)
+    if digits == "ieee":
+        return "in ieee precision cuBLAS on columns is faster: try layers.backends.tf32x3"
+    if is_pointwise(geometry) and "tf32x3" not in (algorithm, digits):
+        return "a 1x1 convolution is one product, by cuBLAS"
+    return None
