@@ -31,10 +31,13 @@ def rows(device: str, tiny: bool) -> list[protocol.Row]:
     shrunk = [row.small() if tiny else row for row in ROWS]
     return [
         (f"{row.id}/{p}", partial(measure, row, p, device))
-        for precisions in ((("bf16",),) if tiny else (PRECISION_ORDER[:2], PRECISION_ORDER[2:]))
+        for precisions in (
+            (("bf16",),) if tiny else (PRECISION_ORDER[:2], (*PRECISION_ORDER[2:], "tf32x3"))
+        )
         for row in shrunk
         for p in precisions
-        if p != "tf32" or row.layer not in NO_PRODUCT
+        if p in ("bf16", "ieee") or row.layer not in NO_PRODUCT
+        if p != "tf32x3" or row.layer == "Conv2d"
     ]
 
 

@@ -3,6 +3,7 @@
 ieee   float32
 tf32   float32 with operands rounded to a 10-bit mantissa (tensor cores)
 bf16   torch.autocast to bfloat16
+tf32x3 ieee, of which our convolutions may take three tf32 products: layers.backends.tf32x3
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from layers import backends
 
 PRECISION_ORDER = ("tf32", "bf16", "ieee")  # the most used first, the slowest last
 
@@ -28,7 +31,8 @@ def float32_products(precision: str) -> Iterator[None]:
     for flag in flags:
         flag.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:
-        yield
+        with backends.tf32x3.flags(enabled=precision == "tf32x3"):
+            yield
     finally:
         for flag, value in zip(flags, before, strict=True):
             flag.fp32_precision = value
@@ -39,7 +43,7 @@ def set_cudnn_benchmark(precision: str) -> None:
 
     There some algorithms take seconds per call, for each of a network's hundred layers.
     """
-    torch.backends.cudnn.benchmark = precision != "ieee"
+    torch.backends.cudnn.benchmark = precision in ("tf32", "bf16")
     torch.backends.cudnn.benchmark_limit = 4  # algorithms, instead of 10, to save time
 
 

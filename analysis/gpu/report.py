@@ -74,7 +74,7 @@ def _steps(results: dict[str, PartResult]) -> Table:
 def _operators(results: dict[str, PartResult]) -> Table:
     lines = []
     for name, by in _operator_rows(results).items():
-        pairs = [_best(by.get(p, {}).get("ms", {})) for p in PRECISIONS]
+        pairs = [_best(by.get(p, {}).get("ms", {})) for p in (*PRECISIONS, "tf32x3")]
         cells = [_ratio(a / b) if a and b else "-" for a, b in pairs]
         compiled = []
         for p in ("ieee", "bf16"):
@@ -83,7 +83,8 @@ def _operators(results: dict[str, PartResult]) -> Table:
             compiled.append(_ratio(ours / other) if ours and other else "")
         lines.append([name, *cells, *compiled])
     return Table("Layer, forward and backward: time, ours / torch.nn's, ours / compiled torch's",
-                 ["", *PRECISIONS, "compiled ieee", "compiled bf16"], lines)  # fmt: skip
+                 ["", *PRECISIONS, "tf32x3 / ieee", "compiled ieee", "compiled bf16"],
+                 lines)  # fmt: skip
 
 
 def _learning(results: dict[str, PartResult]) -> Table:
