@@ -154,8 +154,10 @@ def conv2d_input(
     g, turned = adjacent(g, filters), adjacent(weight.transpose(0, 1), filters)
     align = aligned(g, turned, filters)
     digits = precision(g.dtype, algorithm)
-    blocks = configuration(channels, align, g.dtype, digits)
     stride, dilation = geometry.stride, geometry.dilation
+    blocks = configuration(
+        channels, align, g.dtype, digits, gaps=not channels_last and stride[1] > 1
+    )
     cycle = [s // gcd(s, d) for s, d in zip(stride, dilation, strict=True)]
     pixels = len(x) * prod(cdiv(*pair) for pair in zip(image_size, stride, strict=True))
     programs = geometry.groups * cdiv(pixels, blocks["BM"]) * prod(stride)

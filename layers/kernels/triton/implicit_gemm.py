@@ -92,16 +92,22 @@ def _wide(at, mask, ALIGN: tl.constexpr):
     return tl.max_contiguous(tl.multiple_of(tl.where(mask, at, 0), (1, ALIGN)), (1, ALIGN))
 
 
-def configuration(filters: int, align: int, dtype: torch.dtype, digits: str) -> dict[str, int]:
+def configuration(
+    filters: int, align: int, dtype: torch.dtype, digits: str, gaps: bool = False
+) -> dict[str, int]:
     """Of blocks and of what is on its way, by the filters of a group and what is loaded.
 
     Warps share a block's registers, so more of them where each needs many: for three products in
-    place of one, and for outputs or inputs that go through memory one by one.
+    place of one, and for inputs or outputs that go through memory one by one.
+
+    Args:
+        filters: of a group.
+        gaps: whether no two outputs of a program are adjacent.
     """
     BN = 64 if filters <= 64 or 128 < filters <= 192 else 128  # else half a block would be empty
     if align == 1:
         return dict(BM=PIXELS, BN=BN, BK=16, num_warps=8, num_stages=3)
-    if digits == "tf32x3" or filters < 16:
+    if digits == "tf32x3" or filters < 16 or gaps:
         BN, num_warps = 64, 8
     else:
         num_warps = BN // 16
