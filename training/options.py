@@ -44,6 +44,8 @@ class Options:
     """Put a random part of one training image into another, and mix the classes by area, from Beta(cutmix, cutmix); with mixup, either at random."""
     val_fraction: float = 0.1
     """Part of the training set that is held out for validation."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """What to do about files of an imagefolder that cannot be read: look at every header before training and stop at a bad one; or decode all of every file once, and leave the bad ones out."""
     epochs: int = 20
     """Passes over the training set."""
     limit_steps: int | None = None

@@ -35,6 +35,7 @@ def set_up(options: Options) -> Run:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     device = choose_device(options.device, getattr(torch, options.dtype))
+    data.load(options, "test")  # which a long run should not find to be damaged at its end
     (train_set, val_set), classes = data.load(options, "train", "val")
     seed_everything(options.seed)
     steps = data.steps_per_epoch(len(train_set), options.batch_size)
