@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 import models
 
 from . import checkpoint, data, plots
+from .continued import check_weights
 from .device import choose_device
 from .errors import UserError
 from .loop import evaluate
@@ -42,6 +43,7 @@ def evaluate_checkpoint(
     """
     path = path / "best.pt" if path.is_dir() else path
     options, saved = checkpoint.load(path)
+    checkpoint.require(path, saved, "model", "classes", "step")
     changes: dict[str, Any] = {"layers": layers, "data": data_name, "data_root": data_root}
     changes["memory_format"] = memory_format
     options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
@@ -57,6 +59,7 @@ def evaluate_checkpoint(
     if classes != saved["classes"] and data_name is None:
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
     state = new_train_state(options, len(classes), 1, where)
+    check_weights(saved, state.model, options.model, path)
     load_model(state.evaluated, saved)
     with models.computing(options.layers):
         batches = data.loader(dataset, batch_size, workers=options.workers)

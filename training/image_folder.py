@@ -50,7 +50,7 @@ def _is_image(root: Path, path: str) -> bool:
 class ImageFiles(Images):
     """The images of a folder, decoded to uint8 (C, S, S) by whoever asks for them."""
 
-    def __init__(self, folder: Folder, contents: Contents) -> None:
+    def __init__(self, folder: Folder, contents: Contents | None) -> None:
         self.folder, self.targets, self.classes = folder, folder.targets, folder.classes
         self.contents = contents
 

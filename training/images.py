@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from torchvision.transforms import v2
 
 from .options import Options
@@ -67,3 +67,8 @@ class InMemory(Images):
         if augmented and options.augment == "randaugment":
             part.transform = v2.RandAugment()
         return part
+
+
+def contents(*parts: Subset) -> list[Contents | None]:
+    """What a resumed run must find again, of each part."""
+    return [part.dataset.contents for part in parts]  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -198,29 +198,47 @@ def to_dict(options: Options) -> dict[str, object]:
     }
 
 
-def from_dict(plain: dict[str, object]) -> Options:
-    """The inverse of `to_dict`; an option this version does not know is refused."""
-    known = {field.name: str(field.type) for field in dataclasses.fields(Options)}
-    strange = sorted(set(plain) - set(known))
+def from_dict(plain: Any, source: Path | str = "options") -> Options:
+    """The inverse of `to_dict`.
+
+    Args:
+        source: the file they come from, for the sentence.
+    Raises:
+        UserError: these are not the options of a run, or those of another version.
+    """
+    kinds = get_type_hints(Options)
+    if not isinstance(plain, dict):
+        raise UserError(f"{source} does not hold the options of a run")
+    strange = sorted(map(str, set(plain) - set(kinds)))
     if strange:
-        raise UserError(f"options of another version: {', '.join(strange)} is not known here")
-    return Options(**{key: _typed(key, known[key], value) for key, value in plain.items()})
-
-
-def _typed(name: str, kind: str, value: Any) -> Any:
-    """A plain value as the option's type; YAML reads 5e-2 as a word."""
-    try:
-        if kind.startswith("Literal") or (value is None and "None" in kind):
-            return value
-        if value is None or (kind == "bool" and not isinstance(value, bool)):
-            raise TypeError
-        if kind.startswith("tuple"):
-            return tuple(float(v) for v in value)
-        return {"str": str, "int": int, "float": float, "bool": bool}.get(kind.split()[0], Path)(
-            value
+        raise UserError(
+            f"{source}: {', '.join(strange)} is not known here: is it of another version?"
         )
-    except (TypeError, ValueError):
-        raise UserError(f"{name} must be {kind}, got {value!r}") from None
+    return Options(**{k: _typed(f"{source}: {k}", kinds[k], v) for k, v in plain.items()})
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """A plain value as the option's type; YAML reads 5e-2 as a word."""
+    choices = get_args(kind)
+    if type(None) in choices:
+        if value is None:
+            return None
+        kind = choices[0]
+    try:
+        if get_origin(kind) is Literal:
+            if value not in choices:
+                raise UserError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            return value
+        if value is None or (kind is bool) != isinstance(value, bool):
+            raise TypeError
+        if get_origin(kind) is tuple:
+            return tuple(float(v) for v in value)
+        if kind is int and int(value) != float(value):
+            raise ValueError
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        words = getattr(kind, "__name__", str(kind))
+        raise UserError(f"{name} must be {words}, got {value!r}") from None
 
 
 def save_yaml(options: Options, path: Path) -> None:
@@ -241,10 +259,10 @@ def load_yaml(path: Path) -> Options:
     """
     try:
         plain = yaml.safe_load(path.read_text())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path.parent} is no run: it has no {path.name}") from None
-    except yaml.YAMLError:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):  # a wrong byte, a wrong date, a thousand [
         plain = None
-    if not isinstance(plain, dict):
-        raise UserError(f"{path} does not hold the options of a run")
-    return from_dict(plain)
+    return from_dict(plain, path)

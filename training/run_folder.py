@@ -12,6 +12,11 @@ from .command_line import CHANGEABLE, is_checkpoint, run_folder
 from .errors import UserError
 from .options import Options, to_dict
 
+NEEDED = (  # of a checkpoint, to continue from it
+    "model", "ema", "optimizer", "scheduler", "plateau", "scaler", "step", "skipped", "random",
+    "epoch", "batch", "sums", "best", "best_epoch", "classes", "metrics",
+)  # fmt: skip
+
 
 def new_folder(options: Options) -> Path:
     """A folder no other run has: a given name must be free, the default one is numbered."""
@@ -54,6 +59,7 @@ def continued_folder(options: Options) -> tuple[Path, dict[str, Any] | None]:
             f"{path} was written by an earlier version, which drew its random numbers in another "
             "way: evaluate.py takes it, and --weights does, but it cannot be continued"
         )
+    checkpoint.require(path, state, *NEEDED)
     here, there = to_dict(options), to_dict(saved)
     ignored = {*CHANGEABLE, "resume", "name", "logdir"}
     for key in here:

@@ -10,6 +10,7 @@ from layers.interop.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import data
+from .continued import check_data, load_state
 from .device import choose_device
 from .errors import UserError
 from .fine_tuning import load_weights
@@ -42,6 +43,9 @@ def set_up(options: Options) -> Run:
     state = new_train_state(options, len(classes), steps, device)
     _check_batches(options, state.smallest_batch(), len(train_set))
     folder, saved = (None, None) if options.resume is None else continued_folder(options)
+    if saved is not None and folder is not None and options.resume is not None:
+        check_data(saved, options, folder, [train_set, val_set], classes)
+        load_state(saved, state, options.resume)
     origin = None
     if saved is None and options.weights:
         origin = load_weights(state.model, options)

@@ -114,3 +114,25 @@ def test_help_answers_without_importing_torch(command):
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
     assert time.monotonic() - start < 5  # a loaded machine; 0.2 s on a quiet one
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"layers: junk", "layers must be one of custom, torch, reference, got 'junk'"),
+        (b"epochs: 1.5", "epochs must be int, got 1.5"),
+        (b"epochs: .inf", "epochs must be int, got inf"),
+        (b"epochs: true", "epochs must be int, got True"),
+        (b"freeze: 1", "freeze must be bool, got 1"),
+        (b"mean: 0.5", "mean must be tuple"),
+        (b"1: 2\nx: 3", "1, x is not known here"),
+        (b"\xff\xfe\xfa", "does not hold the options"),
+        (b"[" * 5000, "does not hold the options"),
+        (b"a: 2020-99-99", "does not hold the options"),
+        (b"!!python/object/apply:os.system [ls]", "does not hold the options"),
+    ],
+)
+def test_junk_in_a_configuration(tmp_path, content, words):
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=rf"config\.yaml.*{words}"):
+        load_yaml(tmp_path / "config.yaml")
