@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from training import errors
+from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
+from training.outputs import check_output
 
 if TYPE_CHECKING:
     from analysis.benchmark_config import BenchmarkConfig
@@ -130,18 +132,14 @@ class Check(_Common):
 def main() -> None:
     description = (__doc__ or "").split("\n")[0]
     options = tyro.cli(Layers | Models | Train | Check, args=sys.argv[1:], description=description)
-    for name in ("batch_size", "image_size", "num_classes", "epochs"):
-        value = getattr(options, name, None)
-        if value is not None and value < 1:
-            raise errors.UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if options.threads < 0:
-        raise errors.UserError(f"--threads must not be negative, got {options.threads}")
+    bounded = ("batch_size", "image_size", "num_classes", "epochs", "seed", "threads", "seconds")
+    check_bounds(**{name: getattr(options, name, None) for name in bounded})
+    if isinstance(options, _Saved | Train):
+        check_output("--output", options.output)
     if options.threads:
         import torch  # not before --help has been answered
 
         torch.set_num_threads(options.threads)
-    if isinstance(options, _Common) and not options.seconds >= 0:
-        raise errors.UserError(f"--seconds must not be negative, got {options.seconds}")
     if isinstance(options, Layers):
         code = _layers(options)
     elif isinstance(options, Models):

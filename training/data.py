@@ -12,6 +12,7 @@ which images int64 (N)).  Scaling and most augmentations are `Preprocess`, on th
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -213,7 +214,7 @@ def _torchvision(name: str, root: Path, training: bool) -> Any:
         return dataset_class(root, train=training)
     except Exception:  # not there yet, or not whole: torchvision complains in many ways
         pass
-    has_files = any(path.is_file() for path in (root / folder).rglob("*"))  # a try leaves folders
+    has_files = any(files for *_, files in os.walk(root / folder))  # a try leaves empty folders
     state = "damaged in" if has_files else "not in"
     try:
         return dataset_class(root, train=training, download=True)

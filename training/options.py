@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from .bounds import check_bounds
 from .errors import UserError
 
 
@@ -119,41 +119,18 @@ class Options:
 
     def check(self) -> None:
         """Raise UserError for values that no run can have."""
-        for name, value in to_dict(self).items():
-            values = value if isinstance(value, list) else [value]
-            if any(isinstance(v, float) and not math.isfinite(v) for v in values):
-                raise UserError(f"--{name.replace('_', '-')} must be finite, got {value}")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed must be between 0 and {2**32 - 1}, got {self.seed}")
-        for name in (
-            "epochs", "batch_size", "image_size", "log_every", "accumulate", "limit_steps",
-            "early_stop",
-        ):  # fmt: skip
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
-                )
-        for name in ("momentum", "label_smoothing", "ema"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}"
-                )
-        for name in (
-            "weight_decay", "warmup_epochs", "workers", "lighting", "mixup", "cutmix", "min_lr",
-            "keep",
-        ):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
-                )
-        for name in ("lr", "head_lr", "clip_norm"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}"
-                )
+        check_bounds(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        if not self.mean or len(self.mean) != len(self.std):
+            raise UserError("--mean and --std need one number per channel each")
         checkpoint_interval(self.checkpoint_every)
         if self.min_lr > self.lr:
             raise UserError(f"--min-lr {self.min_lr:g} is more than --lr {self.lr:g}")
+        if self.warmup_epochs > self.epochs:
+            raise UserError(
+                f"--warmup-epochs {self.warmup_epochs:g} is longer than the run, --epochs "
+                f"{self.epochs}: the rate would never reach --lr; warm up for a part of it, such as "
+                f"{self.epochs / 10:g}"
+            )
         if self.accumulate > self.batch_size:
             raise UserError(
                 f"--accumulate {self.accumulate} parts of --batch-size {self.batch_size} images: "
@@ -163,13 +140,14 @@ class Options:
             raise UserError(f"--amp {self.amp} lowers float32, and not --dtype float64: use one")
         if self.freeze and self.weights is None:
             raise UserError("--freeze keeps weights that are trained: say which with --weights")
-        if not 0 < self.val_fraction < 1:
-            raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
         if self.lighting and len(self.mean) != 3:
             raise UserError("--lighting shifts colours: it needs images of three channels")
-        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
+        if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+            raise UserError(f"--name {self.name} is not inside --logdir: give a plain name")
+        if self.weights is not None and not self.weights.strip():
             raise UserError(
-                "--mean and --std need one number per channel each, --std positive ones"
+                "--weights is empty (an unset shell variable?): give imagenet or a file, or leave "
+                "the option out to start from chance"
             )
 
 
@@ -177,7 +155,7 @@ def checkpoint_interval(text: str) -> tuple[float | None, int | None]:
     """(minutes, steps) of --checkpoint-every, one of which is None; both for an empty one."""
     if not text:
         return None, None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m|steps)", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(m|steps)", text)
     if found and found[2] == "m" and float(found[1]) > 0:
         return float(found[1]), None
     if found and found[2] == "steps" and found[1].isdigit() and int(found[1]) > 0:

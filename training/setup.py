@@ -15,11 +15,12 @@ from .device import choose_device
 from .errors import UserError
 from .fine_tuning import load_weights
 from .lock import lock
+from .memory import check_fits
 from .options import Options, save_yaml
 from .pictures import show_inputs
 from .progress import log_to, say, table
 from .randomness import seed_everything
-from .records import write_environment
+from .records import other_threads, write_environment
 from .run import Run
 from .run_folder import continued_folder, new_folder
 from .tensorboard import Board
@@ -55,8 +56,14 @@ def set_up(options: Options) -> Run:
     locked = lock(folder)
     if options.resume is not None:
         (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
+    before = other_threads(folder)
     write_environment(folder, device)
     log_to(folder / "log.txt")
+    if before is not None and device.type == "cpu":
+        say(
+            f"  continued with {torch.get_num_threads()} threads instead of {before}: sums are "
+            f"rounded in another order; OMP_NUM_THREADS={before} keeps the numbers the same\n"
+        )
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
     resume_step = None if options.resume is None else (saved or {}).get("step", 0)
     board = Board(folder, resume_step)
@@ -70,7 +77,13 @@ def set_up(options: Options) -> Run:
 
 
 def _check_batches(options: Options, smallest: int, images: int) -> None:
-    """That every step has as many images as the network can train with."""
+    """That every step has as many images as the network can train with, and memory for them."""
+    batch = min(options.batch_size, images)
+    check_fits(
+        batch * len(options.mean) * options.image_size**2,  # bytes, before they are scaled
+        f"a batch's {batch:,} images of {options.image_size} x {options.image_size} pixels",
+        "give a smaller --image-size or --batch-size",
+    )
     if smallest == 1:
         return
     if options.batch_size // options.accumulate < smallest:

@@ -1,6 +1,7 @@
 """Checkpoints that are whole, but not of this run, this data or this network."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from training import checkpoint, fit
 from training.errors import UserError
-from training.evaluate_checkpoint import evaluate_checkpoint
+from training.evaluate_checkpoint import evaluate_checkpoint, report
 from training.options import load_yaml
 from training.recipes import recipe
 from training.run_folder import NEEDED
@@ -134,3 +135,36 @@ def test_weights_of_another_network(copy, change, words):
 def test_an_optimizer_of_another_version(copy):
     changed(copy, lambda state: state["optimizer"]["param_groups"].pop())
     refuse(copy, "run cannot be continued .*another version")
+
+
+def test_a_run_that_cannot_be_written_to_is_evaluated(copy):
+    """The results are what was asked for; the picture is not."""
+    shutil.rmtree(copy / "run" / "evaluate-test", ignore_errors=True)
+    (copy / "run" / "evaluate-test").write_text("in the way")
+    with pytest.warns(UserWarning, match=r"confusion_test\.png and .* are not written \("):
+        results = evaluate_checkpoint(copy / "run", data_root=copy / "images")
+    assert results["images"] == 8
+    assert results["confusion_png"] is None
+    assert "not written" in report(results)
+
+
+def test_a_checkpoint_that_may_not_be_read(copy):
+    """Which is neither absent nor damaged; here, because it is a folder."""
+    (copy / "run" / "best.pt").unlink()
+    (copy / "run" / "best.pt").mkdir()
+    with pytest.raises(UserError, match=r"best\.pt cannot be read: Is a directory"):
+        evaluate_checkpoint(copy / "run")
+    with pytest.raises(UserError, match=r"best\.pt cannot be read: Is a directory"):
+        fit.fit(resumed(copy, resume=None, name="", weights=str(copy / "run")))
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        evaluate_checkpoint(copy / ("x" * 300))
+
+
+def test_another_number_of_threads_is_told(copy, capsys):
+    environment = json.loads((copy / "run" / "environment.json").read_text())
+    environment["threads"] = 99
+    (copy / "run" / "environment.json").write_text(json.dumps(environment))
+    fit.fit(resumed(copy))
+    assert "threads instead of 99: sums are rounded in another order" in capsys.readouterr().out
+    fit.fit(resumed(copy, epochs=3))
+    assert "threads instead of" not in capsys.readouterr().out

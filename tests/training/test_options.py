@@ -64,7 +64,7 @@ def test_the_command_line_overrides_the_recipe():
         ("--lr nan", "--lr must be finite"),
         ("--momentum 1", "--momentum must be in"),
         ("--val-fraction 1", "--val-fraction must be between"),
-        ("--weight-decay -1", "must not be negative"),
+        ("--weight-decay -1", "--weight-decay must be at least 0, got -1"),
         ("--std 0", "positive ones"),
         ("--mean 0.1 0.2", "one number per channel"),
         ("--mean --std", "one number per channel"),
@@ -72,11 +72,36 @@ def test_the_command_line_overrides_the_recipe():
         ("--std nan", "must be finite"),
         ("--seed -1", "--seed must be between 0"),
         ("--resume nowhere", "nowhere is no run"),
+        ("--milestones 30 60", "--milestones must be fractions of the run .* got 30$"),
+        ("--milestones -0.5", "--milestones must be fractions"),
+        (
+            "--warmup-epochs 100 --epochs 1",
+            "100 is longer than the run, --epochs 1: .* such as 0.1$",
+        ),
+        ("--lr 1e300", "--lr must be at most 1e"),
+        ("--weight-decay 1e300", "--weight-decay must be at most 1e"),
+        ("--mean -1e300", "--mean must be at most 1e.* in size"),
+        ("--std 1e-300", "--std must be positive ones, at least 1e-09"),
+        (f"--batch-size {10**30}", "--batch-size must be at most 1,000,000"),
+        ("--image-size 100000", "--image-size must be at most 10,000"),
+        (f"--image-size {10**20}", "--image-size must be at most"),
+        ("--num-classes 1000000000", "--num-classes must be at most"),
+        ("--num-classes 0", "--num-classes must be at least 1"),
+        ("--workers 1000000", "--workers must be at most 256"),
+        (f"--epochs {10**4000}", "--epochs must be at most"),
+        (f"--checkpoint-every {10**4000}steps", "--checkpoint-every must be like"),
+        ("--resume " + "x" * 300, "cannot be read: File name too long"),
     ],
 )
 def test_impossible_values_get_a_sentence(arguments, words):
     with pytest.raises(UserError, match=words):
         parse(arguments.split(), "")
+
+
+@pytest.mark.parametrize("more", [[], ["--freeze"]])
+def test_an_unset_shell_variable_is_no_weights(more):
+    with pytest.raises(UserError, match=r"--weights is empty \(an unset shell variable\?\): give"):
+        parse(["--weights", "", *more], "")
 
 
 def test_a_resumed_run_keeps_its_options(tmp_path):
