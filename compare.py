@@ -19,6 +19,7 @@ from training import errors
 from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
 from training.outputs import check_output
+from training.parsing import command_line
 
 if TYPE_CHECKING:
     from analysis.benchmark_config import BenchmarkConfig
@@ -131,7 +132,7 @@ class Check(_Common):
 
 def main() -> None:
     description = (__doc__ or "").split("\n")[0]
-    options = tyro.cli(Layers | Models | Train | Check, args=sys.argv[1:], description=description)
+    options = command_line(Layers | Models | Train | Check, sys.argv[1:], description=description)
     bounded = ("batch_size", "image_size", "num_classes", "epochs", "seed", "threads", "seconds")
     check_bounds(**{name: getattr(options, name, None) for name in bounded})
     if isinstance(options, _Saved | Train):
@@ -236,6 +237,11 @@ def _check(options: Check) -> int:
         )
     except InvalidCheck as error:
         raise errors.UserError(str(error)) from None
+    except SystemExit as ended:  # or its code would be taken for the verdict
+        raise errors.UserError(
+            f"{options.layer} ends the program (exit code {ended.code}) before it is judged: put "
+            "what it runs under if __name__ == '__main__'"
+        ) from None
     return 0 if is_right else 1
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from models.pattern import is_pattern
 from training.catalog import DATA
 from training.command_line import parse
 from training.errors import UserError
 from training.options import from_dict, load_yaml, save_yaml, to_dict
-from training.recipes import RECIPES, recipe
+from training.recipes import RECIPES, may_be_pattern, recipe
 
+ROOT = Path(__file__).parent.parent.parent
 EVERY = [(model, data) for model in RECIPES for data in DATA]
 
 
@@ -102,6 +104,45 @@ def test_impossible_values_get_a_sentence(arguments, words):
 def test_an_unset_shell_variable_is_no_weights(more):
     with pytest.raises(UserError, match=r"--weights is empty \(an unset shell variable\?\): give"):
         parse(["--weights", "", *more], "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--modle lenet", "^unrecognized options: --modle, lenet: did you mean --model[?]$"),
+        ("--epochs x", "^error parsing --epochs: invalid literal for int.. with base 10: 'x'; --h"),
+        ("--amp x", "^invalid choice 'x' for argument '--amp'. Expected one of .'none', 'bf16'"),
+        ("--model", "--model"),
+        ("--zzzz", "^unrecognized options: --zzzz"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(arguments, words, capsys):
+    with pytest.raises(UserError, match=words) as caught:
+        parse(arguments.split(), "")
+    assert "\n" not in str(caught.value)
+    assert not re.search("[│╭─]", str(caught.value))
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("model", ["lenot", "input", "a -> b", "INPUT[", "", "Input -> FC", "INPU"])
+def test_what_may_be_a_pattern(model):
+    assert may_be_pattern(model) == is_pattern(model)
+
+
+@pytest.mark.parametrize("arguments", [["--model", "lenot"], ["--modle", "x"], ["--epochs", "x"]])
+def test_mistypes_are_told_without_importing_torch(arguments):
+    code = (
+        "import sys, runpy; sys.argv = ['train.py', *sys.argv[1:]]\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 2\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_resumed_run_keeps_its_options(tmp_path):
