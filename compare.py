@@ -1,7 +1,8 @@
 """Our layers against torch.nn's: the same numbers, and at what price.
 
 python compare.py layers                       # every operator, at the networks' sizes
-python compare.py layers conv2d alexnet        # some of them
+python compare.py layers conv2d alexnet        # the rows of an operator, and those of a network
+python compare.py layers conv2d@alexnet        # an operator in a network
 python compare.py models lenet resnet18        # whole networks
 python compare.py train lenet --data digits     # one network, trained with each layer set
 python compare.py check my_layers.py:MyConv2d --shape 8,3,32,32 --args "3, 16, 3, padding=1"
@@ -62,7 +63,8 @@ class Layers(_Saved):
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME ...")] = ()
-    """Operators (conv2d), networks (vgg16) or rows (vgg16.conv1_1); by default all."""
+    """Operators (conv2d), networks (vgg16), one in the other (conv2d@vgg16) or rows
+    (vgg16.conv1_1): the rows of any of these; by default all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +175,7 @@ def _layers(options: Layers) -> int:
     except KeyError as error:
         raise errors.unknown("operator, network or row", error.args[0], shapes.names()) from None
     config = _config(options)
+    _progress(f"{len(rows)} rows of {len(shapes.ROWS)}")
     from analysis.layer_benchmark import LayerBenchmark
 
     results = LayerBenchmark(config)

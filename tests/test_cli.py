@@ -123,7 +123,7 @@ def test_a_layer_that_exits_is_not_right(tmp_path):
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, words, tmp_path):
-    if arguments[1] in ("models", "layers", "train"):
+    if arguments[1:] and arguments[1] in ("models", "layers", "train"):
         arguments = [*arguments, "--output", str(tmp_path)]
     if arguments[0] == "train.py":
         arguments = [*arguments, "--logdir", str(tmp_path)]
