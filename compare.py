@@ -1,7 +1,8 @@
 """Our layers against torch.nn's: the same numbers, and at what price.
 
 python compare.py layers                       # every operator, at the networks' sizes
-python compare.py layers conv2d alexnet        # some of them
+python compare.py layers conv2d alexnet        # the rows of an operator, and those of a network
+python compare.py layers conv2d@alexnet        # an operator in a network
 python compare.py models lenet resnet18        # whole networks
 python compare.py train lenet --data digits     # one network, trained with each layer set
 python compare.py check my_layers.py:MyConv2d --shape 8,3,32,32 --args "3, 16, 3, padding=1"
@@ -16,7 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from training import errors
+from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
+from training.outputs import check_output
+from training.parsing import command_line
 
 if TYPE_CHECKING:
     from analysis.benchmark_config import BenchmarkConfig
@@ -59,7 +63,8 @@ class Layers(_Saved):
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME ...")] = ()
-    """Operators (conv2d), networks (vgg16) or rows (vgg16.conv1_1); by default all."""
+    """Operators (conv2d), networks (vgg16), one in the other (conv2d@vgg16) or rows
+    (vgg16.conv1_1): the rows of any of these; by default all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,19 +134,15 @@ class Check(_Common):
 
 def main() -> None:
     description = (__doc__ or "").split("\n")[0]
-    options = tyro.cli(Layers | Models | Train | Check, args=sys.argv[1:], description=description)
-    for name in ("batch_size", "image_size", "num_classes", "epochs"):
-        value = getattr(options, name, None)
-        if value is not None and value < 1:
-            raise errors.UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if options.threads < 0:
-        raise errors.UserError(f"--threads must not be negative, got {options.threads}")
+    options = command_line(Layers | Models | Train | Check, sys.argv[1:], description=description)
+    bounded = ("batch_size", "image_size", "num_classes", "epochs", "seed", "threads", "seconds")
+    check_bounds(**{name: getattr(options, name, None) for name in bounded})
+    if isinstance(options, _Saved | Train):
+        check_output("--output", options.output)
     if options.threads:
         import torch  # not before --help has been answered
 
         torch.set_num_threads(options.threads)
-    if isinstance(options, _Common) and not options.seconds >= 0:
-        raise errors.UserError(f"--seconds must not be negative, got {options.seconds}")
     if isinstance(options, Layers):
         code = _layers(options)
     elif isinstance(options, Models):
@@ -174,6 +175,7 @@ def _layers(options: Layers) -> int:
     except KeyError as error:
         raise errors.unknown("operator, network or row", error.args[0], shapes.names()) from None
     config = _config(options)
+    _progress(f"{len(rows)} rows of {len(shapes.ROWS)}")
     from analysis.layer_benchmark import LayerBenchmark
 
     results = LayerBenchmark(config)
@@ -238,6 +240,11 @@ def _check(options: Check) -> int:
         )
     except InvalidCheck as error:
         raise errors.UserError(str(error)) from None
+    except SystemExit as ended:  # or its code would be taken for the verdict
+        raise errors.UserError(
+            f"{options.layer} ends the program (exit code {ended.code}) before it is judged: put "
+            "what it runs under if __name__ == '__main__'"
+        ) from None
     return 0 if is_right else 1
 
 

@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 import tyro
 
 from training import errors
+from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
+from training.parsing import command_line
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Options:
 
 
 def main() -> None:
-    options = tyro.cli(Options, args=sys.argv[1:], description=__doc__)
+    options = command_line(Options, sys.argv[1:], description=__doc__)
+    check_bounds(batch_size=options.batch_size)
     keep_freed_memory()
     from training.evaluate_checkpoint import (  # imports torch: not before --help has been answered
         evaluate_checkpoint,

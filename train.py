@@ -9,10 +9,13 @@ import sys
 from training import errors
 from training.command_line import parse
 from training.malloc import keep_freed_memory
+from training.outputs import check_output
 
 
 def main() -> None:
     options = parse(sys.argv[1:], "Train a network; see it in TensorBoard.")
+    if options.resume is None:
+        check_output("--logdir", options.logdir)
     keep_freed_memory()
     from training.fit import fit  # imports torch: not before --help has been answered
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -32,13 +33,17 @@ class LayerBenchmark:
     def run(self, rows: Sequence[Row], log: Callable[[str], None]) -> None:
         """Measure the rows and, if they are the whole table, how the time grows with the input."""
         growths = GROWTHS if len(rows) == len(ROWS) else []
-        total = len(rows) + len(growths)
+        total, start = len(rows) + len(growths), time.monotonic()
         for number, row in enumerate(rows, 1):
             m = measure(row, self.config)
             self.measurements.append(m)
             size = " x ".join(map(str, row.shape))
             baseline = next(side for side in m.times if side != OURS)
-            log(f"{number}/{total}  {row.id}: {row} on {size}  {m.ratio(baseline)} x {baseline}")
+            left = (time.monotonic() - start) / number * (total - number)
+            log(
+                f"{number}/{total}  {row.id}: {row} on {size}  {m.ratio(baseline)} x {baseline}  "
+                f"{left:.0f} s left"
+            )
         for number, growth in enumerate(growths, len(rows) + 1):
             self.growths[growth.name] = ratios = measure_growth(growth, self.config)
             log(f"{number}/{total}  conv2d {growth.name}  {ratios[OURS]}")

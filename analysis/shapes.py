@@ -170,7 +170,8 @@ GROWTHS = [
 
 
 def choose(names: Sequence[str]) -> list[Row]:
-    """Rows by operator (conv2d, max_pool2d), network (vgg16) or id (vgg16.conv1_1).
+    """Rows by operator (conv2d, max_pool2d), network (vgg16), id (vgg16.conv1_1), or one operator
+    of one network (conv2d@vgg16); of several names, the rows of any.
 
     Raises:
         KeyError: a name that matches no row.
@@ -192,5 +193,7 @@ def names() -> list[str]:
 
 def _matches(row: Row, name: str) -> bool:
     """max_pool2d and MaxPool2d are the same; batch_norm matches BatchNorm2d."""
+    if "@" in name:
+        return all(part and _matches(row, part) for part in name.split("@"))
     operator = name.lower().replace("_", "")
     return row.layer.lower().startswith(operator) or f"{row.id}.".startswith(f"{name}.")

@@ -27,7 +27,13 @@ import re
 from typing import NamedTuple
 
 HIDDEN = 512  # outputs of an FC without a number, unless it is the last
-MAX_LAYERS = 1000  # a larger number of repetitions is taken to be a mistake
+MAX_LAYERS = 1000  # what is beyond these bounds is taken to be a mistake
+MAX_DEPTH = 50  # of brackets within brackets
+MAX_NUMBERS = {
+    "window size": 1024, "number of filters": 2**16, "number of channels": 2**16,
+    "number of outputs": 10**6, "stride": 1024, "padding": 1024, "dilation": 1024,
+    "groups": 2**16, "number of times": MAX_LAYERS, "size of the images": 10**4,
+}  # fmt: skip
 
 
 class Rule(NamedTuple):
@@ -112,6 +118,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.tokens = [_Token(match[0], match.start() + 1) for match in _TOKEN.finditer(text)]
         self.end = _Token("", len(text) + 1)
+        self.depth = 0  # brackets that are open
 
     @property
     def token(self) -> _Token:
@@ -133,7 +140,8 @@ class _Parser:
             raise self.error(what)
 
     def error(self, what: str) -> PatternError:
-        found = repr(self.token.text) if self.token.text else "the end"
+        text = self.token.text
+        found = repr(text if len(text) <= 30 else f"{text[:30]}...") if text else "the end"
         return PatternError(self.token.column, f"expected {what}, found {found}")
 
     def pattern(self) -> Pattern:
@@ -152,8 +160,7 @@ class _Parser:
         for end in ("X", "X", "]"):
             if not self.is_at(r"0*[1-9]\d*"):
                 raise self.error(shape)
-            sizes.append(int(self.token.text))
-            self.accept(self.token.text)
+            sizes.append(int(self.number("size of the images")))
             self.expect(end, shape)
         channels, height, width = sizes
         return channels, height, width
@@ -161,13 +168,19 @@ class _Parser:
     def chain(self) -> list[Layer]:
         layers = self.item()
         while self.accept("->"):
+            column = self.token.column
             layers += self.item()
+            _check_count(layers, column)
         return layers
 
     def item(self) -> list[Layer]:
         column = self.token.column
         if self.accept("["):
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise PatternError(column, f"more than {MAX_DEPTH} brackets within each other")
             layers = self.chain()
+            self.depth -= 1
             if not self.token.text:
                 raise PatternError(column, "this [ is never closed")
             self.expect("]", "-> or ]")
@@ -176,8 +189,7 @@ class _Parser:
         column = self.token.column
         if self.accept("*"):
             layers = layers * int(self.number("number of times"))
-            if len(layers) > MAX_LAYERS:
-                raise PatternError(column, f"that makes more than {MAX_LAYERS:,} layers")
+            _check_count(layers, column)
         if self.token.text == "?":
             raise PatternError(
                 self.token.column, "? is not supported: write what is before it, or leave it out"
@@ -230,15 +242,22 @@ class _Parser:
         return options
 
     def number(self, name: str) -> float:
-        """A positive integer; a padding may be 0, a probability a fraction."""
+        """A positive integer within its bounds; a padding may be 0, a probability a fraction."""
         if name == "probability":
             valid, what = self.is_at(r"0(\.\d+)?"), "a probability below 1, as in DROPOUT0.5"
         else:
             least = 0 if name == "padding" else 1
-            valid = self.is_at(r"\d+") and int(self.token.text) >= least
+            valid = self.is_at(r"\d+") and float(self.token.text) >= least
             what = f"a {name}, a whole number of at least {least}"
+            if valid and float(self.token.text) > MAX_NUMBERS[name]:
+                raise self.error(f"a {name} of at most {MAX_NUMBERS[name]:,}")
         if not valid:
             raise self.error(what)
         number = float(self.token.text)
         self.accept(self.token.text)
         return number
+
+
+def _check_count(layers: list[Layer], column: int) -> None:
+    if len(layers) > MAX_LAYERS:
+        raise PatternError(column, f"that makes more than {MAX_LAYERS:,} layers")

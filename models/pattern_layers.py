@@ -18,6 +18,9 @@ from layers.ops.geometry import Geometry
 
 from .pattern import Layer, PatternError
 
+MAX_WEIGHTS = 10**12  # of a layer; beyond these bounds is a mistake
+MAX_VALUES = 2**30  # of a volume, for one image
+
 
 class Volume(NamedTuple):
     """The output size of a layer; printed as in the chapter, [HxWxC]."""
@@ -51,6 +54,7 @@ def build(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
 def convolution(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
     output, geometry, weights = filters(layer, volume)
     (size, _), (stride, _), (padding, _), (dilation, _), groups = geometry
+    check_size(layer, output, weights)
     module = nn.Conv2d(volume.channels, output.channels, size, stride, padding, dilation, groups)
     return Stage(module, output, weights)
 
@@ -58,8 +62,10 @@ def convolution(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
 def locally_connected(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
     """Like `convolution`, with separate weights at every position; torch.nn has no such layer."""
     output, geometry, weights = filters(layer, volume)
+    weights = (output.height, output.width, *weights)
+    check_size(layer, output, weights)
     module = layers.LocallyConnected2d(volume.channels, output.channels, volume[1:], *geometry)
-    return Stage(module, output, (output.height, output.width, *weights))
+    return Stage(module, output, weights)
 
 
 def filters(layer: Layer, volume: Volume) -> tuple[Volume, Geometry, tuple[int, ...]]:
@@ -117,7 +123,27 @@ def fully_connected(layer: Layer, volume: Volume, nn: ModuleType) -> Stage:
     outputs = int(layer.numbers[0])
     channels, height, width = volume
     weights = (height, width, channels, outputs) if height * width > 1 else (channels, outputs)
+    check_size(layer, Volume(outputs), weights)
     return Stage(nn.Linear(math.prod(volume), outputs), Volume(outputs), weights)
+
+
+def check_size(layer: Layer, volume: Volume, weights: tuple[int, ...] = ()) -> None:
+    """
+    Raises:
+        PatternError: an output volume or a number of weights that can only be a mistake.
+    """
+    if math.prod(weights) > MAX_WEIGHTS:
+        raise PatternError(
+            layer.column,
+            f"{layer} has {math.prod(weights):,} weights, more than {MAX_WEIGHTS:,}: make the "
+            "image smaller before it, or its numbers",
+        )
+    if math.prod(volume) > MAX_VALUES:
+        raise PatternError(
+            layer.column,
+            f"{layer} makes {volume} of an image, more than {MAX_VALUES:,} numbers: use a larger "
+            "stride or a smaller image",
+        )
 
 
 BUILDERS: dict[str, Callable[[Layer, Volume, ModuleType], Stage]] = {
@@ -163,6 +189,8 @@ def slide(layer: Layer, volume: Volume) -> tuple[Volume, Geometry]:
             f"{layer} does not fit {volume}, what is left of the image: start from a larger one, "
             "or leave out a pool or a stride",
         ) from None
+    padded = (length + 2 * padding for length in volume[1:])
+    check_size(layer, Volume(volume.channels, *padded))
     return volume._replace(height=height, width=width), geometry
 
 

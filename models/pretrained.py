@@ -104,11 +104,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], bool]:
         the state_dict, and whether GoogLeNet's weights expect pixels in [-1, 1]: a checkpoint of
         ours says so, and a bare state_dict is taken to be torchvision's.
     """
-    path = path / "best.pt" if path.is_dir() else path
     try:
+        path = path / "best.pt" if path.is_dir() else path
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}: give imagenet, or a file of weights") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception:  # arbitrary bytes raise many types
         raise ValueError(
             f"{path} is not readable as weights: it is truncated, or holds more than tensors"

@@ -88,6 +88,14 @@ def test_compare_check(layer, code, verdict):
     assert verdict in done.stdout
 
 
+def test_a_layer_that_exits_is_not_right(tmp_path):
+    (tmp_path / "layer.py").write_text("raise SystemExit(0)")
+    question = ["--shape", "2,3,8,8", "--args", "3, 4, 3", "--threads", "1"]
+    done = run("compare.py", "check", f"{tmp_path / 'layer.py'}:X", *question)
+    assert done.returncode == 2
+    assert "ends the program (exit code 0) before it is judged" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -97,6 +105,10 @@ def test_compare_check(layer, code, verdict):
         (["compare.py", "models", "lenet", "--device", "xpuu"], "this machine has cpu"),
         (["compare.py", "train", "lenet", "--epochs", "0"], "--epochs must be at least 1"),
         (["compare.py", "train", "lenot"], "did you mean lenet"),
+        (["compare.py", "layers", "--threads", "100000000"], "--threads must be at most 1,024"),
+        (["compare.py", "check", "a:b", "--shpae", "2"], "missing from compare.py check: --shape"),
+        (["compare.py", "lay"], "available subcommands: layers, models, train, check"),
+        (["evaluate.py"], "missing from evaluate.py: PATH"),
         (["compare.py", "layers", "conv3d"], "unknown operator, network or row 'conv3d'"),
         (["compare.py", "check", "layers:Conv", "--shape", "2,3,8,8"], "no layer 'Conv'"),
         (["train.py", "--model", "lenot"], "did you mean lenet"),
@@ -111,7 +123,7 @@ def test_compare_check(layer, code, verdict):
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, words, tmp_path):
-    if arguments[1] in ("models", "layers", "train"):
+    if arguments[1:] and arguments[1] in ("models", "layers", "train"):
         arguments = [*arguments, "--output", str(tmp_path)]
     if arguments[0] == "train.py":
         arguments = [*arguments, "--logdir", str(tmp_path)]

@@ -28,6 +28,6 @@ DATA: dict[str, Facts] = {
     ),
     "imagefolder": Facts(
         3, None, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225),
-        "your own: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg",
+        "your own: ROOT/train/CLASS/*.jpg, ROOT/val/CLASS/*.jpg, perhaps ROOT/test/CLASS/*.jpg",
     ),
 }  # fmt: skip

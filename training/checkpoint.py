@@ -61,6 +61,8 @@ def load(path: Path) -> tuple[Options, dict[str, Any]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception:  # garbage fails in many ways
         raise UserError(
             f"{path} is not a readable checkpoint: it is truncated or was written by another "
@@ -74,7 +76,20 @@ def load(path: Path) -> tuple[Options, dict[str, Any]]:
             f"{path} is damaged: its numbers are not those that were written; a run keeps last.pt "
             "and best.pt, try the other one"
         )
-    return from_dict(state["options"]), state
+    return from_dict(state["options"], path), state
+
+
+def require(path: Path, state: dict[str, Any], *keys: str) -> None:
+    """
+    Raises:
+        UserError: the state of a checkpoint lacks one of the keys.
+    """
+    missing = [key for key in keys if key not in state]
+    if missing:
+        raise UserError(
+            f"{path} lacks {missing[0]!r}: another version or another program wrote it; a run "
+            "keeps last.pt and best.pt, try the other one"
+        )
 
 
 def checksum(state: Any) -> str:

@@ -17,6 +17,7 @@ import tyro
 
 from .errors import UserError
 from .options import Options, load_yaml
+from .parsing import command_line
 from .recipes import RECIPES, recipe
 
 CHANGEABLE = ("epochs", "workers", "device", "log_every", "data_root")  # when a run is resumed
@@ -48,7 +49,7 @@ def parse(arguments: Sequence[str], description: str) -> Options:
     Raises:
         UserError: an unknown name, an impossible value, or a changed option of a resumed run.
     """
-    choice, _ = tyro.cli(_Choice, args=arguments, return_unknown_args=True, add_help=False)
+    choice, _ = command_line(_Choice, arguments, return_unknown_args=True, add_help=False)
     if choice.resume is not None:
         saved = load_yaml(run_folder(choice.resume) / "config.yaml")
         defaults = dataclasses.replace(saved, resume=choice.resume)
@@ -56,10 +57,8 @@ def parse(arguments: Sequence[str], description: str) -> Options:
         defaults = dataclasses.replace(load_yaml(choice.config), name="", resume=None)
     else:
         defaults = recipe(choice.model, choice.data)
-    parsed = tyro.cli(
-        _CommandLine, args=arguments, default=_CommandLine(**vars(defaults)),
-        description=description,
-    )  # fmt: skip
+    default = _CommandLine(**vars(defaults))
+    parsed = command_line(_CommandLine, arguments, default=default, description=description)
     options = Options(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(Options)})
     if choice.resume is not None:
         changed = [

@@ -1,35 +1,39 @@
 """Data sets and their three parts.
 
-Validation is cut from the training images, stratified and seeded; the test images are loaded only
-by whoever asks for them (`evaluate.py`, and once at the end of training).
+Validation is cut from the training images, stratified and seeded, unless an image folder has its
+own; the test images are read by whoever asks for them (`evaluate.py`, and once at the end of
+training), and before training only to see that they can be.
 
-Small sets live in memory as one uint8 array; image folders are decoded by the loader's workers.
-Either way a batch is (images uint8 (N, C, S, S), classes int64 (N), which images int64 (N)).  What
-is random in an image read from a file follows from (seed, epoch, image), see randomness.py; scaling
-and the other augmentations are `Preprocess`, on the device.
+Small sets live in memory as one uint8 array (images.py); image folders are decoded by the loader's
+workers (image_folder.py).  Either way a batch is (images uint8 (N, C, S, S), classes int64 (N),
+which images int64 (N)).  Scaling and most augmentations are `Preprocess`, on the device.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
-from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import v2
 
+from . import image_folder
 from .catalog import DATA
 from .errors import UserError, unknown
+from .images import Images, InMemory
+from .memory import check_fits
 from .options import Options
-from .randomness import IMAGES, drawing_from, epoch_order
+from .randomness import epoch_order
 
 TORCHVISION: dict[str, tuple[Callable[..., Any], str]] = {  # class, folder inside the root
     "mnist": (torchvision.datasets.MNIST, "MNIST/raw"),
@@ -37,80 +41,6 @@ TORCHVISION: dict[str, tuple[Callable[..., Any], str]] = {  # class, folder insi
     "cifar10": (torchvision.datasets.CIFAR10, "cifar-10-batches-py"),
     "cifar100": (torchvision.datasets.CIFAR100, "cifar-100-python"),
 }
-
-
-class Images(Dataset):
-    """Images and their classes, by number; in training each may be changed at random first."""
-
-    targets: Any  # the class of every image
-    classes: list[str]
-    transform: Callable[[Any], Any] | None = None
-    position = (0, 0)  # of training: (seed, epoch)
-
-    def changed(self, image: Any, index: int) -> Any:
-        """The image after `transform`, whose random numbers are those of the position."""
-        if self.transform is None:
-            return image
-        with drawing_from(*self.position, IMAGES, index):
-            return self.transform(image)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def for_part(self, options: Options, augmented: bool) -> Images:
-        """The same images as a part of the data set needs them."""
-        raise NotImplementedError
-
-
-class InMemory(Images):
-    """Images (N, C, S, S) uint8 and their classes, handed out a batch at a time."""
-
-    def __init__(self, images: Tensor, targets: Tensor, classes: Sequence[str]) -> None:
-        self.images, self.targets, self.classes = images, targets, list(classes)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        images, targets, which = self.__getitems__([int(index)])
-        return images[0], targets[0], which[0]
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """What DataLoader calls for a whole batch: one indexing instead of N."""
-        which = torch.as_tensor(indices)
-        images = self.images[which]
-        if self.transform is not None:
-            changed = [self.changed(x, i) for x, i in zip(images, which.tolist(), strict=True)]
-            images = torch.stack(changed)
-        return images, self.targets[which], which
-
-    def for_part(self, options: Options, augmented: bool) -> InMemory:
-        part = InMemory(self.images, self.targets, self.classes)
-        if augmented and options.augment == "randaugment":
-            part.transform = v2.RandAugment()
-        return part
-
-
-class ImageFiles(Images):
-    """An image folder, its files decoded to uint8 (C, S, S) by whoever asks for them."""
-
-    def __init__(self, folder: torchvision.datasets.ImageFolder) -> None:
-        self.folder, self.targets, self.classes = folder, folder.targets, folder.classes
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        path, target = self.folder.samples[index]
-        return self.changed(_open_image(path), index), target, int(index)
-
-    def for_part(self, options: Options, augmented: bool) -> ImageFiles:
-        """A random part of the picture in training, if it is augmented; else its centre."""
-        part, size = ImageFiles(self.folder), options.image_size
-        if augmented and options.augment != "none":
-            shape: list[Any] = [v2.RandomResizedCrop(size, antialias=True)]
-        else:
-            shape = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
-        mode = v2.Grayscale() if len(options.mean) == 1 else v2.Identity()
-        more = [v2.RandAugment()] if augmented and options.augment == "randaugment" else []
-        part.transform = v2.Compose(
-            [v2.ToImage(), mode, *shape, *more, v2.ToDtype(torch.uint8), v2.ToPureTensor()]
-        )
-        return part
 
 
 def load(options: Options, *parts: str) -> tuple[list[Subset], list[str]]:
@@ -124,14 +54,16 @@ def load(options: Options, *parts: str) -> tuple[list[Subset], list[str]]:
     """
     if options.data not in DATA:
         raise unknown("data", options.data, DATA)
-    whole: dict[bool, Any] = {}  # by whether it is the training set; each is read once
+    has_val = options.data == "imagefolder" and image_folder.has_validation_set(options.data_root)
+    whole: dict[str, Images] = {}  # "train", which validation is cut from, "val", "test"
     found = []
     for part in parts:
-        training = part != "test"
-        if training not in whole:
-            whole[training] = _read(options, training)
-        dataset = whole[training]
-        indices = _split(dataset.targets, options, part) if training else range(len(dataset))
+        source = "train" if part == "val" and not has_val else part
+        if source not in whole:
+            whole[source] = _read(options, source)
+        dataset = whole[source]
+        is_cut = source == "train" and not has_val
+        indices = _split(dataset, options, part) if is_cut else range(len(dataset))
         found.append(Subset(dataset.for_part(options, augmented=part == "train"), indices))
     channels = found[0][0][0].shape[0]
     if channels != len(options.mean):
@@ -143,22 +75,41 @@ def load(options: Options, *parts: str) -> tuple[list[Subset], list[str]]:
     return found, [str(name).split(" - ")[0] for name in names]  # MNIST's "1 - one"
 
 
-def _split(targets: Any, options: Options, part: str) -> list[int]:
+def _split(dataset: Images, options: Options, part: str) -> list[int]:
     """The training images of a part, as many of each class in proportion."""
-    targets = np.asarray(targets)
-    try:
-        train, val = train_test_split(
-            np.arange(len(targets)),
-            test_size=options.val_fraction,
-            stratify=targets,
-            random_state=options.seed,
-        )
-    except ValueError as error:
-        raise UserError(
-            f"{len(targets)} training images cannot be split with --val-fraction "
-            f"{options.val_fraction}: {error}"
-        ) from None
+    targets = np.asarray(dataset.targets)
+    check_split(len(targets), np.bincount(targets), dataset.classes, options.val_fraction)
+    train, val = train_test_split(
+        np.arange(len(targets)),
+        test_size=options.val_fraction,
+        stratify=targets,
+        random_state=options.seed,
+    )
     return (train if part == "train" else val).tolist()
+
+
+def check_split(images: int, counts: np.ndarray, classes: list[str], fraction: float) -> None:
+    """That both parts of the training images can have one of each class.
+
+    Raises:
+        UserError: with the smallest or the largest --val-fraction that can.
+    """
+    few = f"{images} training images cannot be split with --val-fraction {fraction:g}"
+    if counts.min() < 2:
+        raise UserError(
+            f"{few}: class {classes[counts.argmin()]} has {counts.min()} image(s), but training "
+            "and validation need one each; add images to it"
+        )
+    held_out, least = math.ceil(fraction * images), len(counts)  # as scikit-learn counts
+    if least <= held_out <= images - least:
+        return
+    smallest = math.ceil(1e4 * least / images) / 1e4
+    largest = math.floor(1e4 * (images - least) / images) / 1e4
+    bound = f"at least {smallest:g}" if held_out < least else f"at most {largest:g}"
+    raise UserError(
+        f"{few}: {held_out} for validation and {images - held_out} for training, but both need one "
+        f"of each of the {least} classes; give --val-fraction {bound}"
+    )
 
 
 def steps_per_epoch(images: int, batch_size: int, smallest: int = 1) -> int:
@@ -218,13 +169,13 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _read(options: Options, training: bool) -> Any:
-    """The whole training set, or the test set."""
-    if options.data == "digits":
-        return _digits(options.image_size, training)
+def _read(options: Options, source: str) -> Images:
+    """A whole set: "train" or "test", of an image folder also "val"."""
     if options.data == "imagefolder":
-        return ImageFiles(_image_folder(options.data_root, training))
-    dataset = _torchvision(options.data, options.data_root, training)
+        return image_folder.read(options, source)
+    if options.data == "digits":
+        return _digits(options.image_size, source == "train")
+    dataset = _torchvision(options.data, options.data_root, source == "train")
     images = torch.as_tensor(np.asarray(dataset.data))
     images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
     targets = torch.as_tensor(dataset.targets)
@@ -244,6 +195,11 @@ def _digits(image_size: int, training: bool) -> InMemory:
 
 def _fit(images: Tensor, size: int) -> Tensor:
     """Bring images to size x size: a few pixels more are background, as in LeCun et al. 1998."""
+    check_fits(
+        images[:, :, 0, 0].numel() * size**2,
+        f"{len(images):,} images of {size} x {size} pixels",
+        "give a smaller --image-size",
+    )
     margin = size - images.shape[2]
     if 0 <= margin <= 4:
         before, after = margin // 2, margin - margin // 2
@@ -258,7 +214,8 @@ def _torchvision(name: str, root: Path, training: bool) -> Any:
         return dataset_class(root, train=training)
     except Exception:  # not there yet, or not whole: torchvision complains in many ways
         pass
-    state = "damaged in" if (root / folder).exists() else "not in"
+    has_files = any(files for *_, files in os.walk(root / folder))  # a try leaves empty folders
+    state = "damaged in" if has_files else "not in"
     try:
         return dataset_class(root, train=training, download=True)
     except Exception as error:  # whatever a failing network or disk raises
@@ -267,30 +224,3 @@ def _torchvision(name: str, root: Path, training: bool) -> Any:
             f"on a machine with a connection run the same command, then copy its {folder} to "
             f"{root / folder}, or point --data-root to it"
         ) from None
-
-
-def _image_folder(root: Path, training: bool) -> torchvision.datasets.ImageFolder:
-    """ROOT/train is training and validation, ROOT/val is the test set; same classes in both."""
-    try:
-        folders = [torchvision.datasets.ImageFolder(str(root / part)) for part in ("train", "val")]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"no images for --data imagefolder: expected {root}/train/CLASS/*.jpg and "
-            f"{root}/val/CLASS/*.jpg ({error})"
-        ) from None
-    train, test = folders
-    if train.classes != test.classes:
-        differing = sorted(set(train.classes) ^ set(test.classes))
-        raise UserError(
-            f"{root}/train and {root}/val must have folders of the same names, but "
-            f"{', '.join(differing[:5])} is in one of them only"
-        )
-    return train if training else test
-
-
-def _open_image(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:  # palettes, CMYK and the like become plain colours
-            return image.convert("RGB")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as an image: {error}; mend or remove it") from None

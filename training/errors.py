@@ -33,6 +33,15 @@ def run(main: Callable[[], None]) -> None:
         sentence = str(error).rsplit("UserError: ", 1)[-1].strip()  # a loader's worker adds its own
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            "error: there is not enough memory: give a smaller --batch-size or --image-size, or "
+            "choose a smaller network",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     except BrokenPipeError:  # who reads the output, as `head` does, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -42,3 +51,11 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch raises RuntimeError, whose words depend on the device."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        sign in words for sign in ("out of memory", "can't allocate memory", "bad_alloc")
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 import models
 
 from . import checkpoint, data, plots
+from .continued import check_weights
 from .device import choose_device
 from .errors import UserError
 from .loop import evaluate
+from .metrics import Evaluation
 from .progress import table
 from .train_state import load_model, new_train_state
 
@@ -36,12 +40,14 @@ def evaluate_checkpoint(
 
     Returns:
         checkpoint, model, layers, memory_format, data, split, images, top1, top5, loss,
-        images_per_second, classes (per class: precision, recall, f1-score, support), confusion_png.
+        images_per_second, classes (per class: precision, recall, f1-score, support), confusion_png
+        (None if it could not be written).
     Raises:
         UserError: no or a foreign checkpoint, missing data, another number of classes.
     """
-    path = path / "best.pt" if path.is_dir() else path
+    path = path / "best.pt" if os.path.isdir(path) else path  # noqa: PTH112 - of any length
     options, saved = checkpoint.load(path)
+    checkpoint.require(path, saved, "model", "classes", "step")
     changes: dict[str, Any] = {"layers": layers, "data": data_name, "data_root": data_root}
     changes["memory_format"] = memory_format
     options = dataclasses.replace(options, **{k: v for k, v in changes.items() if v is not None})
@@ -57,18 +63,23 @@ def evaluate_checkpoint(
     if classes != saved["classes"] and data_name is None:
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
     state = new_train_state(options, len(classes), 1, where)
+    check_weights(saved, state.model, options.model, path)
     load_model(state.evaluated, saved)
     with models.computing(options.layers):
         batches = data.loader(dataset, batch_size, workers=options.workers)
         result = evaluate(state, batches, split)
 
-    picture = plots.confusion(result.predictions, result.targets, classes)
     png = path.with_name(f"confusion_{split}.png")
-    picture.savefig(png, dpi=120)
-    with SummaryWriter(str(path.parent / f"evaluate-{split}")) as board:
-        board.add_figure("confusion_matrix", picture, saved["step"])
-        board.add_scalar("epoch/loss", result.loss, saved["step"])
-        board.add_scalar("epoch/accuracy", result.acc1, saved["step"])
+    drawn = True
+    try:
+        _draw(result, classes, png, saved["step"])
+    except OSError as error:
+        warnings.warn(
+            f"{png} and TensorBoard's events are not written ({error.strerror or error}); the "
+            "results stand here alone",
+            stacklevel=2,
+        )
+        drawn = False
     per_class = classification_report(
         result.targets, result.predictions, labels=range(len(classes)), target_names=classes,
         output_dict=True, zero_division=0,
@@ -86,8 +97,22 @@ def evaluate_checkpoint(
         "loss": result.loss,
         "images_per_second": result.images_per_second,
         "classes": {name: per_class[name] for name in classes},
-        "confusion_png": str(png),
+        "confusion_png": str(png) if drawn else None,
     }
+
+
+def _draw(result: Evaluation, classes: list[str], png: Path, step: int) -> None:
+    """The confusion matrix, as a file and in TensorBoard.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    picture = plots.confusion(result.predictions, result.targets, classes)
+    picture.savefig(png, dpi=120)
+    with SummaryWriter(str(png.parent / png.stem.replace("confusion_", "evaluate-"))) as board:
+        board.add_figure("confusion_matrix", picture, step)
+        board.add_scalar("epoch/loss", result.loss, step)
+        board.add_scalar("epoch/accuracy", result.acc1, step)
 
 
 def report(results: dict[str, Any], *, as_json: bool = False) -> str:
@@ -102,7 +127,7 @@ def report(results: dict[str, Any], *, as_json: bool = False) -> str:
         ("top-5", f"{results['top5']:.2%}"),
         ("loss", f"{results['loss']:.4f}"),
         ("images/s", f"{results['images_per_second']:.0f}"),
-        ("confusion", results["confusion_png"]),
+        ("confusion", results["confusion_png"] or "not written"),
     ]
     head = f"  {'class':<16}{'precision':>10}{'recall':>10}{'f1':>10}{'images':>10}"
     lines = [table(rows), "", head]

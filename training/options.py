@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from .bounds import check_bounds
 from .errors import UserError
 from .files import write_text
 
@@ -45,6 +45,8 @@ class Options:
     """Put a random part of one training image into another, and mix the classes by area, from Beta(cutmix, cutmix); with mixup, either at random."""
     val_fraction: float = 0.1
     """Part of the training set that is held out for validation."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """What to do about files of an imagefolder that cannot be read: look at every header before training and stop at a bad one; or decode all of every file once, and leave the bad ones out."""
     epochs: int = 20
     """Passes over the training set."""
     limit_steps: int | None = None
@@ -118,41 +120,18 @@ class Options:
 
     def check(self) -> None:
         """Raise UserError for values that no run can have."""
-        for name, value in to_dict(self).items():
-            values = value if isinstance(value, list) else [value]
-            if any(isinstance(v, float) and not math.isfinite(v) for v in values):
-                raise UserError(f"--{name.replace('_', '-')} must be finite, got {value}")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed must be between 0 and {2**32 - 1}, got {self.seed}")
-        for name in (
-            "epochs", "batch_size", "image_size", "log_every", "accumulate", "limit_steps",
-            "early_stop",
-        ):  # fmt: skip
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
-                )
-        for name in ("momentum", "label_smoothing", "ema"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must be in [0, 1), got {getattr(self, name)}"
-                )
-        for name in (
-            "weight_decay", "warmup_epochs", "workers", "lighting", "mixup", "cutmix", "min_lr",
-            "keep",
-        ):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
-                )
-        for name in ("lr", "head_lr", "clip_norm"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise UserError(
-                    f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}"
-                )
+        check_bounds(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        if not self.mean or len(self.mean) != len(self.std):
+            raise UserError("--mean and --std need one number per channel each")
         checkpoint_interval(self.checkpoint_every)
         if self.min_lr > self.lr:
             raise UserError(f"--min-lr {self.min_lr:g} is more than --lr {self.lr:g}")
+        if self.warmup_epochs > self.epochs:
+            raise UserError(
+                f"--warmup-epochs {self.warmup_epochs:g} is longer than the run, --epochs "
+                f"{self.epochs}: the rate would never reach --lr; warm up for a part of it, such as "
+                f"{self.epochs / 10:g}"
+            )
         if self.accumulate > self.batch_size:
             raise UserError(
                 f"--accumulate {self.accumulate} parts of --batch-size {self.batch_size} images: "
@@ -162,13 +141,14 @@ class Options:
             raise UserError(f"--amp {self.amp} lowers float32, and not --dtype float64: use one")
         if self.freeze and self.weights is None:
             raise UserError("--freeze keeps weights that are trained: say which with --weights")
-        if not 0 < self.val_fraction < 1:
-            raise UserError(f"--val-fraction must be between 0 and 1, got {self.val_fraction}")
         if self.lighting and len(self.mean) != 3:
             raise UserError("--lighting shifts colours: it needs images of three channels")
-        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
+        if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+            raise UserError(f"--name {self.name} is not inside --logdir: give a plain name")
+        if self.weights is not None and not self.weights.strip():
             raise UserError(
-                "--mean and --std need one number per channel each, --std positive ones"
+                "--weights is empty (an unset shell variable?): give imagenet or a file, or leave "
+                "the option out to start from chance"
             )
 
 
@@ -176,7 +156,7 @@ def checkpoint_interval(text: str) -> tuple[float | None, int | None]:
     """(minutes, steps) of --checkpoint-every, one of which is None; both for an empty one."""
     if not text:
         return None, None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m|steps)", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(m|steps)", text)
     if found and found[2] == "m" and float(found[1]) > 0:
         return float(found[1]), None
     if found and found[2] == "steps" and found[1].isdigit() and int(found[1]) > 0:
@@ -197,29 +177,47 @@ def to_dict(options: Options) -> dict[str, object]:
     }
 
 
-def from_dict(plain: dict[str, object]) -> Options:
-    """The inverse of `to_dict`; an option this version does not know is refused."""
-    known = {field.name: str(field.type) for field in dataclasses.fields(Options)}
-    strange = sorted(set(plain) - set(known))
+def from_dict(plain: Any, source: Path | str = "options") -> Options:
+    """The inverse of `to_dict`.
+
+    Args:
+        source: the file they come from, for the sentence.
+    Raises:
+        UserError: these are not the options of a run, or those of another version.
+    """
+    kinds = get_type_hints(Options)
+    if not isinstance(plain, dict):
+        raise UserError(f"{source} does not hold the options of a run")
+    strange = sorted(map(str, set(plain) - set(kinds)))
     if strange:
-        raise UserError(f"options of another version: {', '.join(strange)} is not known here")
-    return Options(**{key: _typed(key, known[key], value) for key, value in plain.items()})
-
-
-def _typed(name: str, kind: str, value: Any) -> Any:
-    """A plain value as the option's type; YAML reads 5e-2 as a word."""
-    try:
-        if kind.startswith("Literal") or (value is None and "None" in kind):
-            return value
-        if value is None or (kind == "bool" and not isinstance(value, bool)):
-            raise TypeError
-        if kind.startswith("tuple"):
-            return tuple(float(v) for v in value)
-        return {"str": str, "int": int, "float": float, "bool": bool}.get(kind.split()[0], Path)(
-            value
+        raise UserError(
+            f"{source}: {', '.join(strange)} is not known here: is it of another version?"
         )
-    except (TypeError, ValueError):
-        raise UserError(f"{name} must be {kind}, got {value!r}") from None
+    return Options(**{k: _typed(f"{source}: {k}", kinds[k], v) for k, v in plain.items()})
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """A plain value as the option's type; YAML reads 5e-2 as a word."""
+    choices = get_args(kind)
+    if type(None) in choices:
+        if value is None:
+            return None
+        kind = choices[0]
+    try:
+        if get_origin(kind) is Literal:
+            if value not in choices:
+                raise UserError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            return value
+        if value is None or (kind is bool) != isinstance(value, bool):
+            raise TypeError
+        if get_origin(kind) is tuple:
+            return tuple(float(v) for v in value)
+        if kind is int and int(value) != float(value):
+            raise ValueError
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        words = getattr(kind, "__name__", str(kind))
+        raise UserError(f"{name} must be {words}, got {value!r}") from None
 
 
 def save_yaml(options: Options, path: Path) -> None:
@@ -233,10 +231,10 @@ def load_yaml(path: Path) -> Options:
     """
     try:
         plain = yaml.safe_load(path.read_text())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path.parent} is no run: it has no {path.name}") from None
-    except yaml.YAMLError:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):  # a wrong byte, a wrong date, a thousand [
         plain = None
-    if not isinstance(plain, dict):
-        raise UserError(f"{path} does not hold the options of a run")
-    return from_dict(plain)
+    return from_dict(plain, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -55,9 +56,18 @@ class Progress:
 
 
 def say(line: str) -> None:
-    """A line that does not tear a progress bar; also in the run's log."""
-    tqdm.write(line)
-    sys.stdout.flush()
+    """A line that does not tear a progress bar; also in the run's log.
+
+    A run goes on when nobody reads its lines any more.
+    """
+    if sys.stdout is not None:  # it is closed
+        try:
+            tqdm.write(line)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            where = f"; its lines are in {_log}" if _log is not None else ""
+            print(f"warning: nobody reads the output; the run goes on{where}", file=sys.stderr)
     if _log is None:
         return
     try:

@@ -234,8 +234,11 @@ def recipe(model: str, data: str) -> Options:
         raise unknown("data", data, DATA)
     if model in RECIPES:
         return replace(RECIPES[model](data), model=model)
-    from models.pattern import is_pattern
-
-    if is_pattern(model):
+    if may_be_pattern(model):
         return pattern(model, data)
     raise unknown("model", model, RECIPES)
+
+
+def may_be_pattern(model: str) -> bool:
+    """`models.pattern.is_pattern`, for which torch would be imported."""
+    return "->" in model or model.upper().startswith("INPUT")

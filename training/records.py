@@ -36,6 +36,16 @@ def write_environment(folder: Path, device: torch.device) -> None:
     write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
 
 
+def other_threads(folder: Path) -> int | None:
+    """The threads a run was trained with before, if they are not those of this process: sums are
+    then rounded in another order."""
+    try:
+        before = json.loads((folder / "environment.json").read_text())["threads"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return before if before != torch.get_num_threads() else None
+
+
 def write_epoch(
     folder: Path, epoch: int, step: int, trained: Metrics, seen: Evaluation, lr: float
 ) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import Subset
 
 from . import checkpoint, data
 from .errors import UserError
+from .images import contents
 from .loop import Diverged, TrainingPass
 from .meter import Meter
 from .options import Options, checkpoint_interval
@@ -101,6 +102,7 @@ class Run:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "classes": self.classes,
+            "images": contents(self.train_set, self.val_set),
             "metrics": self.metrics,
         }
 

@@ -10,15 +10,17 @@ from layers.interop.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import data
+from .continued import check_data, load_state
 from .device import choose_device
 from .errors import UserError
 from .fine_tuning import load_weights
 from .lock import lock
+from .memory import check_fits
 from .options import Options, save_yaml
 from .pictures import show_inputs
 from .progress import log_to, say, table
 from .randomness import seed_everything
-from .records import write_environment
+from .records import other_threads, write_environment
 from .run import Run
 from .run_folder import continued_folder, new_folder
 from .tensorboard import Board
@@ -35,12 +37,16 @@ def set_up(options: Options) -> Run:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     device = choose_device(options.device, getattr(torch, options.dtype))
+    data.load(options, "test")  # which a long run should not find to be damaged at its end
     (train_set, val_set), classes = data.load(options, "train", "val")
     seed_everything(options.seed)
     steps = data.steps_per_epoch(len(train_set), options.batch_size)
     state = new_train_state(options, len(classes), steps, device)
     _check_batches(options, state.smallest_batch(), len(train_set))
     folder, saved = (None, None) if options.resume is None else continued_folder(options)
+    if saved is not None and folder is not None and options.resume is not None:
+        check_data(saved, options, folder, [train_set, val_set], classes)
+        load_state(saved, state, options.resume)
     origin = None
     if saved is None and options.weights:
         origin = load_weights(state.model, options)
@@ -50,8 +56,14 @@ def set_up(options: Options) -> Run:
     locked = lock(folder)
     if options.resume is not None:
         (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
+    before = other_threads(folder)
     write_environment(folder, device)
     log_to(folder / "log.txt")
+    if before is not None and device.type == "cpu":
+        say(
+            f"  continued with {torch.get_num_threads()} threads instead of {before}: sums are "
+            f"rounded in another order; OMP_NUM_THREADS={before} keeps the numbers the same\n"
+        )
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
     resume_step = None if options.resume is None else (saved or {}).get("step", 0)
     board = Board(folder, resume_step)
@@ -65,7 +77,13 @@ def set_up(options: Options) -> Run:
 
 
 def _check_batches(options: Options, smallest: int, images: int) -> None:
-    """That every step has as many images as the network can train with."""
+    """That every step has as many images as the network can train with, and memory for them."""
+    batch = min(options.batch_size, images)
+    check_fits(
+        batch * len(options.mean) * options.image_size**2,  # bytes, before they are scaled
+        f"a batch's {batch:,} images of {options.image_size} x {options.image_size} pixels",
+        "give a smaller --image-size or --batch-size",
+    )
     if smallest == 1:
         return
     if options.batch_size // options.accumulate < smallest:

@@ -21,6 +21,7 @@ from .device import MEMORY_FORMATS, choose_memory_format
 from .errors import UserError, unknown
 from .fine_tuning import parameter_groups
 from .mixture import mixture
+from .network_size import build_if_it_fits, copies
 from .options import Options
 from .preprocess import Preprocess
 from .schedule import plateau, scheduler
@@ -121,14 +122,16 @@ def new_model(options: Options, num_classes: int) -> torch.nn.Module:
     if wanted < num_classes:
         raise UserError(f"--num-classes {wanted}, but {options.data} has {num_classes} classes")
     try:
-        return models.build(
+        return build_if_it_fits(
             options.model,
+            copies(options),
+            getattr(torch, options.dtype),
             nn=models.LAYER_SETS[options.layers],
             num_classes=wanted,
             in_channels=len(options.mean),
             image_size=options.image_size,
             **(builder_options(options.model) if options.weights else {}),
-        ).to(getattr(torch, options.dtype))
+        )
     except PatternError as error:
         raise UserError(f"--model: {error}") from None
     except ValueError as error:

@@ -81,3 +81,14 @@ def test_unknown_names_are_refused():
     with pytest.raises(KeyError, match="convv"):
         shapes.choose(["conv2d", "convv"])
     assert {"Conv2d", "alexnet", "alexnet.conv1"} <= {*shapes.names()}
+
+
+def test_an_operator_in_a_network():
+    both = [row.id for row in shapes.choose(["conv2d@alexnet"])]
+    of_network = [row.id for row in shapes.choose(["alexnet"])]
+    assert set(both) < set(of_network)
+    assert all(row.layer == "Conv2d" for row in shapes.choose(["conv2d@alexnet"]))
+    assert both == [row.id for row in shapes.choose(["alexnet@conv2d"])]
+    for name in ("conv2d@", "@", "conv2d@nothing"):
+        with pytest.raises(KeyError, match=name):
+            shapes.choose([name])

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.testing import assert_close
 
 from training import data
@@ -95,10 +94,23 @@ def test_damaged_files_are_called_damaged(monkeypatch, tmp_path):
         raise ValueError("truncated")
 
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte").write_bytes(b"")
     monkeypatch.setitem(data.TORCHVISION, "mnist", (dataset, "MNIST/raw"))
     options = dataclasses.replace(recipe("lenet", "mnist"), data_root=tmp_path)
     with pytest.raises(UserError, match="mnist is damaged in"):
         data.load(options, "train")
+
+
+def test_a_download_that_failed_before_is_still_no_damage(monkeypatch, tmp_path):
+    def dataset(root, train, download=False):
+        (root / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)  # as torchvision does
+        raise RuntimeError("no connection")
+
+    monkeypatch.setitem(data.TORCHVISION, "mnist", (dataset, "MNIST/raw"))
+    options = dataclasses.replace(recipe("lenet", "mnist"), data_root=tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match="mnist is not in"):
+            data.load(options, "train")
 
 
 def test_channels_must_be_those_of_the_mean():
@@ -107,85 +119,38 @@ def test_channels_must_be_those_of_the_mean():
         data.load(options, "train")
 
 
-def test_too_few_images_to_split():
-    options = dataclasses.replace(DIGITS, val_fraction=0.001)
-    with pytest.raises(UserError, match="cannot be split"):
-        data.load(options, "train")
+@pytest.mark.parametrize(
+    ("counts", "fraction", "words"),
+    [
+        ([100, 100], 0.001, "1 for validation and 199 .* each of the 2 .* at least 0.01$"),
+        ([3, 3, 3], 0.1, "give --val-fraction at least 0.3334$"),
+        ([3, 3, 3], 0.9, "give --val-fraction at most 0.6666$"),
+        ([1, 19], 0.5, "class a has 1 image.* one each; add images"),
+    ],
+)
+def test_too_few_images_to_split(counts, fraction, words):
+    with pytest.raises(UserError, match="cannot be split with --val-fraction.*" + words):
+        data.check_split(sum(counts), np.array(counts), ["a", "b", "c"], fraction)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes of coloured images of different sizes."""
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 10), ("val", 4)):
-        for name in ("cat", "dog"):
-            (tmp_path / part / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = generator.integers(0, 255, (40 + i, 50, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.png")
-    return tmp_path
+@pytest.mark.parametrize("counts", [[2, 2], [2, 3, 4], [5, 90, 2], [10, 10]])
+def test_the_fraction_that_is_advised_splits(counts):
+    targets = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    images = data.InMemory(torch.zeros(len(targets), 1, 1, 1), targets, list("abc"))
+    for fraction in (0.001, 0.999):
+        options = dataclasses.replace(DIGITS, val_fraction=fraction)
+        with pytest.raises(UserError) as caught:
+            data._split(images, options, "train")
+        advised = float(str(caught.value).split()[-1])
+        options = dataclasses.replace(DIGITS, val_fraction=advised)
+        parts = [data._split(images, options, part) for part in ("train", "val")]
+        assert all(len(targets[part].unique()) >= 1 for part in parts)
+        assert sorted(parts[0] + parts[1]) == list(range(len(targets)))
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
-@pytest.mark.parametrize("workers", [0, 2])
-def test_image_folder(folder, workers):
-    options = dataclasses.replace(
-        recipe("lenet", "imagefolder"), data_root=folder, image_size=32, val_fraction=0.2
-    )
-    sizes = {}
-    for split in ("train", "val", "test"):
-        (dataset,), classes = data.load(options, split)
-        images, targets, _ = next(iter(data.loader(dataset, 100, workers=workers)))
-        assert images.shape[1:] == (3, 32, 32)
-        assert images.dtype == torch.uint8
-        sizes[split] = len(targets)
-    assert classes == ["cat", "dog"]
-    assert sizes == {"train": 16, "val": 4, "test": 8}
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_image_is_named(folder, workers):
-    damaged = folder / "train" / "cat" / "0.png"
-    damaged.write_bytes(damaged.read_bytes()[:200])
-    options = dataclasses.replace(
-        recipe("lenet", "imagefolder"), data_root=folder, image_size=32, val_fraction=0.2
-    )
-    with pytest.raises(UserError, match=r"cat/0\.png cannot be read"):
-        read_all(options, workers)
-
-
-def read_all(options, workers):
-    for part in ("train", "val"):
-        (dataset,), _ = data.load(options, part)
-        list(data.loader(dataset, 4, workers=workers))
-
-
-@pytest.mark.parametrize("mode", ["P", "LA", "CMYK", "1", "L"])
-def test_images_of_every_mode_become_plain_colours(folder, mode):
-    for i, colour in enumerate([(255, 255, 255), (0, 0, 0)]):
-        suffix = "jpg" if mode == "CMYK" else "png"
-        for part in ("train", "val"):
-            picture = Image.new("RGB", (40, 40), colour).convert(mode)
-            picture.save(folder / part / "cat" / f"extra{i}.{suffix}")
-    options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=folder, image_size=32)
-    (dataset,), _ = data.load(options, "test")
-    extra = [i for i, (path, _) in enumerate(dataset.dataset.folder.samples) if "extra" in path]
-    white, black = (dataset[i][0] for i in extra)
-    assert white.float().mean() > 250
-    assert black.float().mean() < 5
-
-
-def test_folders_of_different_classes_are_refused(folder):
-    (folder / "val" / "dog").rename(folder / "val" / "wolf")
-    options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=folder, image_size=32)
-    with pytest.raises(UserError, match="dog, wolf is in one of them only"):
-        data.load(options, "train")
-
-
-def test_no_image_folder(tmp_path):
-    options = dataclasses.replace(recipe("lenet", "imagefolder"), data_root=tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"expected .*nothing/train/CLASS"):
-        data.load(options, "train")
+def test_images_that_do_not_fit_the_memory():
+    with pytest.raises(UserError, match=r"360 images of 1000000 .* need at least .* GB"):
+        data.load(dataclasses.replace(DIGITS, image_size=10**6), "test")
 
 
 def test_unknown_data():

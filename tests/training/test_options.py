@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from models.pattern import is_pattern
 from training.catalog import DATA
 from training.command_line import parse
 from training.errors import UserError
 from training.options import from_dict, load_yaml, save_yaml, to_dict
-from training.recipes import RECIPES, recipe
+from training.recipes import RECIPES, may_be_pattern, recipe
 
+ROOT = Path(__file__).parent.parent.parent
 EVERY = [(model, data) for model in RECIPES for data in DATA]
 
 
@@ -64,7 +66,7 @@ def test_the_command_line_overrides_the_recipe():
         ("--lr nan", "--lr must be finite"),
         ("--momentum 1", "--momentum must be in"),
         ("--val-fraction 1", "--val-fraction must be between"),
-        ("--weight-decay -1", "must not be negative"),
+        ("--weight-decay -1", "--weight-decay must be at least 0, got -1"),
         ("--std 0", "positive ones"),
         ("--mean 0.1 0.2", "one number per channel"),
         ("--mean --std", "one number per channel"),
@@ -72,11 +74,75 @@ def test_the_command_line_overrides_the_recipe():
         ("--std nan", "must be finite"),
         ("--seed -1", "--seed must be between 0"),
         ("--resume nowhere", "nowhere is no run"),
+        ("--milestones 30 60", "--milestones must be fractions of the run .* got 30$"),
+        ("--milestones -0.5", "--milestones must be fractions"),
+        (
+            "--warmup-epochs 100 --epochs 1",
+            "100 is longer than the run, --epochs 1: .* such as 0.1$",
+        ),
+        ("--lr 1e300", "--lr must be at most 1e"),
+        ("--weight-decay 1e300", "--weight-decay must be at most 1e"),
+        ("--mean -1e300", "--mean must be at most 1e.* in size"),
+        ("--std 1e-300", "--std must be positive ones, at least 1e-09"),
+        (f"--batch-size {10**30}", "--batch-size must be at most 1,000,000"),
+        ("--image-size 100000", "--image-size must be at most 10,000"),
+        (f"--image-size {10**20}", "--image-size must be at most"),
+        ("--num-classes 1000000000", "--num-classes must be at most"),
+        ("--num-classes 0", "--num-classes must be at least 1"),
+        ("--workers 1000000", "--workers must be at most 256"),
+        (f"--epochs {10**4000}", "--epochs must be at most"),
+        (f"--checkpoint-every {10**4000}steps", "--checkpoint-every must be like"),
+        ("--resume " + "x" * 300, "cannot be read: File name too long"),
     ],
 )
 def test_impossible_values_get_a_sentence(arguments, words):
     with pytest.raises(UserError, match=words):
         parse(arguments.split(), "")
+
+
+@pytest.mark.parametrize("more", [[], ["--freeze"]])
+def test_an_unset_shell_variable_is_no_weights(more):
+    with pytest.raises(UserError, match=r"--weights is empty \(an unset shell variable\?\): give"):
+        parse(["--weights", "", *more], "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--modle lenet", "^unrecognized options: --modle, lenet: did you mean --model[?]$"),
+        ("--epochs x", "^error parsing --epochs: invalid literal for int.. with base 10: 'x'; --h"),
+        ("--amp x", "^invalid choice 'x' for argument '--amp'. Expected one of .'none', 'bf16'"),
+        ("--model", "--model"),
+        ("--zzzz", "^unrecognized options: --zzzz"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(arguments, words, capsys):
+    with pytest.raises(UserError, match=words) as caught:
+        parse(arguments.split(), "")
+    assert "\n" not in str(caught.value)
+    assert not re.search("[│╭─]", str(caught.value))
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("model", ["lenot", "input", "a -> b", "INPUT[", "", "Input -> FC", "INPU"])
+def test_what_may_be_a_pattern(model):
+    assert may_be_pattern(model) == is_pattern(model)
+
+
+@pytest.mark.parametrize("arguments", [["--model", "lenot"], ["--modle", "x"], ["--epochs", "x"]])
+def test_mistypes_are_told_without_importing_torch(arguments):
+    code = (
+        "import sys, runpy; sys.argv = ['train.py', *sys.argv[1:]]\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 2\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_resumed_run_keeps_its_options(tmp_path):
@@ -114,3 +180,25 @@ def test_help_answers_without_importing_torch(command):
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
     assert time.monotonic() - start < 5  # a loaded machine; 0.2 s on a quiet one
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"layers: junk", "layers must be one of custom, torch, reference, got 'junk'"),
+        (b"epochs: 1.5", "epochs must be int, got 1.5"),
+        (b"epochs: .inf", "epochs must be int, got inf"),
+        (b"epochs: true", "epochs must be int, got True"),
+        (b"freeze: 1", "freeze must be bool, got 1"),
+        (b"mean: 0.5", "mean must be tuple"),
+        (b"1: 2\nx: 3", "1, x is not known here"),
+        (b"\xff\xfe\xfa", "does not hold the options"),
+        (b"[" * 5000, "does not hold the options"),
+        (b"a: 2020-99-99", "does not hold the options"),
+        (b"!!python/object/apply:os.system [ls]", "does not hold the options"),
+    ],
+)
+def test_junk_in_a_configuration(tmp_path, content, words):
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=rf"config\.yaml.*{words}"):
+        load_yaml(tmp_path / "config.yaml")

@@ -87,7 +87,7 @@ def test_the_tables():
     lines = [line.split() for line in text.splitlines()]
     assert "torch 2.9, copy 2.5 TB/s" in text
     assert ["lenet", "-", "1.50", "-", "-", "1000", "-", "-", "0.50", "-"] in lines
-    assert ["pool", "0.50", "-", "-", "2.00"] in lines
+    assert ["pool", "0.50", "-", "-", "-", "2.00"] in lines
     assert ["lenet", "98.00%", "97.00%"] in lines
     assert "tests: 3 passed in 4 s" in text
     assert "steps: exit code 3" in text

@@ -1,0 +1,38 @@
+"""A network is built without its numbers first, to see that they fit the memory."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+import models
+
+from .memory import check_fits
+from .options import Options
+
+
+def copies(options: Options) -> int:
+    """How many times training keeps every number: weights, gradients, the optimiser's state."""
+    state = 2 if options.optimizer == "adamw" else int(options.momentum > 0)
+    return 1 + (0 if options.freeze else 1 + state) + (options.ema is not None)
+
+
+def build_if_it_fits(name: str, copies: int, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
+    """`models.build`, if the memory of this machine holds so many copies of its weights.
+
+    Raises:
+        UserError: it does not; says how many weights there are.
+        KeyError, ValueError, PatternError: as `models.build`.
+    """
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")  # the network that is used will give them
+        empty = models.build(name, **options)
+    weights = sum(parameter.numel() for parameter in empty.parameters())
+    check_fits(
+        copies * weights * dtype.itemsize,
+        f"the {weights:,} weights of --model {name}, kept {copies} times by training,",
+        "choose a smaller network, --image-size or --num-classes",
+    )
+    return models.build(name, **options).to(dtype)
