@@ -34,8 +34,7 @@ def check_bounds(**values: Any) -> None:
                 continue
             expected = _expected(name, number)
             if expected:
-                found = f"{number:g}" if isinstance(number, float) else number
-                raise UserError(f"--{name.replace('_', '-')} must be {expected}, got {found}")
+                raise UserError(f"--{name.replace('_', '-')} must be {expected}, got {number}")
 
 
 def _expected(name: str, number: float) -> str | None:

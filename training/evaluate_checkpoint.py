@@ -62,7 +62,7 @@ def evaluate_checkpoint(
         )
     if classes != saved["classes"] and data_name is None:
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
-    state = new_train_state(options, len(classes), 1, where)
+    state = new_train_state(options, len(classes), 1, where, training=False)
     check_weights(saved, state.model, options.model, path)
     load_model(state.evaluated, saved)
     with models.computing(options.layers):

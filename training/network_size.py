@@ -13,8 +13,11 @@ from .memory import check_fits
 from .options import Options
 
 
-def copies(options: Options) -> int:
-    """How many times training keeps every number: weights, gradients, the optimiser's state."""
+def training_copies(options: Options, device: torch.device) -> int:
+    """How many times training keeps every number in this machine's own memory: weights, gradients,
+    the optimiser's state, the average."""
+    if device.type != "cpu":
+        return 1  # to build it; the rest is on the device
     state = 2 if options.optimizer == "adamw" else int(options.momentum > 0)
     return 1 + (0 if options.freeze else 1 + state) + (options.ema is not None)
 
@@ -32,7 +35,8 @@ def build_if_it_fits(name: str, copies: int, dtype: torch.dtype, **options: Any)
     weights = sum(parameter.numel() for parameter in empty.parameters())
     check_fits(
         copies * weights * dtype.itemsize,
-        f"the {weights:,} weights of --model {name}, kept {copies} times by training,",
+        f"the {weights:,} weights of --model {name}"
+        + (f", kept {copies} times by training," if copies > 1 else ""),
         "choose a smaller network, --image-size or --num-classes",
     )
     return models.build(name, **options).to(dtype)

@@ -21,7 +21,7 @@ from .device import MEMORY_FORMATS, choose_memory_format
 from .errors import UserError, unknown
 from .fine_tuning import parameter_groups
 from .mixture import mixture
-from .network_size import build_if_it_fits, copies
+from .network_size import build_if_it_fits, training_copies
 from .options import Options
 from .preprocess import Preprocess
 from .schedule import plateau, scheduler
@@ -110,8 +110,10 @@ class TrainState:
         schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
-def new_model(options: Options, num_classes: int) -> torch.nn.Module:
+def new_model(options: Options, num_classes: int, copies: int = 1) -> torch.nn.Module:
     """
+    Args:
+        copies: of its weights that must fit the memory.
     Raises:
         UserError: no such network, a wrong pattern, images that do not fit it, fewer scores than
             classes.
@@ -124,7 +126,7 @@ def new_model(options: Options, num_classes: int) -> torch.nn.Module:
     try:
         return build_if_it_fits(
             options.model,
-            copies(options),
+            copies,
             getattr(torch, options.dtype),
             nn=models.LAYER_SETS[options.layers],
             num_classes=wanted,
@@ -139,12 +141,13 @@ def new_model(options: Options, num_classes: int) -> torch.nn.Module:
 
 
 def new_train_state(
-    options: Options, num_classes: int, steps: int, device: torch.device
+    options: Options, num_classes: int, steps: int, device: torch.device, training: bool = True
 ) -> TrainState:
     """A fresh network with its loss, optimiser and schedule; `steps` in an epoch."""
     memory_format = choose_memory_format(options.memory_format, device)
     layout = MEMORY_FORMATS[memory_format]
-    model = new_model(options, num_classes).to(device).to(memory_format=layout)
+    copies = training_copies(options, device) if training else 1
+    model = new_model(options, num_classes, copies).to(device).to(memory_format=layout)
     criterion = models.criterion(model, models.LAYER_SETS[options.layers], options.label_smoothing)
     optimizer = new_optimizer(model, options)
     decay = options.ema

@@ -66,7 +66,7 @@ def test_the_command_line_overrides_the_recipe():
         ("--lr nan", "--lr must be finite"),
         ("--momentum 1", "--momentum must be in"),
         ("--val-fraction 1", "--val-fraction must be between"),
-        ("--weight-decay -1", "--weight-decay must be at least 0, got -1"),
+        ("--weight-decay -1", "--weight-decay must be at least 0, got -1.0"),
         ("--std 0", "positive ones"),
         ("--mean 0.1 0.2", "one number per channel"),
         ("--mean --std", "one number per channel"),
@@ -74,7 +74,7 @@ def test_the_command_line_overrides_the_recipe():
         ("--std nan", "must be finite"),
         ("--seed -1", "--seed must be between 0"),
         ("--resume nowhere", "nowhere is no run"),
-        ("--milestones 30 60", "--milestones must be fractions of the run .* got 30$"),
+        ("--milestones 30 60", "--milestones must be fractions of the run .* got 30.0$"),
         ("--milestones -0.5", "--milestones must be fractions"),
         (
             "--warmup-epochs 100 --epochs 1",
