@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
-from .errors import UserError
+from .errors import UserError, is_out_of_memory
 from .options import Options
-
-CPU_OUT_OF_MEMORY = "can't allocate memory"  # in the words of torch's allocator
 
 
 @contextmanager
@@ -19,8 +15,7 @@ def out_of_memory(options: Options) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
-        on_cpu = isinstance(error, MemoryError) or CPU_OUT_OF_MEMORY in str(error)
-        if not (on_cpu or isinstance(error, torch.OutOfMemoryError)):
+        if not is_out_of_memory(error):
             raise
         images = -(-options.batch_size // options.accumulate)
         parts = 2 * options.accumulate
