@@ -2,8 +2,9 @@
 
     python tests/kernels/break_every_kernel.py     # a line per kernel; 1 if one is missed
 
-Each is tried in a process of its own, which runs tests/kernels/test_table.py until the first
-failure; `pytest -p tests.kernels.break_every_kernel` with BROKEN_KERNEL=operator/kernel breaks one.
+Each is tried in a process of its own, which runs test_table.py of tests/kernels/ or tests/triton/
+until the first failure; `pytest -p tests.kernels.break_every_kernel` with
+BROKEN_KERNEL=operator/kernel breaks one.
 """
 
 import os
@@ -42,6 +43,22 @@ if "BROKEN_KERNEL" in os.environ:
     break_one(os.environ["BROKEN_KERNEL"])
 
 
+def run(operator, kernel):
+    """The tests of a kernel, until the first failure, while it writes zeros."""
+    functions = FUNCTIONS[operator.split("_")[0]]
+    broken = os.environ | {"BROKEN_KERNEL": f"{operator}/{kernel}"}
+    if kernel == "triton":  # by its interpreter
+        tests, broken = "tests/triton/test_table.py", broken | {"TRITON_INTERPRET": "1"}
+    else:
+        tests = "tests/kernels/test_table.py"
+    command = [
+        sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p",
+        "tests.kernels.break_every_kernel", tests, "-k",
+        f"equals_the_definition and not threads and ({functions})",
+    ]  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=broken)
+
+
 def main():
     sys.path.insert(0, str(ROOT))
     from layers.ops.registry import TABLE
@@ -49,15 +66,7 @@ def main():
     missed = 0
     for operator, row in TABLE.items():
         for kernel in row:
-            command = [
-                sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p",
-                "tests.kernels.break_every_kernel", "tests/kernels/test_table.py", "-k",
-                f"equals_the_definition and not threads and ({FUNCTIONS[operator.split('_')[0]]})",
-            ]  # fmt: skip
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True,
-                env=os.environ | {"BROKEN_KERNEL": f"{operator}/{kernel.name}"},
-            )  # fmt: skip
+            done = run(operator, kernel.name)
             failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
             missed += not failed
             verdict = failed[0].split("::")[1].split(" - ")[0] if failed else "NO TEST FAILS"
