@@ -7,7 +7,7 @@
 
     facts        versions, bandwidth, matrix products     operators   single layers
     compiled     some of them in plain torch, compiled    steps       training steps of networks
-    learning     accuracies after training
+    learning     accuracies after training                kernels     Triton compiles beforehand
     precision    ieee, tf32, bf16                         clock       milliseconds
 
 The command itself does not import torch, so that a broken torch fails a part, not the command.

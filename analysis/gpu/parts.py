@@ -22,6 +22,7 @@ STAGES = (
     (
         Part("tests", 70, "the tests marked gpu"),
         Part("learning", 70, "digits learned by both layer sets"),
+        Part("kernels", 70, "Triton compiles what the networks need, in several processes"),
     ),
     (Part("steps", 130, "training steps of whole networks"),),
     (Part("operators", 50, "layers, one at a time"),),
