@@ -39,3 +39,19 @@ def test_one_cycle_is_torch_s():
         theirs.step()
     ours = rates(schedule="one-cycle", epochs=100, warmup_epochs=0)
     assert ours == pytest.approx(expected, abs=4e-3)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "one-cycle"])
+def test_the_rate_does_not_fall_below_its_minimum(schedule):
+    """It is a part of --lr, which is not the 1 of these curves."""
+    options = dict(schedule=schedule, epochs=4, milestones=(0.25, 0.5), warmup_epochs=0, lr=0.5)
+    free, bounded = rates(**options), rates(**options, min_lr=0.02)
+    assert min(free) < 0.04
+    assert bounded == pytest.approx([max(0.04, rate) for rate in free])
+
+
+def test_limited_steps_are_the_whole_schedule():
+    limited = rates(schedule="cosine", epochs=2, warmup_epochs=0, limit_steps=10)
+    assert limited[:10] == pytest.approx(
+        [0.5 * (1 + math.cos(math.pi * i / 10)) for i in range(10)]
+    )
