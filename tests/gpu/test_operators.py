@@ -26,6 +26,8 @@ LARGER = [
         ("3x3", 64, 96, 3, 14, dict(padding=1)),
         ("3x3-rest", 65, 50, 3, 13, dict(padding=1, bias=False)),
         ("3x3-stride", 64, 128, 3, 15, dict(padding=1, stride=2)),
+        ("3x3-stride-dilated", 32, 32, 3, 15, dict(padding=2, stride=2, dilation=2)),
+        ("3x3-dilated-along", 32, 32, 3, 15, dict(padding=2, stride=(1, 4), dilation=(1, 2))),
         ("1x1-wide", 128, 64, 1, 14, dict()),
         ("1x1-stride", 64, 96, 1, 14, dict(stride=2)),
         ("5x5-groups", 48, 64, 5, 13, dict(padding=2, groups=2)),

@@ -64,14 +64,16 @@ def compile_for(launch, capability):
     given = dict(zip(names, launch.arguments, strict=False))
     given |= {name: value for name, value in launch.options.items() if name in names}
     constants = {names[p.num] for p in launch.kernel.params if p.is_constexpr}
+    general = {names[p.num] for p in launch.kernel.params if p.do_not_specialize}
     signature, constexprs, attributes = {}, {}, {}
     for at, name in enumerate(names):
         value = given[name]
-        if name in constants or value is None or (type(value) is int and value == 1):
+        special = type(value) is int and name not in general
+        if name in constants or value is None or (special and value == 1):
             signature[name], constexprs[(at,)] = "constexpr", value
             continue
         signature[name] = _type(value)
-        if isinstance(value, torch.Tensor) or (type(value) is int and value % 16 == 0):
+        if isinstance(value, torch.Tensor) or (special and value % 16 == 0):
             attributes[(at,)] = [["tt.divisibility", 16]]
     source = ASTSource(launch.kernel, signature, constexprs, attributes)
     options = {name: value for name, value in launch.options.items() if name in OPTIONS}

@@ -101,7 +101,6 @@ def local_response_norm(id, *shape, wide=()):
 
 
 BOTH = "contiguous", "channels_last"
-BOTH = "contiguous", "channels_last"
 
 
 def locally_connected(id, batch, channels, filters, image, geometry):

@@ -35,5 +35,19 @@ def test_machine_code(shape, layout, dtype, capability):
             assert any(machine.matrix for machine in found), found
 
 
+LOCAL = [shape for shape in SHAPES if shape.operator.startswith("locally")]
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("shape", LOCAL, ids=[f"{s.operator}-{s.id}" for s in LOCAL])
+def test_the_locally_connected_layer_in_ieee(shape, capability, monkeypatch):
+    """Its products in float32 take no matrix instructions, and many registers."""
+    kernel = KERNELS[shape.operator, "triton"]
+    monkeypatch.setattr("layers.kernels.triton.locally_connected.conv_precision", lambda: "ieee")
+    for launch in launches(kernel.compute, *shape.arguments(torch.float32, channels_last=True)):
+        assert launch.options["PRECISION"] == "ieee"
+        assert not compile_for(launch, capability).spilled
+
+
 def test_every_kernel_is_compiled():
     assert {operator for operator, _ in KERNELS} == {shape.operator for shape in SHAPES}

@@ -28,7 +28,7 @@ from torch import Tensor
 from ...ops.registry import Kernel
 from . import runtime
 from .channels import Blocks, both, channels_of, of_channels, offset, over, pixels_in, pixels_of
-from .runtime import jit, tl
+from .runtime import jit, jit_for_any, tl
 
 BLOCK = dict(adjacent=64, warps=8)
 BYTES = 8192  # of a block, in float32 where images are small
@@ -42,7 +42,7 @@ def blocks_of_part(channels, per_part, blocks, BC: tl.constexpr):
     return part, part * per_part, tl.minimum((part + 1) * per_part, blocks)
 
 
-@jit
+@jit_for_any("parts", "per_part", "blocks", "per_image")
 def statistics_kernel(
     x, y, means, variances, parts, per_part, blocks, x_n, x_c, x_p, y_n, y_c, y_p,
     per_image, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
@@ -75,7 +75,7 @@ def statistics_kernel(
     tl.store(variances + out, tl.where(variance < 0, 0.0, variance), mask=exists)  # NaN stays
 
 
-@jit
+@jit_for_any("parts", "per_part", "blocks", "per_image", "pixels")
 def merge_statistics_kernel(
     means, variances, mean, variance, parts, per_part, blocks, per_image, pixels,
     BP: tl.constexpr, PARTS: tl.constexpr,
@@ -96,7 +96,7 @@ def merge_statistics_kernel(
     tl.store(variance + c, tl.sum(count * (v + deviation * deviation)) / n)
 
 
-@jit
+@jit_for_any("per_image")
 def normalize_kernel(
     x, y, gamma, beta, mean, variance, eps, x_n, x_c, x_p, y_n, y_c, y_p,
     per_image, channels, pixels, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
@@ -114,7 +114,7 @@ def normalize_kernel(
     tl.store(y + out, value.to(y.dtype.element_ty), mask=mask)
 
 
-@jit
+@jit_for_any("parts", "per_part", "blocks", "per_image")
 def sums_kernel(
     dy, x, dx, mean, variance, dgammas, dbetas, eps, parts, per_part, blocks,
     dy_n, dy_c, dy_p, x_n, x_c, x_p, dx_n, dx_c, dx_p, per_image, channels, pixels,
@@ -142,7 +142,7 @@ def sums_kernel(
     tl.store(dbetas + out, tl.sum(sums, 0 if LAST else 1), mask=exists)
 
 
-@jit
+@jit_for_any("parts")
 def add_up_kernel(dgammas, dbetas, dgamma, dbeta, parts, PARTS: tl.constexpr):
     """2.  dgamma and dbeta of a channel."""
     c, part = tl.program_id(0), tl.arange(0, PARTS)
@@ -151,7 +151,7 @@ def add_up_kernel(dgammas, dbetas, dgamma, dbeta, parts, PARTS: tl.constexpr):
     tl.store(dbeta + c, tl.sum(tl.load(dbetas + at, mask=exists, other=0.0)))
 
 
-@jit
+@jit_for_any("count", "per_image")
 def gradient_kernel(
     dy, x, dx, gamma, mean, variance, dgamma, dbeta, eps, count, dy_n, dy_c, dy_p,
     x_n, x_c, x_p, dx_n, dx_c, dx_p, per_image, channels, pixels, LAST: tl.constexpr,

@@ -33,7 +33,7 @@ from ...ops.registry import Kernel
 from . import runtime, windows
 from .implicit_gemm import precision, why_not
 from .pixels import alignment, cdiv, channels_adjacent, strides, take_block
-from .runtime import jit, tl
+from .runtime import jit, jit_for_any, tl
 
 PROGRAMS = 528  # at most, or one share: four for each of an H100's multiprocessors
 MIN_PIXELS = 256  # of a share: its sums are written and read once more
@@ -61,7 +61,7 @@ class Blocks(NamedTuple):
         return cls(high, wide, pixels, 4 if high == 64 else 8, stages)
 
 
-@jit
+@jit_for_any("pixels", "per_share")
 def parts_kernel(
     x, g, parts, pixels, per_share, groups, filters, height, width, rows, columns,
     x_n, x_h, x_w, g_n, g_h, g_w, C: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
@@ -131,7 +131,7 @@ def adjacent(channel, mask, ALIGN: tl.constexpr):
     return tl.max_contiguous(tl.multiple_of(tl.where(mask, channel, 0), ALIGN), ALIGN)
 
 
-@jit
+@jit_for_any("shares")
 def sum_kernel(
     parts, weight, size, shares, w_k, w_c, w_i, w_j, C: tl.constexpr, KH: tl.constexpr,
     KW: tl.constexpr, BS: tl.constexpr, BLOCK: tl.constexpr,

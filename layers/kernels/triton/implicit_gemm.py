@@ -50,7 +50,7 @@ def multiply(
     for first in range(0, taps_h * taps_w * channels, BK):
         k = first + tl.arange(0, BK)
         tap = tl.max_constancy(_quotient(k, channels), ALIGN)
-        i = _quotient(tap, taps_w)
+        i = _quotient(tap, tl.maximum(taps_w, 1))  # what it computes for no tap is not used
         j, c, exists = tap - i * taps_w, k - tap * channels, i < taps_h
         below = tl.where(exists, i * down, 1 << 30)  # what does not exist is outside the image
         seen = _inside(row[:, None] + below[None, :], height)
@@ -160,6 +160,8 @@ def why_not(
     """
     if reason := runtime.why_not_triton(a, b):
         return reason
+    if a.dtype != b.dtype:
+        return f"operands are {a.dtype} and {b.dtype}"
     if algorithm == "winograd":
         return "Winograd's algorithm was asked for"
     if numbers > runtime.MAX_OFFSET - PIXELS:

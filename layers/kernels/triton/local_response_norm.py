@@ -26,7 +26,7 @@ from .channels import Blocks, as_pixels, both, channels_of, offset, pixels_of
 from .runtime import jit, tl
 
 BLOCK = dict(size=1024, adjacent=128, apart=32, warps=8)
-MAX_SIZE = 16  # loops over the window are unrolled
+MAX_SIZE = 9  # loops over the window are unrolled
 
 
 @jit

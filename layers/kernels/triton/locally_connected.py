@@ -184,19 +184,41 @@ def locally_connected2d_weight(
 
 
 def _launch(kernel: Any, programs: int, geometry: Geometry, *arguments: Any, **constants: int):
+    digits = conv_precision()
+    # Without matrix instructions, 64 terms at a time and where they lie do not fit the registers.
+    terms = TERMS // 2 if kernel is input_kernel and digits == "ieee" else TERMS
     if programs:
         runtime.launch(
-            kernel, programs, *arguments, PRECISION=conv_precision(), BN=IMAGES, BK=TERMS,
+            kernel, programs, *arguments, PRECISION=digits, BN=IMAGES, BK=terms,
             **runtime.window(geometry), **constants, **OPTIONS,
         )  # fmt: skip
 
 
-def _supports(a: Tensor, b: Tensor, *others: Any) -> str | None:
-    if reason := runtime.why_not_triton(a, b):
-        return reason
-    return None if prod((*a.shape[1:], *b.shape[1:])) else "there is nothing to add up"
+def _why_not(a: Tensor, b: Tensor, output: tuple[int, ...]) -> str | None:
+    if a.dtype != b.dtype:
+        return f"operands are {a.dtype} and {b.dtype}"
+    if not prod((*a.shape[1:], *b.shape[1:])):
+        return "there is nothing to add up"
+    return runtime.why_not_triton(a, b, numel=prod(output))
+
+
+def _supports(x: Tensor, weight: Tensor, *others: Any) -> str | None:
+    rows, columns, groups, _, filters = weight.shape
+    return _why_not(x, weight, (len(x), groups, filters, rows, columns))
+
+
+def _supports_input(
+    weight: Tensor, g: Tensor, geometry: Geometry, image_size: Pair, *_: Any
+) -> str | None:
+    channels = weight.shape[3] // prod(geometry.kernel_size)
+    return _why_not(weight, g, (len(g), weight.shape[2], channels, *image_size))
+
+
+def _supports_weight(x: Tensor, g: Tensor, geometry: Geometry, *_: Any) -> str | None:
+    size = x.shape[1] // geometry.groups, *geometry.kernel_size
+    return _why_not(x, g, (*g.shape[1:], *size))
 
 
 LOCALLY_CONNECTED2D = Kernel("triton", locally_connected2d, _supports)
-LOCALLY_CONNECTED2D_INPUT = Kernel("triton", locally_connected2d_input, _supports)
-LOCALLY_CONNECTED2D_WEIGHT = Kernel("triton", locally_connected2d_weight, _supports)
+LOCALLY_CONNECTED2D_INPUT = Kernel("triton", locally_connected2d_input, _supports_input)
+LOCALLY_CONNECTED2D_WEIGHT = Kernel("triton", locally_connected2d_weight, _supports_weight)

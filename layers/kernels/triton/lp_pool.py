@@ -9,13 +9,11 @@ L2 norm, needs neither: it adds up squares.  0 is kept from the logarithm, and s
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
-from . import runtime, windows
+from . import windows
 from .runtime import jit, tl
 from .windows import back, block, both, dense, lane_offset, of, split, through
 
@@ -100,9 +98,5 @@ def backward(
     windows.launch(backward_kernel, dx, channels_last, *arguments, SQUARES=p == 2, **constants)
 
 
-def _supports(images: Tensor, *others: Any) -> str | None:
-    return runtime.why_not_triton(images, *(t for t in others if isinstance(t, Tensor)))
-
-
-LP_POOL2D = Kernel("triton", lp_pool2d, _supports)
-LP_POOL2D_BACKWARD = Kernel("triton", backward, _supports)
+LP_POOL2D = Kernel("triton", lp_pool2d, windows.why_not)
+LP_POOL2D_BACKWARD = Kernel("triton", backward, windows.why_not)

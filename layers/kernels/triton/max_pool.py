@@ -8,13 +8,12 @@ programs write to one place; there are no atomics, and the sum is the same at ev
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 from torch import Tensor
 
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
-from . import runtime, windows
+from . import windows
 from .runtime import jit, tl
 from .windows import back, block, both, dense, lane_offset, of, split, through
 
@@ -140,10 +139,6 @@ def backward(
     windows.launch(backward_kernel, x, channels_last, *arguments, **windows.backward(geometry))
 
 
-def _supports(x: Tensor, *others: Any) -> str | None:
-    return runtime.why_not_triton(x, *(t for t in others if isinstance(t, Tensor)))
-
-
-MAX_POOL2D = Kernel("triton", max_pool2d, _supports)
-MAX_POOL2D_GATHER = Kernel("triton", gather, _supports)
-MAX_POOL2D_BACKWARD = Kernel("triton", backward, _supports)
+MAX_POOL2D = Kernel("triton", max_pool2d, windows.why_not)
+MAX_POOL2D_GATHER = Kernel("triton", gather, windows.why_not)
+MAX_POOL2D_BACKWARD = Kernel("triton", backward, windows.why_not)

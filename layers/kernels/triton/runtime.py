@@ -31,6 +31,15 @@ def jit(function: Callable[..., Any]) -> Any:
     return function if triton is None else triton.jit(function)
 
 
+def jit_for_any(*counts: str) -> Callable[[Callable[..., Any]], Any]:
+    """`jit`, compiled once for all values of some counts; else 1 and multiples of 16 are apart."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return function if triton is None else triton.jit(function, do_not_specialize=counts)
+
+    return decorate
+
+
 def launch(kernel: Any, programs: int | tuple[int, ...], *arguments: Any, **options: Any) -> None:
     """Queue so many programs of a kernel on the device of its first tensor.
 
@@ -48,8 +57,12 @@ def launch(kernel: Any, programs: int | tuple[int, ...], *arguments: Any, **opti
         kernel[grid](*arguments, **options)
 
 
-def why_not_triton(*tensors: Tensor) -> str | None:
-    """None, or why no kernel of this folder computes with these tensors."""
+def why_not_triton(*tensors: Tensor, numel: int = 0) -> str | None:
+    """None, or why no kernel of this folder computes with these tensors.
+
+    Args:
+        numel: of an output that may be larger than they are.
+    """
     like = tensors[0]
     if not is_gpu(like):
         return "it is for a GPU"
@@ -60,7 +73,7 @@ def why_not_triton(*tensors: Tensor) -> str | None:
             return f"it adds up in float32, for float16, bfloat16 and float32, not {tensor.dtype}"
     if not like.is_floating_point():
         return f"it is for floating-point numbers, not {like.dtype}"
-    if any(_last_offset(tensor) > MAX_OFFSET for tensor in tensors):
+    if max(numel, *map(_last_offset, tensors)) > MAX_OFFSET:
         return "offsets into memory have 32 bits there"
     return None
 
@@ -76,16 +89,23 @@ def unavailable(device: int) -> str | None:
         return "Triton is not installed: pip install triton"
     if not torch.cuda.is_available():
         return "there is no GPU"
+    if torch.version.hip:
+        return "it is for NVIDIA's GPUs"
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST:
         needed, found = (".".join(map(str, version)) for version in (OLDEST, capability))
         return f"it needs a GPU of compute capability {needed}, this one has {found}"
+    try:
+        triton.runtime.driver.active.utils  # noqa: B018, compiled by a C compiler when first asked
+    except Exception as error:
+        return f"Triton cannot launch kernels here: {str(error).splitlines()[0]}"
     return None
 
 
 def _last_offset(tensor: Tensor) -> int:
+    """As it lies, or as a copy without gaps."""
     pairs = zip(tensor.shape, tensor.stride(), strict=True)
-    return sum(max(0, size - 1) * stride for size, stride in pairs)
+    return max(tensor.numel(), sum(max(0, size - 1) * stride for size, stride in pairs))
 
 
 def power_of_2(number: int) -> int:

@@ -9,13 +9,11 @@ which way it looks (windows.py).
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
-from . import runtime, windows
+from . import windows
 from .runtime import jit, tl
 from .windows import back, block, both, dense, lane_offset, of, split, through
 
@@ -59,9 +57,5 @@ def window_sum_backward(
     windows.launch(sum_kernel, x, channels_last, *arguments, BACK=True, WHOLE=False, **constants)
 
 
-def _supports(images: Tensor, *_: Any) -> str | None:
-    return runtime.why_not_triton(images)
-
-
-WINDOW_SUM = Kernel("triton", window_sum, _supports)
-WINDOW_SUM_BACKWARD = Kernel("triton", window_sum_backward, _supports)
+WINDOW_SUM = Kernel("triton", window_sum, windows.why_not)
+WINDOW_SUM_BACKWARD = Kernel("triton", window_sum_backward, windows.why_not)

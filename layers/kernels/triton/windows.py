@@ -21,6 +21,7 @@ Few steps are unrolled into straight code; of more, as many as are under way at 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from torch import Tensor
@@ -159,3 +160,12 @@ def fitting(length: int, most: int) -> int:
         sizes.append(sizes[-1] // 2)
     few_idle = (size for size in sizes if covered(size) <= IDLE * length)
     return next(few_idle, min(sizes, key=covered))
+
+
+def why_not(images: Tensor, *others: Any) -> str | None:
+    """None, or why a pooling operator is not computed here, given its inputs."""
+    size = others[-2]  # of the output, where it is not that of an input
+    numel = prod((*images.shape[:2], *size)) if len(size) == 2 else 0
+    return runtime.why_not_triton(
+        images, *(t for t in others if isinstance(t, Tensor)), numel=numel
+    )
