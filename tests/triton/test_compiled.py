@@ -2,6 +2,8 @@
 products are matrix instructions, adjacent values are loaded 16 bytes at a time.
 """
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -17,9 +19,19 @@ KERNELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+COMPILED = [
+    ("contiguous", torch.float32, 90),
+    ("channels_last", torch.bfloat16, 90),
+    ("channels_last", torch.float32, 80),
+]
+OTHERS = [
+    pytest.param(*kind, marks=pytest.mark.slow)
+    for kind in product(("contiguous", "channels_last"), (torch.float32, torch.bfloat16), (80, 90))
+    if kind not in COMPILED
+]
+
+
+@pytest.mark.parametrize(("layout", "dtype", "capability"), [*COMPILED, *OTHERS])
 @pytest.mark.parametrize("shape", SHAPES, ids=[f"{s.operator}-{s.id}" for s in SHAPES])
 def test_machine_code(shape, layout, dtype, capability):
     arguments = shape.arguments(dtype, layout == "channels_last")
