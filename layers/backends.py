@@ -4,8 +4,7 @@
     with layers.backends.winograd.flags(enabled=False):   for a while
     with layers.reference():                              the same of all kernels
 
-A switch belongs to the process, as torch's do.  `torch.compile` guards on it: what was compiled
-before a change is compiled again.
+A switch belongs to the process, as torch's do; what `torch.compile` made is made anew after it.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ class Backend:
 
 kernels = Backend()  # may an operator be computed by anything but its definition in ops/?
 winograd = Backend()  # may conv2d(..., algorithm="auto") take Winograd's algorithm?
-
-# Where torch's flag for float32 convolutions on a GPU says "ieee", may three products of tf32 take
-# the place of one?  Their error is nearly that of ieee, their speed several times as high.
-tf32x3 = Backend(enabled=False)
+tf32x3 = Backend(enabled=False)  # may it take three products of tf32 on a GPU, instead of ieee's?
 
 
 def reference() -> AbstractContextManager[None]:

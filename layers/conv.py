@@ -67,10 +67,9 @@ def conv2d(
         dilation: pixels from one tap to the next; 1 is an ordinary filter (the chapter's 0).
         groups: filters of a group see only their own C_in/groups channels.
         algorithm: "im2col", "winograd" (3x3 at stride 1; error about 1e-5 in float32), "tf32x3" (on
-            a GPU, float32 as three products of tf32 whatever torch's flag says; nearly the error
-            of ieee), or "auto" for the faster where that was measured; `layers.explain` prints
-            which it takes, `layers.backends.winograd.enabled = False` makes it take im2col, and
-            `layers.backends.tf32x3.enabled = True` lets it take tf32x3 in the place of ieee.
+            a GPU, float32 as three products of tf32; nearly the error of ieee), or "auto" for the
+            faster where that was measured: `layers.explain` prints which, and `layers.backends`
+            says what it may take.
     Returns:
         (N, C_out, H_out, W_out); H_out = floor((H + 2P - D(K_h - 1) - 1)/S) + 1.
     Raises:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import backends
-from .arguments.cross_entropy import check, check_options
+from .arguments.cross_entropy import check, check_dtypes, check_options
 from .interop.autocast import autocast_float32
 from .interop.function import Function, graph_node
 from .interop.memory_format import as_contiguous
@@ -121,10 +121,7 @@ def cross_entropy(
     if are_probabilities:
         q, counted = target, None
     else:
-        if weight is not None and weight.dtype != logits.dtype:
-            raise RuntimeError(
-                f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
-            )
+        check_dtypes(logits, weight)
         options = classes, logits.dtype, ignore_index, backends.kernels.enabled
         q = one_hot(target.long(), *options).movedim(-1, 1)
         counted = (q if weight is None else q * weight).sum()

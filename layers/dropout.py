@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .arguments.dropout import check
 from .arguments.dtypes import require_float
 from .interop.function import Function, graph_node
 from .interop.overrides import overridable
@@ -55,10 +56,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     Source: Krizhevsky et al. 2012, section 4.2.  Differs: scaled in training (by 1/(1 - p)), not
         in testing (by 1 - p), as every framework does today; the network is the same.
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout probability must be between 0 and 1, got {p}")
-    if inplace:
-        raise ValueError("inplace=True is not supported: use inplace=False")
+    check(p, inplace)
     if not training or p == 0 or input.numel() == 0:
         return input
     if p == 1:

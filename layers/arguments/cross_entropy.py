@@ -44,3 +44,10 @@ def check_options(size_average: None, reduce: None, reduction: str, label_smooth
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+
+
+def check_dtypes(logits: Tensor, weight: Tensor | None) -> None:
+    if weight is not None and weight.dtype != logits.dtype:
+        raise RuntimeError(
+            f"the logits are {logits.dtype} but the weights {weight.dtype}: use one dtype"
+        )

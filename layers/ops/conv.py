@@ -22,6 +22,13 @@ from .dtypes import upcast
 from .geometry import Geometry, Pair
 from .registry import operator
 
+BY_KERNELS = {
+    "winograd": "by Winograd's algorithm, which is for 3x3 filters with stride 1, dilation 1 and "
+    "padding up to 2, on a CPU with numba",
+    "tf32x3": "as three products of tf32, which is for a GPU of compute capability 8.0 with "
+    "triton, float32 and half precision, and groups of more than one channel",
+}
+
 
 @operator(
     empty=lambda x, weight, geometry, channels_last, algorithm: empty_images(
@@ -134,14 +141,5 @@ def _y(g: Tensor, geometry: Geometry) -> Tensor:
 
 def _refuse(algorithm: str) -> None:
     """What was asked for by name is not computed otherwise; "allow_tf32x3" asks for nothing."""
-    if algorithm == "winograd":
-        raise ValueError(
-            "no kernel computes this by Winograd's algorithm, which is for 3x3 filters with stride "
-            "1, dilation 1 and padding up to 2, on a CPU with numba: use im2col or auto"
-        )
-    if algorithm == "tf32x3":
-        raise ValueError(
-            "no kernel computes this as three products of tf32, which is for a GPU of compute "
-            "capability 8.0 with triton, float32 and half precision, and groups of more than one "
-            "channel: use im2col or auto"
-        )
+    if algorithm in BY_KERNELS:
+        raise ValueError(f"no kernel computes this {BY_KERNELS[algorithm]}: use im2col or auto")

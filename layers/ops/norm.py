@@ -30,8 +30,7 @@ def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tens
         h = (x - mean) / sqrt(variance + eps)        y = gamma h + beta
 
     x (N, C, ...), gamma and beta (C) -> y (N, C, ...), mean and variance (C); the variance is
-    divided by the number of values M = N*H*W.  Everything of a channel is float32 for half
-    precision.
+    divided by the number of values M = N*H*W.  Of half precision, both are float32.
     """
     variance, mean = torch.var_mean(upcast(x), all_but_channels(x), correction=0)
     h = normalized(upcast(x), mean, variance, eps)
