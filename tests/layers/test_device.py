@@ -274,4 +274,4 @@ def test_no_source_tests_for_cuda_where_it_means_not_the_cpu():
     sources = [path for folder in ("layers", "models") for path in (ROOT / folder).rglob("*.py")]
     # There it means cuDNN, Triton, and the precision that torch's flag for cuDNN asks for.
     allowed = {"memory_format.py", "runtime.py", "registry.py", "conv.py"}
-    assert {path.name for path in sources if "is_cuda" in path.read_text()} == allowed
+    assert {path.name for path in sources if "is_cuda" in path.read_text()} <= allowed
