@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import layers
@@ -222,4 +223,6 @@ class MAPLoss(torch.nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         rubbish = logits.new_full((len(logits), 1), -self.rubbish)
+        if targets.is_floating_point():  # probabilities, as of mixed images: no image is rubbish
+            targets = F.pad(targets, (0, 1))
         return self.cross_entropy(torch.cat((logits, rubbish), 1), targets)

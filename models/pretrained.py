@@ -116,6 +116,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], bool]:
             f"{path} is not readable as weights: it is truncated, or holds more than tensors"
         ) from None
     state = content.get("model", content) if isinstance(content, dict) else None
+    if isinstance(content, dict) and isinstance(content.get("ema"), dict):  # it was validated
+        average, prefix = content["ema"], "module."
+        state = {k.removeprefix(prefix): t for k, t in average.items() if k.startswith(prefix)}
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(
             f"{path} holds no weights: expected a checkpoint of train.py, or a state_dict"

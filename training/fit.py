@@ -31,6 +31,13 @@ def fit(options: Options) -> dict[str, float]:
         UserError: anything the user can mend; what was written before is kept.
         Interrupted: a signal asked the run to end.
     """
+    try:
+        return _fit(options)
+    finally:
+        log_to(None)
+
+
+def _fit(options: Options) -> dict[str, float]:
     started = time.monotonic()
     with models.computing(options.layers), at_signals() as request:
         run = set_up(options)
@@ -50,7 +57,6 @@ def fit(options: Options) -> dict[str, float]:
     rows.append(("time", f"{time.monotonic() - started:.0f} s"))
     rows.append(("checkpoint", f"{run.folder}/best.pt"))
     say("\n" + table(rows) + f"\n\n  tensorboard --logdir {options.logdir}")
-    log_to(None)
     return metrics
 
 

@@ -29,7 +29,7 @@ def lock(folder: Path) -> IO[str]:
         return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.seek(0)
         pid = file.read().strip() or "unknown"
         file.close()
@@ -37,6 +37,8 @@ def lock(folder: Path) -> IO[str]:
             f"{folder} is being trained by another process (pid {pid}): wait for it, or end it "
             "and resume"
         ) from None
+    except OSError:  # a file system that has no locks
+        return file
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

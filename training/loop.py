@@ -117,7 +117,9 @@ def train_step(
             x, truth = state.mixture(x, targets)
         truth = truth.to(x.dtype)
     state.optimizer.zero_grad()
-    parts = min(state.options.accumulate, len(x))
+    parts = state.options.accumulate
+    if parts > 1:  # the last batch may be too small for so many
+        parts = max(1, min(parts, len(x) // state.smallest_batch()))
     losses, answers = [], []
     for some_x, some_truth in zip(x.tensor_split(parts), truth.tensor_split(parts), strict=True):
         with state.autocast():
@@ -143,9 +145,11 @@ def _update(state: TrainState) -> None:
     scaler.step(state.optimizer)  # not if a scaled gradient has overflowed
     scaler.update()
     state.skipped += scaler.get_scale() < scale
-    with warnings.catch_warnings():
-        if scaler.is_enabled():  # a first step that was skipped is no mistake
+    if scaler.is_enabled():  # a first step that was skipped is no mistake
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            state.scheduler.step()
+    else:
         state.scheduler.step()
     after_step = getattr(state.model, "after_step", None)
     if after_step is not None:

@@ -84,6 +84,8 @@ class Run:
         if not all_finite(self.state.model):
             raise Diverged(self.state.step)
         self.meter.read_if_any()
+        if not math.isfinite(self.meter.loss_sum):
+            raise Diverged(self.state.step)
         self.board.flush()  # the curves are on the disk before the checkpoint that follows them
         for name in names:
             checkpoint.save(self.folder / name, self.options, **self.state_dict())

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 import models
 from models.pattern import PatternError, is_pattern
@@ -152,7 +153,7 @@ def new_train_state(
     optimizer = new_optimizer(model, options)
     decay = options.ema
     ema = (
-        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        AveragedModel(model, multi_avg_fn=partial(_average, decay), use_buffers=True)
         if decay is not None
         else None
     )
@@ -172,6 +173,16 @@ def new_train_state(
         device,
         memory_format,
     )
+
+
+@torch.no_grad()
+def _average(decay: float, averages: list[Tensor], current: list[Tensor], _: Any) -> None:
+    """average = decay average + (1 - decay) current; of counters and indices, the current ones."""
+    for average, now in zip(averages, current, strict=True):
+        if average.is_floating_point():
+            average.lerp_(now, 1 - decay)
+        else:
+            average.copy_(now)
 
 
 def new_optimizer(model: torch.nn.Module, options: Options) -> Optimizer:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import models
+from models import pretrained
 from tests.training.curves import events
 from training import checkpoint, data, epochs, fit, recipes
 from training.errors import UserError
@@ -258,3 +259,15 @@ def test_the_expected_pixels_travel_with_the_weights(quick, monkeypatch):
     fit.fit(dataclasses.replace(options, name="c", weights=None))
     for name, expected in (("b", True), ("c", False)):
         assert checkpoint.load(quick.logdir / name / "best.pt")[1]["transform_input"] is expected
+
+
+def test_of_an_averaged_run_the_average_is_loaded(quick):
+    """It is what was validated, and what evaluate.py takes."""
+    fit.fit(dataclasses.replace(quick, ema=0.9, epochs=1, name="averaged"))
+    saved = checkpoint.load(quick.logdir / "averaged" / "best.pt")[1]
+    model = new_model(quick, 10)
+    pretrained.load(model, quick.model, str(quick.logdir / "averaged"))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, saved["ema"][f"module.{name}"])
+    last = "classifier.4.weight"
+    assert not torch.equal(saved["ema"][f"module.{last}"], saved["model"][last])

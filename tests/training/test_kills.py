@@ -30,15 +30,14 @@ def start(folder, *options):
     command = [sys.executable, "train.py", "--logdir", str(folder), *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=True, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
 
 
 def kill(process):
     """The process and its workers, at once."""
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -47,7 +46,7 @@ def test_killed_at_random_moments(tmp_path, workers):
     chance = random.Random(int(workers))
     options = [*OPTIONS, "--workers", workers]
     whole = start(tmp_path, *options, "--name", "whole")
-    assert whole.wait() == 0, whole.communicate()
+    assert whole.wait() == 0
     run, while_writing, killed = tmp_path / "killed", 0, 0
     process = start(tmp_path, *options, "--name", "killed")
     while killed < KILLS:
@@ -61,7 +60,7 @@ def test_killed_at_random_moments(tmp_path, workers):
         kill(process)
         killed += 1
         process = start(tmp_path, "--resume", str(run))
-    assert process.wait() == 0, process.communicate()
+    assert process.wait() == 0
     assert while_writing >= 3
     print(f"killed {killed} times, {while_writing} inside a checkpoint")
     (_, a), (_, b) = (checkpoint.load(tmp_path / name / "last.pt") for name in ("whole", "killed"))

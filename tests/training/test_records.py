@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -95,3 +96,11 @@ def test_deterministic_algorithms_are_asked_for(quick, monkeypatch):
     monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
     fit.fit(dataclasses.replace(quick, epochs=1, deterministic=True))
     assert asked == [True]
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("training.lock.fcntl.flock", fail)
+    lock(tmp_path).close()

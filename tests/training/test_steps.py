@@ -166,3 +166,31 @@ def test_the_plateau_divides_once_nothing_improves():
         state.load_state_dict(saved)
     assert rates[:12] == [0.5] * 12
     assert rates[12:] == pytest.approx([0.05] * 11 + [0.04] * 7)
+
+
+def test_the_average_of_an_index_is_the_index():
+    """LeNet-5's third layer looks up which maps it connects."""
+    state = state_of(model="lenet5", image_size=32, ema=0.9)
+    images = torch.randint(256, (4, 1, 32, 32), dtype=torch.uint8)
+    for _ in range(2):
+        train_step(state, images, torch.arange(4))
+    for ours, average in zip(state.model.buffers(), state.ema.module.buffers(), strict=True):
+        assert ours.is_floating_point() or torch.equal(ours, average)
+
+
+@pytest.mark.parametrize("model", ["lenet5", "lenet"])
+def test_any_loss_takes_mixed_targets(model):
+    state = state_of(model=model, image_size=32, mixup=0.4)
+    images = torch.randint(256, (4, 1, 32, 32), dtype=torch.uint8)
+    loss, _ = train_step(state, images, torch.arange(4), position=(0, 1, 1))
+    assert loss.isfinite()
+
+
+def test_a_short_batch_has_fewer_parts():
+    """Batch normalisation of single pixels needs two images in each."""
+    pattern = "INPUT[1x16x16] -> CONV3-4 -> GAP -> CONV1-4 -> BN -> FC"
+    state = state_of(model=pattern, accumulate=16)
+    images, targets = batch()
+    loss, correct = train_step(state, images[:5], targets[:5])
+    assert loss.isfinite()
+    assert len(correct) == 5
