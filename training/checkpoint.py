@@ -118,8 +118,8 @@ def checksum(state: Any) -> str:
 
 def keep(folder: Path, step: int, count: int) -> None:
     """Keep last.pt as step-NUMBER.pt, too, and no more than `count` of those."""
-    shutil.copyfile(folder / "last.pt", folder / f"step-{step}.tmp")
-    (folder / f"step-{step}.tmp").replace(folder / f"step-{step}.pt")
+    with writing(folder / f"step-{step}.pt") as temporary:
+        shutil.copyfile(folder / "last.pt", temporary)
     kept = sorted(folder.glob("step-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
     for path in kept[:-count]:
         path.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from . import checkpoint, data
 from .fine_tuning import train_mode
 from .loop import train_step
 from .randomness import MIXTURE, seed_everything
@@ -27,7 +27,7 @@ def first_bad_place(run: Run) -> str | None:
     if path.exists():
         run.load_state_dict(checkpoint.load(path)[1])
     else:
-        steps = len(run.training_pass().batches)
+        steps = data.steps_per_epoch(len(run.train_set), run.options.batch_size)
         seed_everything(run.options.seed)
         run.state = new_train_state(run.options, len(run.classes), steps, run.state.device)
         run.epoch = run.batch = 0

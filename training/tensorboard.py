@@ -132,7 +132,7 @@ class Board:
         self.train.add_scalar("epoch/seconds", seconds, step)
         for name, parameter in model.named_parameters():
             self.run.add_histogram(f"weights/{name}", parameter, step)
-            if parameter.grad is not None:
+            if parameter.grad is not None and parameter.grad.isfinite().all():  # else fp16 skipped
                 self.run.add_histogram(f"gradients/{name}", parameter.grad, step)
         first = next((p for p in model.parameters() if p.dim() == 4), None)
         if first is not None:
@@ -149,7 +149,8 @@ class Board:
             images: those at `indices`, (n, C, S, S) in [0, 1].
         """
         pairs = zip(val.targets[indices].tolist(), val.predictions[indices].tolist(), strict=True)
-        titles = [f"{classes[target]} as {classes[guess]}" for target, guess in pairs]
+        names = dict(enumerate(classes))  # the network may have more scores than there are classes
+        titles = [f"{names[target]} as {names.get(guess, guess)}" for target, guess in pairs]
         self.run.add_figure("misclassified", plots.mistakes(images, titles), step)
         self.run.add_figure(
             "confusion_matrix", plots.confusion(val.predictions, val.targets, classes), step
