@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from . import runtime
-from .runtime import jit, power_of_2, tl
+from .runtime import cdiv, jit, power_of_2, tl
 
 
 @jit
@@ -87,15 +87,15 @@ class Blocks:
         in_channels = min(adjacent if last else apart, power_of_2(channels))
         in_pixels = size // in_channels
         self.pixels, self.channels = pixels, channels
-        self.per_image, self.columns = -(-pixels // in_pixels), -(-channels // in_channels)
+        self.per_image, self.columns = cdiv(pixels, in_pixels), cdiv(channels, in_channels)
         self.number = n * self.per_image  # of blocks that all pixels make
         self.constants = dict(LAST=last, BP=in_pixels, BC=in_channels, num_warps=warps)
 
     def parts(self, programs: int, most: int, blocks: int) -> tuple[int, int, int]:
         """How many parts make so many programs, the blocks of a part, and of all of them."""
         parts = min(most, max(1, programs // self.columns))
-        per_part = max(blocks, -(-self.number // parts))
-        return -(-self.number // per_part), per_part, self.number
+        per_part = max(blocks, cdiv(self.number, parts))
+        return cdiv(self.number, per_part), per_part, self.number
 
     def launch(self, kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
         """So many programs for each block of channels; they get the images, and their strides."""

@@ -41,15 +41,14 @@ from ...ops.registry import Kernel
 from . import runtime
 from .implicit_gemm import (
     adjacent,
-    aligned,
     configuration,
     multiply,
     precision,
     store,
     why_not,
 )  # fmt: skip
-from .pixels import cdiv
-from .runtime import jit, tl
+from .pixels import alignment
+from .runtime import cdiv, jit, tl
 from .windows import split
 
 
@@ -127,7 +126,7 @@ def conv2d(
         return
     channels, filters = weight.shape[1], len(weight) // geometry.groups
     x, weight = adjacent(x, channels), adjacent(weight, channels)
-    align = aligned(x, weight, channels)
+    align = min(alignment(x, channels), alignment(weight, channels))
     digits = precision(x.dtype, algorithm)
     blocks = configuration(filters, align, x.dtype, digits)
     pixels = y.numel() // y.shape[1]
@@ -152,7 +151,7 @@ def conv2d_input(
         return
     channels, filters = weight.shape[1], len(weight) // geometry.groups
     g, turned = adjacent(g, filters), adjacent(weight.transpose(0, 1), filters)
-    align = aligned(g, turned, filters)
+    align = min(alignment(g, filters), alignment(turned, filters))
     digits = precision(g.dtype, algorithm)
     stride, dilation = geometry.stride, geometry.dilation
     blocks = configuration(

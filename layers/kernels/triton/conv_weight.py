@@ -32,15 +32,15 @@ from ...ops.geometry import Geometry
 from ...ops.registry import Kernel
 from . import runtime, windows
 from .implicit_gemm import precision, why_not
-from .pixels import alignment, cdiv, channels_adjacent, strides, take_block
-from .runtime import jit, jit_for_any, tl
+from .pixels import alignment, channels_adjacent, strides, take_block
+from .runtime import cdiv, jit, jit_for_any, tl
 
 PROGRAMS = 528  # at most, or one share: four for each of an H100's multiprocessors
 MIN_PIXELS = 256  # of a share: its sums are written and read once more
 SUMS, SHARES = 64, 16  # of a program of the second kernel, and of a step
 
 
-class Blocks(NamedTuple):
+class BlockSizes(NamedTuple):
     """How much a program takes: one of four sizes."""
 
     filters: int
@@ -50,7 +50,7 @@ class Blocks(NamedTuple):
     num_stages: int  # steps whose loads are under way
 
     @classmethod
-    def of(cls, filters: int, channels: int, dtype: torch.dtype, digits: str) -> Blocks:
+    def of(cls, filters: int, channels: int, dtype: torch.dtype, digits: str) -> BlockSizes:
         few = channels < 16  # and each of them loaded by itself
         # Three products for one take the registers of a larger block.
         high = 64 if filters <= 64 or digits == "tf32x3" else 128
@@ -96,15 +96,15 @@ def parts_kernel(
         here = (at < stop)[None, :] & (k < filters)[:, None]
         output = n * g_n + p * g_h + q * g_w + group * filters
         upstream = tl.load(
-            g + inside(output, at < stop, ALIGN_G)[None, :]
-            + adjacent(k, k < filters, ALIGN_G)[:, None], mask=here, other=0.0,
+            g + masked_offset(output, at < stop, ALIGN_G)[None, :]
+            + masked_channel(k, k < filters, ALIGN_G)[:, None], mask=here, other=0.0,
         )  # fmt: skip
         row, column = plus(p * SH, down, FOLD), plus(q * SW, along, FOLD)
         seen = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         seen &= (at < stop)[:, None]
         pixel = (n * x_n)[:, None] + row * x_h + column * x_w + group * C
         image = tl.load(
-            x + inside(pixel, seen, ALIGN_X) + adjacent(c, exists, ALIGN_X)[None, :],
+            x + masked_offset(pixel, seen, ALIGN_X) + masked_channel(c, exists, ALIGN_X)[None, :],
             mask=seen & exists[None, :], other=0.0,
         )  # fmt: skip
         sums = tl.dot(upstream, image, sums, input_precision=PRECISION)
@@ -120,14 +120,14 @@ def plus(pixel, tap, FOLD: tl.constexpr):
 
 
 @jit
-def inside(offset, mask, ALIGN: tl.constexpr):
+def masked_offset(offset, mask, ALIGN: tl.constexpr):
     """0 where masked: loads that are under way during others may not heed their mask."""
     offset = tl.where(mask, offset, 0)
     return tl.multiple_of(offset, [ALIGN] * len(offset.shape))
 
 
 @jit
-def adjacent(channel, mask, ALIGN: tl.constexpr):
+def masked_channel(channel, mask, ALIGN: tl.constexpr):
     return tl.max_contiguous(tl.multiple_of(tl.where(mask, channel, 0), ALIGN), ALIGN)
 
 
@@ -158,7 +158,7 @@ def conv2d_weight(
     x, g = channels_adjacent(x), channels_adjacent(g)
     groups, channels, filters = geometry.groups, weight.shape[1], weight.shape[0] // geometry.groups
     digits = precision(x.dtype, algorithm)
-    blocks = Blocks.of(filters, channels, x.dtype, digits)
+    blocks = BlockSizes.of(filters, channels, x.dtype, digits)
     taps = prod(geometry.kernel_size)
     programs = groups * cdiv(filters, blocks.filters) * cdiv(taps * channels, blocks.terms)
     pixels = g.numel() // g.shape[1]

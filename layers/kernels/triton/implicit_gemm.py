@@ -20,14 +20,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...interop.memory_format import as_channels_last
 from ...interop.precision import conv_precision
 from ...ops.geometry import Geometry
 from ..conv_pointwise import is_pointwise
 from . import runtime
+from .pixels import channels_adjacent
 from .runtime import jit, tl
 
-LOAD = 16  # bytes, the widest
 PIXELS = 128  # BM: outputs of a program
 FEW_CHANNELS = 8  # below, it does not matter in which order they lie: loads are narrow
 
@@ -120,19 +119,7 @@ def adjacent(x: Tensor, channels: int) -> Tensor:
     A copy goes through memory twice; the product would read numbers that lie apart once for each
     tap and each block of filters, one to a load.
     """
-    return x if x.stride(1) == 1 or channels < FEW_CHANNELS else as_channels_last(x)
-
-
-def aligned(images: Tensor, filters: Tensor, channels: int) -> int:
-    """ALIGN: how many channels a load takes, by the offsets; Triton itself asks where x begins."""
-    most = LOAD // images.element_size()
-    for x in (images, filters):
-        (n, _, h, w), (by_n, by_channel, by_row, by_column) = x.shape, x.stride()
-        steps = [step for size, step in ((n, by_n), (h, by_row), (w, by_column)) if size > 1]
-        whole = not any(number % most for number in (channels, *steps))
-        if by_channel != 1 or not whole:
-            return 1
-    return most
+    return x if channels < FEW_CHANNELS else channels_adjacent(x)
 
 
 def precision(dtype: torch.dtype, algorithm: str) -> str:

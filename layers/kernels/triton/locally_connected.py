@@ -26,8 +26,8 @@ from ...interop.precision import conv_precision
 from ...ops.geometry import Geometry, Pair
 from ...ops.registry import Kernel
 from . import runtime
-from .pixels import block_of, cdiv, channels_adjacent, strides, take_block
-from .runtime import jit, tl
+from .pixels import block_of, channels_adjacent, strides, take_block
+from .runtime import cdiv, jit, tl
 
 IMAGES = 32  # of a program, or of a step of its sum
 TERMS = 64  # of a sum that a program multiplies in one step

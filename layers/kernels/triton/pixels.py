@@ -7,9 +7,9 @@ channels last are copied first, which reads and writes each number once.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ...interop.memory_format import as_channels_last
 from .runtime import jit, power_of_2, tl
 
 
@@ -24,7 +24,7 @@ def channels_adjacent(images: Tensor) -> Tensor:
     """The images where they are if the channels of a pixel are adjacent there, else a copy."""
     if images.stride(1) == 1:
         return images
-    return images.contiguous(memory_format=torch.channels_last)
+    return as_channels_last(images)
 
 
 def strides(images: Tensor) -> tuple[int, int, int]:
@@ -38,17 +38,13 @@ def block_of(size: int, most: int) -> int:
     return min(most, max(16, power_of_2(size)))
 
 
-def cdiv(size: int, block: int) -> int:
-    """How many blocks cover them."""
-    return -(-size // block)
-
-
 def alignment(images: Tensor, channels: int) -> int:
-    """Numbers in 16 bytes, if the channels of every pixel and group start at whole ones; else 1.
+    """Numbers in 16 bytes, if channels are adjacent, and pixels and groups start at such; else 1.
 
     From the start of the images on, that is: Triton itself looks where they start.
     """
     numbers = 16 // images.element_size()
     n, _, h, w = images.shape
     steps = [step for size, step in zip((n, h, w), strides(images), strict=True) if size > 1]
-    return 1 if any(step % numbers for step in (channels, *steps)) else numbers
+    whole = not any(step % numbers for step in (channels, *steps))
+    return numbers if whole and images.stride(1) == 1 else 1

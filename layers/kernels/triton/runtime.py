@@ -108,6 +108,11 @@ def _last_offset(tensor: Tensor) -> int:
     return max(tensor.numel(), sum(max(0, size - 1) * stride for size, stride in pairs))
 
 
+def cdiv(size: int, block: int) -> int:
+    """How many blocks cover them."""
+    return -(-size // block)
+
+
 def power_of_2(number: int) -> int:
     """The next one: what a block's sizes must be."""
     return 1 << (number - 1).bit_length()

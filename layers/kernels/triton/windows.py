@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ...ops.geometry import Geometry
 from . import runtime
-from .runtime import jit, power_of_2, tl
+from .runtime import cdiv, jit, power_of_2, tl
 
 MAX_LANES, MIN_BLOCK = 128, 32
 BYTES_CHANNELS_LAST, BLOCK_CONTIGUOUS = 2048, 512  # outputs of a program
@@ -116,7 +116,7 @@ def forward(geometry: Geometry, image: Tensor, windows: Tensor) -> dict[str, Any
 def backward(geometry: Geometry) -> dict[str, Any]:
     """And of one that looks back: G, STEPS and UNROLL."""
     pairs = zip(geometry.span, geometry.stride, strict=True)
-    return {"G": geometry, **_steps(*(-(-span // stride) for span, stride in pairs))}
+    return {"G": geometry, **_steps(*(cdiv(span, stride) for span, stride in pairs))}
 
 
 def _steps(rows: int, columns: int) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def launch(kernel: Any, output: Tensor, channels_last: bool, *arguments: Any, **
         positions, lanes = height * width, n * channels
         in_positions = fitting(positions, BLOCK_CONTIGUOUS)
         in_lanes = BLOCK_CONTIGUOUS // in_positions
-    programs = -(-positions // in_positions) * -(-lanes // in_lanes)
+    programs = cdiv(positions, in_positions) * cdiv(lanes, in_lanes)
     runtime.launch(
         kernel, programs, *arguments, positions, lanes, channels, height, width,
         LAST=channels_last, BP=in_positions, BL=in_lanes, **constants,
@@ -152,7 +152,7 @@ def fitting(length: int, most: int) -> int:
     """The largest block, a power of 2, few of whose places lie beyond the length."""
 
     def covered(size: int) -> int:
-        return -(-length // size) * size
+        return cdiv(length, size) * size
 
     largest = min(most, power_of_2(length))
     sizes = [largest]
