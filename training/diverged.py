@@ -25,21 +25,30 @@ def first_bad_place(run: Run) -> str | None:
     """
     path = run.folder / "last.pt"
     if path.exists():
-        run.load_state_dict(checkpoint.load(path)[1])
+        saved = checkpoint.load(path)[1]
+        run.state.load_state_dict(saved)
+        run.continue_from(saved)
     else:
         steps = data.steps_per_epoch(len(run.train_set), run.options.batch_size)
         seed_everything(run.options.seed)
         run.state = new_train_state(run.options, len(run.classes), steps, run.state.device)
+        if run.options.weights:
+            run.state.start_from_weights()
         run.epoch = run.batch = 0
     training, state = run.training_pass(), run.state
+    state.forward = state.model  # a compiled network does not call the hooks
     train_mode(state.model)
     state.preprocess.train()
     for batch, (images, targets, which) in enumerate(training.batches, training.done + 1):
         draws = None if training.draws is None else training.draws.rows(which, state.device)
         position = run.options.seed, training.epoch, MIXTURE, batch
+        skipped = state.skipped
         with watched(state.model) as places:
             loss, _ = train_step(state, images, targets, draws, position)
-        if places or not loss.isfinite():
+        finite = bool(loss.isfinite())
+        if finite and state.skipped > skipped:
+            continue  # float16 overflowed in a scaled gradient, and made no update of it
+        if places or not finite:
             return f"step {state.step}: {places[0] if places else 'the loss'}"
     return None
 

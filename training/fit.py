@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 
 import models
 
@@ -16,7 +17,7 @@ from .interrupt import at_signals
 from .loop import Diverged, evaluate
 from .options import Options
 from .out_of_memory import out_of_memory
-from .progress import log_to, say, table
+from .progress import say, table
 from .run import Run
 from .setup import set_up
 from .train_state import load_model
@@ -31,16 +32,9 @@ def fit(options: Options) -> dict[str, float]:
         UserError: anything the user can mend; what was written before is kept.
         Interrupted: a signal asked the run to end.
     """
-    try:
-        return _fit(options)
-    finally:
-        log_to(None)
-
-
-def _fit(options: Options) -> dict[str, float]:
-    started = time.monotonic()
-    with models.computing(options.layers), at_signals() as request:
-        run = set_up(options)
+    with models.computing(options.layers), at_signals() as request, ExitStack() as resources:
+        started = time.monotonic()
+        run = set_up(options, resources)
         try:
             with out_of_memory(run.options):
                 train(run, request)
@@ -48,16 +42,16 @@ def _fit(options: Options) -> dict[str, float]:
             run.board.finish(run.options, metrics, run.state.step)
         except Diverged as error:
             raise UserError(advice(error, run)) from None
-        else:
-            write_text(run.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-        finally:
-            run.board.close()
-            run.locked.close()
-    rows = [(name.replace("_", " "), shown(name, value)) for name, value in metrics.items()]
-    rows.append(("time", f"{time.monotonic() - started:.0f} s"))
-    rows.append(("checkpoint", f"{run.folder}/best.pt"))
-    say("\n" + table(rows) + f"\n\n  tensorboard --logdir {options.logdir}")
+        write_text(run.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        say(summary(run, metrics, time.monotonic() - started))
     return metrics
+
+
+def summary(run: Run, metrics: dict[str, float], seconds: float) -> str:
+    rows = [(name.replace("_", " "), shown(name, value)) for name, value in metrics.items()]
+    rows.append(("time", f"{seconds:.0f} s"))
+    rows.append(("checkpoint", f"{run.folder}/best.pt"))
+    return "\n" + table(rows) + f"\n\n  tensorboard --logdir {run.options.logdir}"
 
 
 def test(run: Run) -> dict[str, float]:

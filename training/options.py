@@ -152,6 +152,17 @@ class Options:
             )
 
 
+def ended_by(options: Options, epoch: int, step: int, best_epoch: int) -> str | None:
+    """The option that ends a run which has trained so far, or None: something is left to train."""
+    if epoch >= options.epochs:
+        return "epochs"
+    if options.limit_steps is not None and step >= options.limit_steps:
+        return "limit-steps"
+    if options.early_stop is not None and epoch - best_epoch >= options.early_stop:
+        return "early-stop"
+    return None
+
+
 def checkpoint_interval(text: str) -> tuple[float | None, int | None]:
     """(minutes, steps) of --checkpoint-every, one of which is None; both for an empty one."""
     if not text:

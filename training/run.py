@@ -6,17 +6,16 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch.utils.data import Subset
 
 from . import checkpoint, data
-from .errors import UserError
 from .images import contents
 from .loop import Diverged, TrainingPass
 from .meter import Meter
-from .options import Options, checkpoint_interval
+from .options import Options, checkpoint_interval, ended_by
 from .randomness import Draws
 from .tensorboard import Board
 from .train_state import TrainState
@@ -26,7 +25,6 @@ from .train_state import TrainState
 class Run:
     options: Options
     folder: Path
-    locked: IO[str]  # while it is open, no other process trains this run
     train_set: Subset
     val_set: Subset
     classes: list[str]
@@ -43,13 +41,7 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether nothing is left to train."""
-        options = self.options
-        patience = options.early_stop
-        return (
-            self.epoch >= options.epochs
-            or (options.limit_steps is not None and self.state.step >= options.limit_steps)
-            or (patience is not None and self.epoch - self.best_epoch >= patience)
-        )
+        return ended_by(self.options, self.epoch, self.state.step, self.best_epoch) is not None
 
     def training_pass(self) -> TrainingPass:
         """What is left of the next epoch."""
@@ -108,16 +100,11 @@ class Run:
             "metrics": self.metrics,
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.state.load_state_dict(saved)
+    def continue_from(self, saved: dict[str, Any]) -> None:
+        """Where training stood, but for the `TrainState`, which has been loaded."""
         self.epoch, self.batch, self.meter = saved["epoch"], saved["batch"], Meter(*saved["sums"])
         self.best, self.best_epoch = saved["best"], saved["best_epoch"]
         self.metrics = saved["metrics"]
-        if saved["classes"] != self.classes:
-            raise UserError(
-                f"the classes of {self.options.data_root} are not those that {self.folder} was "
-                "trained on"
-            )
         checkpoint.restore_random_state(saved["random"])
 
 

@@ -15,7 +15,7 @@ from models.pattern import is_pattern
 from . import checkpoint
 from .command_line import CHANGEABLE, is_checkpoint, run_folder
 from .errors import UserError
-from .options import Options, save_yaml, to_dict
+from .options import Options, ended_by, save_yaml, to_dict
 
 NEEDED = (  # of a checkpoint, to continue from it
     "model", "ema", "optimizer", "scheduler", "plateau", "scaler", "step", "skipped", "random",
@@ -109,7 +109,13 @@ def continued_folder(options: Options) -> tuple[Path, dict[str, Any] | None]:
                 f"{folder}/config.yaml says {here[key]}: it belongs to another run"
             )
     finished = (folder / "metrics.json").exists()
-    if state["epoch"] > options.epochs or (finished and state["epoch"] == options.epochs):
+    ended = ended_by(options, state["epoch"], state["step"], state["best_epoch"])
+    if finished and ended in ("limit-steps", "early-stop"):
+        raise UserError(
+            f"{folder} was ended by --{ended} and is tested already: start a new run from its "
+            f"weights with --weights {folder}"
+        )
+    if state["epoch"] > options.epochs or (finished and ended):
         raise UserError(
             f"{folder} has trained {state['epoch']} epochs already: give --epochs a larger number "
             "to train on"

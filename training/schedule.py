@@ -31,7 +31,7 @@ def scheduler(optimizer: Optimizer, options: Options, steps_per_epoch: int) -> L
             passed = sum(step >= milestone * steps for milestone in options.milestones)
             return max(floor, 0.1**passed)
         if options.schedule == "plateau":
-            return 1.0  # `Plateau` lowers it
+            return 1.0  # `plateau` lowers it
         return max(floor, half_cosine((step - warmup) / max(1, steps - warmup)))
 
     return LambdaLR(optimizer, factor)

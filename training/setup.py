@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 
 import torch
 
@@ -13,7 +14,6 @@ from . import data
 from .continued import check_data, load_state
 from .device import choose_device
 from .errors import UserError
-from .fine_tuning import load_weights
 from .lock import lock
 from .memory import check_fits
 from .options import Options, save_yaml
@@ -27,9 +27,11 @@ from .tensorboard import Board
 from .train_state import new_train_state
 
 
-def set_up(options: Options) -> Run:
+def set_up(options: Options, resources: ExitStack) -> Run:
     """A new run, or one to continue where its checkpoint stands.
 
+    Args:
+        resources: takes what must be closed at the end, also if the set-up fails.
     Raises:
         UserError: anything the user can mend; a new run then has no folder yet.
     """
@@ -49,16 +51,17 @@ def set_up(options: Options) -> Run:
         load_state(saved, state, options.resume)
     origin = None
     if saved is None and options.weights:
-        origin = load_weights(state.model, options)
+        origin = state.start_from_weights()
     if folder is None:
         folder = new_folder(options)
         options = state.options = dataclasses.replace(options, name=folder.name)
-    locked = lock(folder)
+    resources.enter_context(lock(folder))
     if options.resume is not None:
         (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
     before = other_threads(folder)
     write_environment(folder, device)
     log_to(folder / "log.txt")
+    resources.callback(log_to, None)
     if before is not None and device.type == "cpu":
         say(
             f"  continued with {torch.get_num_threads()} threads instead of {before}: sums are "
@@ -67,12 +70,13 @@ def set_up(options: Options) -> Run:
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
     resume_step = None if options.resume is None else (saved or {}).get("step", 0)
     board = Board(folder, resume_step)
-    run = Run(options, folder, locked, train_set, val_set, classes, state, board)
+    resources.callback(board.close)
+    run = Run(options, folder, train_set, val_set, classes, state, board)
     announce(run, origin)
     if saved is None:
         show_inputs(board, state, train_set)
     else:
-        run.load_state_dict(saved)
+        run.continue_from(saved)
     return run
 
 

@@ -20,7 +20,7 @@ from models.pretrained import builder_options
 
 from .device import MEMORY_FORMATS, choose_memory_format
 from .errors import UserError, unknown
-from .fine_tuning import parameter_groups
+from .fine_tuning import load_weights, parameter_groups
 from .mixture import mixture
 from .network_size import build_if_it_fits, training_copies
 from .options import Options
@@ -75,6 +75,18 @@ class TrainState:
         if [group["lr"] for group in groups] != before:
             self.scheduler.base_lrs = [group["lr"] for group in groups]
 
+    def start_from_weights(self) -> str:
+        """Load --weights; returns what was loaded, in one line."""
+        origin = load_weights(self.model, self.options)
+        self._rescale(getattr(self.model, "transform_input", False))
+        return origin
+
+    def _rescale(self, transform_input: bool) -> None:
+        """Whether a GoogLeNet rescales its images, which its average must do, too."""
+        for network in (self.model, self.evaluated):
+            if hasattr(network, "transform_input"):
+                network.transform_input = transform_input  # type: ignore[assignment]
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a step changes, as tensors and plain values."""
         return {
@@ -92,8 +104,7 @@ class TrainState:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.model.load_state_dict(saved["model"])
-        if saved.get("transform_input"):
-            self.model.transform_input = True  # type: ignore[assignment]
+        self._rescale(saved.get("transform_input", False))
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])

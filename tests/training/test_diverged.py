@@ -86,3 +86,30 @@ def test_nothing_is_found_where_all_is_finite():
         model(torch.ones(1, 2)).sum().backward()
     assert places == []
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_in_the_first_epoch_of_a_schedule_that_counts_the_steps(quick, at_step):
+    """Seen by the validation alone, after the last step of the epoch."""
+    at_step(21, "features.3", forward=False)
+    options = dataclasses.replace(quick, name="run", schedule="one-cycle", warmup_epochs=0)
+    with pytest.raises(UserError, match=r"first at step 21: the gradient of features\.3"):
+        fit.fit(options)
+
+
+def test_a_step_that_float16_skipped_is_not_the_place(quick, at_step, monkeypatch):
+    original = torch.amp.GradScaler
+    large = dict(init_scale=2.0**60)  # which overflows a few times
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: original(*a, **k, **large))
+    at_step(15, "features.0", forward=True)
+    with pytest.raises(UserError, match=r"first at step 15: the output of features\.\d"):
+        fit.fit(dataclasses.replace(quick, name="run", amp="fp16"))
+
+
+def test_under_the_compiler_the_layer_is_named_too(quick, monkeypatch):
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="eager"))
+    options = dataclasses.replace(
+        quick, lr=1e12, warmup_epochs=0, schedule="step", milestones=(), compile=True
+    )
+    with pytest.raises(UserError, match=r"first at step 2: the output of \S+ \(\w+\)"):
+        fit.fit(options)

@@ -261,6 +261,21 @@ def test_the_expected_pixels_travel_with_the_weights(quick, monkeypatch):
         assert checkpoint.load(quick.logdir / name / "best.pt")[1]["transform_input"] is expected
 
 
+def test_the_average_expects_the_same_pixels(quick, monkeypatch):
+    """Else the best epoch would be chosen by wrongly scaled images."""
+    monkeypatch.setitem(models.MODELS, "googlenet_bn", Rescaling)
+    torch.save(Rescaling(10, 16).state_dict(), quick.logdir / "weights.pth")
+    weights = str(quick.logdir / "weights.pth")
+    options = dataclasses.replace(quick, model="googlenet_bn", weights=weights, ema=0.9)
+    state = new_train_state(options, 10, 5, CPU)
+    state.start_from_weights()
+    assert state.model.transform_input
+    assert state.evaluated.transform_input
+    resumed = new_train_state(options, 10, 5, CPU)
+    resumed.load_state_dict(state.state_dict())
+    assert resumed.evaluated.transform_input
+
+
 def test_of_an_averaged_run_the_average_is_loaded(quick):
     """It is what was validated, and what evaluate.py takes."""
     fit.fit(dataclasses.replace(quick, ema=0.9, epochs=1, name="averaged"))

@@ -135,6 +135,24 @@ def test_it_stops_early(quick, monkeypatch):
     assert (state["epoch"], state["best_epoch"]) == (5, 2)
 
 
+@pytest.mark.parametrize(("option", "value"), [("limit_steps", 25), ("early_stop", 1)])
+def test_a_run_that_an_option_ended_is_not_tested_again(quick, option, value, monkeypatch):
+    original = epochs.evaluate
+
+    def never_better(state, batches, label):
+        return dataclasses.replace(original(state, batches, label), acc1=0.5, loss=1.0)
+
+    monkeypatch.setattr(epochs, "evaluate", never_better)
+    options = dataclasses.replace(quick, epochs=5, name="run", **{option: value})
+    fit.fit(options)
+    metrics = (quick.logdir / "run" / "metrics.json").read_bytes()
+    name = option.replace("_", "-")
+    for more in (5, 9):
+        with pytest.raises(UserError, match=rf"was ended by --{name} .* --weights"):
+            fit.fit(dataclasses.replace(options, epochs=more, resume=quick.logdir / "run"))
+    assert (quick.logdir / "run" / "metrics.json").read_bytes() == metrics
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Digits written out as an image folder."""

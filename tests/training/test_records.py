@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint, fit
+from training import checkpoint, fit, progress
 from training.command_line import parse
 from training.errors import UserError
 from training.lock import lock
@@ -104,3 +104,17 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
 
     monkeypatch.setattr("training.lock.fcntl.flock", fail)
     lock(tmp_path).close()
+
+
+def test_a_set_up_that_fails_holds_nothing(quick, monkeypatch):
+    fit.fit(dataclasses.replace(quick, name="run"))
+    folder = quick.logdir / "run"
+
+    def fail(*_):
+        raise UserError("no")
+
+    monkeypatch.setattr("training.setup.announce", fail)
+    with pytest.raises(UserError, match="no"):
+        fit.fit(dataclasses.replace(quick, name="run", epochs=3, resume=folder))
+    lock(folder).close()
+    assert progress._log is None
