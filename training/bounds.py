@@ -17,7 +17,7 @@ MILESTONES = "fractions of the run between 0 and 1, such as 0.33 0.67 for 30 and
 FRACTIONS = ("momentum", "label_smoothing", "ema")  # in [0, 1)
 POSITIVE = ("lr", "head_lr", "clip_norm")
 NOT_NEGATIVE = (
-    "weight_decay", "warmup_epochs", "lighting", "mixup", "cutmix", "min_lr", "seconds",
+    "weight_decay", "warmup_epochs", "mixup", "cutmix", "min_lr", "seconds",
 )  # fmt: skip
 
 

@@ -35,10 +35,8 @@ class Options:
     """Subtracted from pixels scaled to [0, 1]; one number per channel."""
     std: tuple[float, ...] = (0.5,)
     """Divides them; one number per channel."""
-    augment: Literal["none", "affine", "crop-flip", "randaugment"] = "none"
-    """Random change to each training image: small rotations, scalings, shears and shifts; a shift by up to an eighth and a mirror image; or torchvision's RandAugment. From an imagefolder, each also cuts out a random part of the picture."""
-    lighting: float = 0.0
-    """Random shift of each training image's colours along their principal components over ImageNet: its standard deviation in each, 0.1 in AlexNet's paper; colour images only."""
+    augment: Literal["none", "affine", "crop-flip", "crop-flip-lighting", "randaugment"] = "none"
+    """Random change to each training image: small rotations, scalings, shears and shifts; a shift by up to an eighth and a mirror image; the same and AlexNet's shift of the colours; or torchvision's RandAugment. From an imagefolder, each also cuts out a random part of the picture."""
     mixup: float = 0.0
     """Mix pairs of training images and their classes, in a proportion from Beta(mixup, mixup): the paper's alpha, 0.2 for ImageNet; 0 mixes none."""
     cutmix: float = 0.0
@@ -95,6 +93,8 @@ class Options:
     """Precision of weights and activations."""
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Automatic mixed precision: products in bfloat16, or in float16 with a scaled loss."""
+    sync_bn: bool = False
+    """Batch normalisation over the images of all processes (layers.SyncBatchNorm), and not over each one's share."""
     compile: bool = False
     """Compile the network by torch.compile: faster steps after a slow first one."""
     deterministic: bool = False
@@ -141,8 +141,11 @@ class Options:
             raise UserError(f"--amp {self.amp} lowers float32, and not --dtype float64: use one")
         if self.freeze and self.weights is None:
             raise UserError("--freeze keeps weights that are trained: say which with --weights")
-        if self.lighting and len(self.mean) != 3:
-            raise UserError("--lighting shifts colours: it needs images of three channels")
+        if self.augment == "crop-flip-lighting" and len(self.mean) != 3:
+            raise UserError(
+                "--augment crop-flip-lighting shifts colours: it needs images of three channels; "
+                "give crop-flip"
+            )
         if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
             raise UserError(f"--name {self.name} is not inside --logdir: give a plain name")
         if self.weights is not None and not self.weights.strip():
