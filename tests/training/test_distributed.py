@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +26,7 @@ LENET = dataclasses.replace(
 slow = pytest.mark.slow
 
 
-def start(options, *torchrun, processes=2, resume=None):
+def start(options, *torchrun, processes=2, resume=None, standalone=True, **more):
     """torchrun with a run of these options; all that differ from the recipe's are given."""
     default = recipe(options.model, options.data)
     arguments = [] if resume is None else ["--resume", str(resume)]
@@ -36,12 +38,12 @@ def start(options, *torchrun, processes=2, resume=None):
     if resume is None:
         arguments += ["--model", options.model, "--data", options.data]
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
+        sys.executable, "-m", "torch.distributed.run", *["--standalone"] * standalone,
         f"--nproc-per-node={processes}", *torchrun, "train.py", *arguments,
     ]  # fmt: skip
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, **more,
     )  # fmt: skip
 
 
@@ -252,6 +254,95 @@ def test_a_user_error_is_said_once_and_all_end_with_its_code(two, logdir):
         f"error: {two[0]} already exists: continue it with --resume {two[0]}, or choose another "
         "--name"
     ]
+    assert said.count("exitcode  : 2 ") == 2
+
+
+@slow
+def test_what_is_random_in_each_process_goes_on_when_resumed(logdir):
+    """Dropout's generators, and mixup in each process's share."""
+    options = dataclasses.replace(
+        LENET, model="INPUT[1x16x16] -> CONV3-4 -> BN -> RELU -> POOL2 -> DROPOUT0.5 -> FC",
+        dtype="float32", mixup=0.2, augment="affine", amp="bf16", logdir=logdir, name="random",
+    )  # fmt: skip
+    train(options)
+    process = start(dataclasses.replace(options, name="random-cut"))
+    wait_for(logdir / "random-cut" / "last.pt", process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    train(options, resume=logdir / "random-cut")
+    assert_same_run(logdir / "random-cut", logdir / "random")
+    random = checkpoint.load(logdir / "random" / "last.pt")[1]
+    assert not torch.equal(random["random"]["torch"], random["random_of_others"][0]["torch"])
+
+
+@slow
+def test_a_process_that_is_silent_ends_the_others(logdir):
+    """As one whose machine is gone: no connection breaks."""
+    process = start(dataclasses.replace(LENET, logdir=logdir, name="silent", epochs=20))
+    wait_for(logdir / "silent" / "last.pt", process)
+    found = ranks(process)
+    os.kill(found[1], signal.SIGSTOP)
+    stopped = time.monotonic()
+    while Path(f"/proc/{found[0]}").exists():
+        assert time.monotonic() < stopped + 60
+        time.sleep(0.1)
+    os.kill(found[1], signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert len(ours(said)) == 1
+    assert "process 0 cannot reach another one" in said
+
+
+@slow
+def test_a_machine_that_is_gone(two, logdir):
+    """Two torchruns with a process each, one of which is killed with its process."""
+    options = dataclasses.replace(LENET, logdir=logdir, name="machines")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    rendezvous = (
+        "--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=7",
+        "--rdzv-conf=is_host={}",
+    )  # fmt: skip
+    machines = [
+        start(options, *(text.format(host) for text in rendezvous), processes=1, standalone=False)
+        for host in ("1", "0")
+    ]
+    wait_for(logdir / "machines" / "last.pt", machines[0])
+    (gone,) = ranks(machines[1]).values()
+    (other,) = ranks(machines[0]).values()
+    machines[1].kill()
+    os.kill(gone, signal.SIGKILL)
+    killed = time.monotonic()
+    while Path(f"/proc/{other}").exists():
+        assert time.monotonic() < killed + 60
+        time.sleep(0.1)
+    machines[0].terminate()
+    said, _ = machines[0].communicate(timeout=60)
+    assert len(ours(said)) == 1
+    machines[1].communicate()
+    train(LENET, resume=logdir / "machines")
+    assert_same_run(logdir / "machines", two[0])
+
+
+@slow
+def test_a_full_disk_of_the_one_that_writes_ends_all(logdir):
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    options = dataclasses.replace(LENET, logdir=logdir, name="full")
+    said, _ = start(options, preexec_fn=limited).communicate(timeout=120)
+    (sentence,) = ours(said)
+    assert "cannot write" in sentence
+    assert said.count("exitcode  : 2 ") == 2
+    assert "Traceback" not in said.split("torchrun")[0].split("distributed/run")[0]
+
+
+@slow
+def test_a_loss_that_is_not_finite_stops_all_at_once(logdir):
+    options = dataclasses.replace(LENET, logdir=logdir, name="diverged", lr=1e6, clip_norm=None)
+    said, _ = start(options).communicate(timeout=120)
+    (sentence,) = ours(said)
+    assert "the loss stopped being finite by step" in sentence
     assert said.count("exitcode  : 2 ") == 2
 
 
