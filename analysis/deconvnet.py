@@ -59,8 +59,9 @@ class Unpool(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:
-        (switches,) = ctx.saved_tensors
-        return F.max_unpool2d(g, switches, *ctx.windows, ctx.size), *[None] * 4
+        (switches,), (kernel_size, stride, padding) = ctx.saved_tensors, ctx.windows
+        x = F.max_unpool2d(g, switches, kernel_size, stride, padding, output_size=ctx.size)
+        return x, *[None] * 4
 
 
 class Rectify(Function):
