@@ -10,14 +10,11 @@ filters in an order of its own, for torch.nn's convolutions (docs/memory.md).
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 import layers
@@ -25,12 +22,11 @@ import models
 
 from . import memory
 from .benchmark_config import BenchmarkConfig
+from .fake_network import Model, built, fake_network, is_fake
 from .live_storages import INSIDE, LiveStorages, Serial
 from .step import Batch, TrainingStep
 
 MARGIN = 1.03  # on a prediction, for a batch that is to fit
-
-Model = torch.nn.Module | Callable[[], torch.nn.Module]
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, 1e-4, 0.9),
@@ -74,8 +70,7 @@ class Step(TrainingStep):
         self.optimizer = OPTIMIZERS[optimizer](model.parameters())
 
     def convert(self, model: torch.nn.Module) -> torch.nn.Module:
-        fake = any(isinstance(parameter, FakeTensor) for parameter in model.parameters())
-        return model if fake else super().convert(model)  # `_fake` has, since torch cannot
+        return model if is_fake(model) else super().convert(model)
 
     def loss(self) -> tuple[Tensor, Tensor]:
         """As `TrainingStep.loss`; cross-entropy of every pixel for maps of logits, (N, K, H, W);
@@ -118,7 +113,7 @@ def predict(model: Model, shape: Sequence[int], **options: Any) -> Prediction:
         what the network raises for such images.
     """
     storages = LiveStorages()
-    with _fake(model, **options) as network, torch.enable_grad():
+    with fake_network(model, options.get("dtype", torch.float32)) as network, torch.enable_grad():
         step = Step(network.train(), shape, **options)
         step.allocate_optimizer_state()
         weights = storages.add([*network.parameters(), *network.buffers()])
@@ -139,7 +134,7 @@ def predict_inference(model: Model, shape: Sequence[int], **options: Any) -> Pre
     The images, and all outputs that are alive at that moment, count as activations.
     """
     storages = LiveStorages()
-    with _fake(model, **options) as network:
+    with fake_network(model, options.get("dtype", torch.float32)) as network:
         step = Step(network.eval(), shape, **options)
         weights = storages.add([*network.parameters(), *network.buffers()])
         storages.add(step.x)
@@ -185,7 +180,7 @@ def largest_batch(
         predict: `predict`, or `predict_inference`.
         options: of `predict`.
     """
-    network = _built(model)
+    network = built(model)
     low, high, found = 0, 0, None  # `low` images fit, `high` do not; 0: none is known
     size = smallest = _smallest_batch(network, image, predict, options)
     while not high or high - low > 1:
@@ -214,47 +209,9 @@ def _smallest_batch(
     return 1
 
 
-def _built(model: Model) -> torch.nn.Module:
-    """The network; one that is yet to be built, without numbers."""
-    if isinstance(model, torch.nn.Module):
-        return model
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")  # the network that is used will give them
-        return model()
-
-
 def _step(model: Model, shape: Sequence[int], options: dict[str, Any]) -> Step:
     network = copy.deepcopy(model) if isinstance(model, torch.nn.Module) else model()
     return Step(network.train(), shape, **options)
-
-
-@contextmanager
-def _fake(model: Model, dtype: torch.dtype = torch.float32, **_: Any) -> Iterator[torch.nn.Module]:
-    """A copy of the network, of fake tensors on a CPU; in the block, all new tensors are fake."""
-    network, threads = _built(model), torch.get_num_threads()
-    torch.set_num_threads(1)  # as `memory.peak` does
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield copy.deepcopy(network, {id(t): _fake_like(t, dtype) for t in _tensors(network)})
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _tensors(model: torch.nn.Module) -> Iterator[Tensor]:
-    """Parameters, buffers, and other tensors that modules have."""
-    for module in model.modules():
-        for held in (vars(module), module._parameters, module._buffers):
-            yield from (value for value in held.values() if isinstance(value, Tensor))
-
-
-def _fake_like(tensor: Tensor, weight_dtype: torch.dtype) -> Tensor:
-    dtype = tensor.dtype
-    if dtype.is_floating_point:  # under autocast weights are float32
-        dtype = weight_dtype if weight_dtype.itemsize >= 4 else torch.float32
-    like = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype)
-    if isinstance(tensor, torch.nn.Parameter):
-        return torch.nn.Parameter(like, requires_grad=tensor.requires_grad)
-    return like
 
 
 def _prediction(
