@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from .bounds import check_bounds
-from .errors import UserError
+from .errors import UserError, check_text
 from .files import write_text
 from .option_groups import (
     Augmentation,
@@ -42,6 +42,10 @@ class Options(Records, Computation, Schedule, Optimisation, Augmentation, Data, 
                 f"--warmup-epochs {self.warmup_epochs:g} is longer than the run, --epochs "
                 f"{self.epochs}: the rate would never reach --lr; warm up for a part of it, "
                 f"such as {self.epochs / 10:g}"
+            )
+        if self.optimizer == "nesterov" and not self.momentum:
+            raise UserError(
+                "--optimizer nesterov needs a --momentum, such as 0.9; without one use sgd"
             )
         if self.accumulate > self.batch_size:
             raise UserError(
@@ -136,6 +140,8 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
             return tuple(float(v) for v in value)
         if kind is int and int(value) != float(value):
             raise ValueError
+        if isinstance(value, str):
+            check_text(name, value)
         return kind(value)
     except (TypeError, ValueError, OverflowError):
         words = getattr(kind, "__name__", str(kind))
