@@ -42,8 +42,6 @@ def _expected(name: str, number: float) -> str | None:
     """What the number should be, if it is not."""
     if isinstance(number, float) and not math.isfinite(number):
         return "finite"
-    if 0 < abs(number) < NOTHING:
-        return f"0, or at least {NOTHING:g} in size"
     if name in COUNTS or name in FROM_ZERO:
         least, most = (1, COUNTS[name]) if name in COUNTS else (0, FROM_ZERO[name])
         if number < least:
@@ -63,4 +61,6 @@ def _expected(name: str, number: float) -> str | None:
         return "at least 0"
     if name == "std" and number < SMALL:
         return f"positive ones, at least {SMALL:g}"
+    if 0 < abs(number) < NOTHING:
+        return f"0, or at least {NOTHING:g} in size"
     return f"at most {LARGE:g} in size" if abs(number) > LARGE else None
