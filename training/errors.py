@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
 
 from .interrupt import Interrupted
+
+LONGEST = 1600  # characters of a sentence
 
 
 class UserError(Exception):
@@ -29,7 +32,10 @@ def run(main: Callable[[], None]) -> None:
 
     Of the processes that torchrun starts on a machine, the first one speaks.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {in_one_line(str(message))}\n"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except BrokenPipeError:  # who reads the output, as `head` does, has seen enough
@@ -50,7 +56,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     which has a traceback."""
     if isinstance(error, UserError):
         sentence = str(error).rsplit("UserError: ", 1)[-1].strip()  # a loader's worker adds its own
-        return f"error: {sentence}", 2
+        return f"error: {in_one_line(sentence)}", 2
     if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
         return (
             "error: there is not enough memory: give a smaller --batch-size or --image-size, or "
@@ -61,6 +67,23 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     return None
+
+
+def in_one_line(sentence: str) -> str:
+    """Without what a terminal would not print, and without the middle of a very long one."""
+    if len(sentence) > LONGEST:
+        sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
+
+
+def check_text(what: str, text: str) -> None:
+    """That a file can have the text in its name, or in it: no NUL, no bytes that are no UTF-8.
+
+    Raises:
+        UserError: it has one.
+    """
+    if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise UserError(f"{what} {text!a} is no text: it has a NUL, or bytes that are not UTF-8")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -74,7 +74,7 @@ def say(line: str) -> None:
     if _log is None:
         return
     try:
-        with _log.open("a") as file:
+        with _log.open("a", errors="backslashreplace") as file:
             file.write(line + "\n")
     except OSError as error:
         warnings.warn(f"{_log} cannot be written ({error.strerror})", stacklevel=2)
