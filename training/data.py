@@ -155,14 +155,17 @@ def _loader(dataset: Subset, workers: int, pin: bool, **batches: Any) -> DataLoa
         pin_memory=pin,
         generator=torch.Generator(),  # for the workers; torch's own is dropout's
         collate_fn=_as_it_is if in_memory else None,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_leave_signals_to_the_run,
         **batches,
     )
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches a worker, too; the process that it works for ends it."""
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and SIGTERM reach a whole group of processes; the run that a worker loads for finishes
+    its step first, and then ends the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):  # not on Windows
+        os.setpgrp()
 
 
 def _as_it_is(batch: Any) -> Any:

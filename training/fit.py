@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 
@@ -12,8 +11,8 @@ from . import checkpoint, data
 from .diverged import first_bad_place
 from .epochs import train
 from .errors import UserError
-from .files import write_text
-from .interrupt import at_signals
+from .files import to_json, write_text
+from .interrupt import Request, at_signals
 from .loop import Diverged, evaluate
 from .options import Options
 from .out_of_memory import out_of_memory
@@ -38,11 +37,11 @@ def fit(options: Options) -> dict[str, float]:
         try:
             with out_of_memory(run.options):
                 train(run, request)
-            metrics = test(run)
+                metrics = test(run)
             run.board.finish(run.options, metrics, run.state.step)
         except Diverged as error:
-            raise UserError(advice(error, run)) from None
-        write_text(run.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+            raise UserError(advice(error, run, request)) from None
+        write_text(run.folder / "metrics.json", to_json(metrics))
         say(summary(run, metrics, time.monotonic() - started))
     return metrics
 
@@ -70,9 +69,9 @@ def test(run: Run) -> dict[str, float]:
     }
 
 
-def advice(error: Diverged, run: Run) -> str:
+def advice(error: Diverged, run: Run, request: Request) -> str:
     options, kept = run.options, run.folder / "last.pt"
-    where = first_bad_place(run)
+    where = first_bad_place(run, request)
     return (
         f"the loss stopped being finite by step {error.step} with --lr {options.lr:g}"
         + (f", first at {where}" if where else "")

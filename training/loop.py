@@ -43,6 +43,7 @@ class TrainingPass:
     draws: Draws | None = None  # random numbers for every image of the data set
     done: int = 0  # batches of this epoch that were trained on before
     meter: Meter = field(default_factory=Meter)  # which has seen those
+    later: int = 0  # batches of the epochs after this one
 
 
 def train_one_epoch(
@@ -67,7 +68,7 @@ def train_one_epoch(
     state.preprocess.train()
     meter, before, start = training.meter, training.meter.seen, time.perf_counter()
     total = training.done + len(training.batches)
-    progress = Progress(training.batches, total, label, training.done)
+    progress = Progress(training.batches, total, label, training.done, training.later)
     for batch, (images, targets, which) in enumerate(progress, training.done + 1):
         draws = None if training.draws is None else training.draws.rows(which, state.device)
         position = state.options.seed, training.epoch, MIXTURE, batch
@@ -83,7 +84,7 @@ def train_one_epoch(
             metrics = Metrics(mean_loss, acc1, speed, waiting)
             accuracy = correct.sum().item() / len(correct)
             recorder.training_step(state.step, loss.item(), accuracy, rates, state.model, metrics)
-            progress.show(batch, **metrics.described())
+            progress.show(batch, **metrics.in_detail())
         if after_step is not None:
             after_step(batch)
     return metrics

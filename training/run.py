@@ -53,7 +53,11 @@ class Run:
             smallest=self.state.smallest_batch(), pin=self.pin,
         )  # fmt: skip
         draws = Draws(len(self.train_set.dataset), options.seed, epoch)  # type: ignore[arg-type]
-        return TrainingPass(batches, epoch, draws, self.batch, self.meter)
+        steps = self.batch + len(batches)
+        later = (options.epochs - epoch) * steps
+        if left is not None:
+            later = min(later, left - len(batches))
+        return TrainingPass(batches, epoch, draws, self.batch, self.meter, later)
 
     @property
     def pin(self) -> bool:

@@ -11,7 +11,7 @@ from layers.interop.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import data
-from .continued import check_data, load_state
+from .continued import branch_off, check_data, is_older, load_state
 from .device import choose_device
 from .errors import UserError
 from .lock import lock
@@ -23,7 +23,7 @@ from .randomness import seed_everything
 from .records import other_threads, write_environment
 from .run import Run
 from .run_folder import continued_folder, new_folder
-from .tensorboard import Board
+from .tensorboard import Board, remove_events
 from .train_state import new_train_state
 
 
@@ -44,6 +44,7 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     seed_everything(options.seed)
     steps = data.steps_per_epoch(len(train_set), options.batch_size)
     state = new_train_state(options, len(classes), steps, device)
+    state.plan(len(train_set))
     _check_batches(options, state.smallest_batch(), len(train_set))
     folder, saved = (None, None) if options.resume is None else continued_folder(options)
     if saved is not None and folder is not None and options.resume is not None:
@@ -68,8 +69,9 @@ def set_up(options: Options, resources: ExitStack) -> Run:
             f"rounded in another order; OMP_NUM_THREADS={before} keeps the numbers the same\n"
         )
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
-    resume_step = None if options.resume is None else (saved or {}).get("step", 0)
-    board = Board(folder, resume_step)
+    if saved is None:
+        remove_events(folder)
+    board = Board(folder, None if saved is None else saved["step"])
     resources.callback(board.close)
     run = Run(options, folder, train_set, val_set, classes, state, board)
     announce(run, origin)
@@ -77,6 +79,8 @@ def set_up(options: Options, resources: ExitStack) -> Run:
         show_inputs(board, state, train_set)
     else:
         run.continue_from(saved)
+        if options.resume is not None and is_older(options.resume):
+            branch_off(run)
     return run
 
 
