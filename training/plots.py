@@ -43,6 +43,15 @@ def mistakes(images: Tensor, titles: list[str], columns: int = 4) -> Figure:
     return figure
 
 
+def mistake(target: str, guess: str, width: int = 11) -> str:
+    """The title of a misclassified image: on two lines, cut to `width`, where names are long."""
+    if len(title := f"{target} as {guess}") <= width:
+        return title
+    return "\n".join(
+        n if len(n) <= width else f"{n[: width - 1]}…" for n in (target, f"as {guess}")
+    )
+
+
 def filters(weight: Tensor) -> Tensor:
     """First-layer filters (C_out, C_in, K_h, K_w) as pictures in [0, 1], a weight 8 pixels wide.
 

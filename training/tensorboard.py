@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -29,7 +30,7 @@ from .metrics import Evaluation, Metrics
 from .options import Options, to_dict
 from .progress import say
 
-FIRST_COLUMNS = "model", "layers", "lr", "batch_size", "data"  # of the table of hparams
+FIRST_COLUMNS = "model", "layers", "lr", "batch_size", "data"  # five, as many as it shows
 MAX_DRAWN = 500  # layers; a graph of more is drawn for minutes
 
 
@@ -70,6 +71,16 @@ def remove_events(folder: Path) -> None:
     for part in (folder, folder / "train", folder / "val"):
         for path in part.glob("events.out.tfevents.*"):
             path.unlink()
+
+
+def _with_first_columns(summary: Any) -> Any:
+    """The table of hparams opens on the columns whose values are said to differ, by name."""
+    metadata = summary.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(metadata.content)
+    for info in content.experiment.hparam_infos:
+        info.differs = info.name in FIRST_COLUMNS
+    metadata.content = content.SerializeToString()
+    return summary
 
 
 class Board:
@@ -173,7 +184,7 @@ class Board:
         """
         pairs = zip(val.targets[indices].tolist(), val.predictions[indices].tolist(), strict=True)
         names = dict(enumerate(classes))  # the network may have more scores than there are classes
-        titles = [f"{names[target]} as {names.get(guess, guess)}" for target, guess in pairs]
+        titles = [plots.mistake(names[t], str(names.get(guess, guess))) for t, guess in pairs]
         self.run.add_figure("misclassified", plots.mistakes(images, titles), step)
         self.run.add_figure(
             "confusion_matrix", plots.confusion(val.predictions, val.targets, classes), step
@@ -191,7 +202,8 @@ class Board:
         }
         named = {f"final/{name}": value for name, value in metrics.items()}
         writer = self.run._get_file_writer()
-        for summary in hparams(values, named):
+        experiment, *session = hparams(values, named)
+        for summary in (_with_first_columns(experiment), *session):
             writer.add_summary(summary)
         for name, value in named.items():
             self.run.add_scalar(name, value, step)

@@ -8,7 +8,7 @@ import torch
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.training.curves import events
-from training import fit, setup, tensorboard
+from training import fit, plots, setup, tensorboard
 from training.evaluate_checkpoint import evaluate_checkpoint
 from training.tensorboard import Board
 
@@ -54,7 +54,9 @@ def test_hparams_begin_with_what_runs_differ_in(quick):
     data = events(quick.logdir / "run").summary_metadata["_hparams_/experiment"]
     experiment = HParamsPluginData.FromString(data.plugin_data.content).experiment
     names = [info.name for info in experiment.hparam_infos]
-    assert names[:4] == ["model", "layers", "lr", "batch_size"]
+    first = [info.name for info in experiment.hparam_infos if info.differs]
+    assert sorted(first) == ["batch_size", "data", "layers", "lr", "model"]  # as the page sorts
+    assert len(names) > 40
     assert experiment.metric_infos[0].name.tag == "final/test_accuracy"
 
 
@@ -95,3 +97,9 @@ def test_an_exception_in_another_thread_reaches_who_asked_for_it(monkeypatch):
     thread.join()
     assert [failure.exc_type for failure in seen] == [ZeroDivisionError]
     assert setup.Board is Board
+
+
+def test_titles_fit_above_their_images():
+    assert plots.mistake("4", "9") == "4 as 9"
+    assert plots.mistake("tabby cat", "tiger") == "tabby cat\nas tiger"
+    assert plots.mistake("Egyptian mau cat", "lynx") == "Egyptian m…\nas lynx"
