@@ -6,6 +6,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from .errors import UserError
 
 
@@ -36,6 +38,16 @@ def total() -> int:
         return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no container, or one without a limit
         return physical
+
+
+def used(device: torch.device) -> int:
+    """Bytes that this process holds: at the most so far on a GPU, now on a CPU; 0 if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):  # not on Linux
+        return 0
 
 
 def _gigabytes(size: int) -> str:

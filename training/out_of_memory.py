@@ -1,4 +1,4 @@
-"""A step too large for the memory, in a sentence."""
+"""A step too large for the memory, or a worker that was killed for it, in a sentence."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .distributed import world_size
-from .errors import UserError, is_out_of_memory
+from .errors import UserError, is_out_of_memory, lost_worker
 from .options import Options
 
 
 @contextmanager
 def out_of_memory(options: Options) -> Iterator[None]:
-    """Too large a step is a `UserError` that names the batch that was tried."""
+    """Too large a step is a `UserError` that names the batch that was tried; so is the loss of a
+    process that loads images."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
+        if lost := lost_worker(error):
+            raise UserError(
+                f"{lost} with --workers {options.workers}: give fewer, a smaller --batch-size, or "
+                "more shared memory (/dev/shm); --resume goes on from the last checkpoint"
+            ) from None
         if not is_out_of_memory(error):
             raise
         images = -(-options.batch_size // (options.accumulate * world_size()))

@@ -194,3 +194,16 @@ def test_a_short_batch_has_fewer_parts():
     loss, correct = train_step(state, images[:5], targets[:5])
     assert loss.isfinite()
     assert len(correct) == 5
+
+
+def test_four_parts_of_32_are_128():
+    chance = generator(2)
+    images = torch.randint(256, (128, 1, 16, 16), dtype=torch.uint8, generator=chance)
+    targets = torch.randint(10, (128,), generator=chance)
+    found = []
+    for parts in (1, 4):
+        state = state_of(batch_size=128, accumulate=parts)
+        for _ in range(3):
+            train_step(state, images, targets)
+        found.append(weights(state.model))
+    assert_close(*found, rtol=0, atol=1e-12)
