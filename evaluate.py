@@ -44,7 +44,8 @@ class Options:
 
 
 def main() -> None:
-    options = command_line(Options, sys.argv[1:], description=__doc__)
+    description = (__doc__ or "").split("\n")[0]
+    options = command_line(Options, sys.argv[1:], description=description)
     check_bounds(batch_size=options.batch_size)
     keep_freed_memory()
     from training.evaluate_checkpoint import (  # imports torch: not before --help has been answered

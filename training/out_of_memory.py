@@ -12,6 +12,7 @@ import models
 
 from . import memory
 from .device import MEMORY_FORMATS
+from .distributed import world_size
 from .errors import UserError, is_out_of_memory
 from .options import Options
 from .train_state import AMP, TrainState
@@ -31,7 +32,7 @@ def out_of_memory(options: Options, state: TrainState | None = None) -> Iterator
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
         if not is_out_of_memory(error):
             raise
-        images = -(-options.batch_size // options.accumulate)
+        images = -(-options.batch_size // (options.accumulate * world_size()))
         parts = 2 * options.accumulate
         advice = (
             f"out of memory with {images} images at a time, --batch-size {options.batch_size} and "
@@ -71,7 +72,8 @@ def _prediction(options: Options, state: TrainState, tried: int, available: int)
         return ""
     if not largest:
         return f". By prediction not even one fits the {available / 1e9:.1f} GB that there are"
+    together = largest * world_size()  # on all processes
     return (
         f". By prediction {largest} at a time fit the {available / 1e9:.1f} GB that there are: "
-        f"--batch-size {largest}, or --accumulate {-(-options.batch_size // largest)}"
+        f"--batch-size {together}, or --accumulate {-(-options.batch_size // together)}"
     )

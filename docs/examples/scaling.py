@@ -10,6 +10,7 @@ computed from these.
 
 import sys
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -18,8 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import layers
 import models
+from analysis.predicted_memory import largest_batch, predict
 
 GPUS_PER_NODE = 8
+MACHINES = 2, 8, 64  # with one process each, over gloo
+MEMORY = 80e9  # bytes of a GPU
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Counts:
         return 4 * self.parameters
 
 
+@cache
 def count(network: str, image_size: int) -> Counts:
     with torch.device("meta"):
         model = models.build(network)
@@ -104,6 +109,16 @@ def efficiency(compute: float, exchange: float) -> tuple[float, float]:
     return compute / (compute + exchange), compute / (compute + hidden)
 
 
+def memory_row(m: Measured) -> list[str]:
+    image = (3, m.image_size, m.image_size)
+    model = partial(models.build, m.network)
+    step = predict(model, (m.batch, *image))
+    largest = largest_batch(model, image, MEMORY).size
+    kept = 3 * count(m.network, m.image_size).parameters * 4
+    return [f"`{m.network}`", str(m.batch), f"{kept / 1e9:.2f}", f"{step.peak / 1e9:.2f}",
+            f"{largest:,}"]  # fmt: skip
+
+
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
     print(f"\n{title}\n\n| " + " | ".join(head) + " |")
     print("|---|" + "---:|" * (len(head) - 1))
@@ -131,6 +146,11 @@ def main() -> None:
             for m in MEASURED
         ],
     )  # fmt: skip
+    print_table(
+        f"Memory, predicted for our layers on a CPU; {MEMORY / 1e9:.0f} GB",
+        ["", "images", "weights, gradients, momentum, GB", "peak of a step, GB", "largest batch"],
+        [memory_row(m) for m in MEASURED],
+    )
     for m in MEASURED:
         compute, gradients = m.batch / m.gpu, counts[m.network].gradients
         rows = []
@@ -148,6 +168,14 @@ def main() -> None:
         head = ["nodes x GPUs", "global batch", "sent per GPU, MB", "all-reduce, ms",
                 "efficiency", "images/s", "JPEG per node, GB/s"]  # fmt: skip
         print_table(f"`{m.network}`, computed", head, rows)
+    print_table(
+        "A ring of machines with 10 Gbit/s, computed: seconds for an all-reduce",
+        ["", *(f"{n} machines" for n in MACHINES)],
+        [
+            [f"`{name}`", *(f"{2 * (n - 1) / n * c.gradients / 1.25e9:.3f}" for n in MACHINES)]
+            for name, c in {"resnet20": count("resnet20", 32), **counts}.items()
+        ],
+    )
 
 
 if __name__ == "__main__":
