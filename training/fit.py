@@ -36,7 +36,7 @@ def fit(options: Options) -> dict[str, float]:
         started = time.monotonic()
         run = set_up(options, resources)
         try:
-            with out_of_memory(run.options):
+            with out_of_memory(run.options, run.state):
                 train(run, request)
             metrics = test(run)
             run.board.finish(run.options, metrics, run.state.step)
