@@ -120,13 +120,13 @@ def draw(
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1.5, 2.2))
     width = strip.shape[-1]
-    top.imshow(strip[0], cmap="gray", extent=(0, width, SIZE, 0), aspect="equal")
+    top.imshow(strip[0].numpy(), cmap="gray", extent=(0, width, SIZE, 0), aspect="equal")
     top.axis("off")
     for place, digit in zip(places, digits, strict=True):
         top.text(place * stride + CENTRE, -3, str(digit), ha="center", va="bottom", fontsize=13)
     left, right = CENTRE - stride / 2, CENTRE - stride / 2 + stride * scores.shape[1]
     bottom.imshow(
-        scores.softmax(0), cmap="Blues", vmin=0, vmax=1, aspect="auto",
+        scores.softmax(0).numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto",
         extent=(left, right, scores.shape[0] - 0.5, -0.5),
     )  # fmt: skip
     bottom.set_yticks(range(NONE + 1), [*map(str, range(NONE)), "none"])

@@ -18,11 +18,11 @@ spec.loader.exec_module(digit_strip)
 
 
 def test_a_strip_is_read(tmp_path, capsys):
-    run = dataclasses.replace(recipe("lenet", "digits"), epochs=3, logdir=tmp_path, name="run")
+    run = dataclasses.replace(recipe("lenet", "digits"), epochs=10, logdir=tmp_path, name="run")
     fit(run)
     capsys.readouterr()
     options = digit_strip.Options(
-        tmp_path / "run", data="digits", steps=150, strips=50, picture=tmp_path / "strip.png"
+        tmp_path / "run", data="digits", steps=300, strips=50, picture=tmp_path / "strip.png"
     )
     digit_strip.main(options)
     told = capsys.readouterr().out
