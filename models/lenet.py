@@ -187,10 +187,13 @@ class PartialConv2d(torch.nn.Module):
         connections = self.weight.new_ones(len(self.outputs))
         return torch.zeros_like(self.bias).index_add(0, self.outputs, connections)
 
+    def filters(self) -> Tensor:
+        """(C_out, C_in, K, K), zero where there is no connection."""
+        zeros = self.weight.new_zeros(self.shape)
+        return zeros.index_put((self.outputs, self.inputs), self.weight)
+
     def forward(self, x: Tensor) -> Tensor:
-        filters = self.weight.new_zeros(self.shape)
-        filters = filters.index_put((self.outputs, self.inputs), self.weight)
-        return self.conv2d(x, filters, self.bias)
+        return self.conv2d(x, self.filters(), self.bias)
 
 
 class RadialBasis(torch.nn.Module):
