@@ -1,4 +1,4 @@
-"""See into a network: pictures as PNG files, and in TensorBoard.
+"""See into a network: pictures as PNG files and in TensorBoard, and pages to hand to a class.
 
 python visualize.py filters runs/lenet-mnist            # the filters, before and after training
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from analysis.pages.conv_demo_options import ConvDemoOptions
 from training import errors
 from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
@@ -69,12 +70,22 @@ class Columns(_OfImages):
     """Activation maps of a volume, at most: those that vary most over the image."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConvDemo:
+    """A convolution step by step, forward and backward, and max-pooling: one HTML file."""
+
+    options: Annotated[ConvDemoOptions, tyro.conf.arg(name="")]
+    output: Path = Path("conv-demo.html")
+    """The file."""
+
+
 def main() -> None:
     description = (__doc__ or "").split("\n")[0]
-    options = command_line(Filters | Columns, sys.argv[1:], description=description)
-    check_bounds(seed=options.seed)
+    options = command_line(Filters | Columns | ConvDemo, sys.argv[1:], description=description)
+    check_bounds(seed=getattr(options, "seed", 0))
     if options.output is not None:
-        check_output("--output", options.output)
+        is_file = isinstance(options, ConvDemo)
+        check_output("--output", options.output.parent if is_file else options.output)
     keep_freed_memory()
     DRAWN[type(options)](options)
 
@@ -126,6 +137,31 @@ def _columns(options: Columns) -> None:
         print(f"  {album.add('columns', Path(which).stem, sheet)}")
 
 
+def _conv_demo(options: ConvDemo) -> None:
+    from analysis.pages.conv_demo import conv_demo
+
+    try:
+        page = conv_demo(options.options)
+    except ValueError as error:
+        raise errors.UserError(str(error)) from None
+    _write(page, options.output)
+
+
+def _write(page: str, file: Path) -> None:
+    """
+    Raises:
+        UserError: it cannot be written.
+    """
+    if file.is_dir():
+        raise errors.UserError(f"--output {file} is a folder: give the name of a file in it")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise errors.UserError(f"--output {file} cannot be written: {error.strerror}") from None
+    print(f"  {file}  {file.stat().st_size / 1e6:.1f} MB, opens in any browser")
+
+
 def _chosen(given: tuple[str, ...], known: list[str], most: int) -> list[str]:
     """Layers by name: those that were asked for, or the first and some after it."""
     for name in given:
@@ -143,7 +179,11 @@ def _title(loaded: "LoadedNetwork", which: str) -> str:
     return f"{name}, {image}"
 
 
-DRAWN: dict[type, Callable[[Any], None]] = {Filters: _filters, Columns: _columns}
+DRAWN: dict[type, Callable[[Any], None]] = {
+    Filters: _filters,
+    Columns: _columns,
+    ConvDemo: _conv_demo,
+}
 
 if __name__ == "__main__":
     errors.run(main)

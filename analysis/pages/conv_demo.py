@@ -9,7 +9,7 @@ Every scene is a list of steps, and every step computes one number:
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -20,83 +20,74 @@ import layers.functional as LF
 from layers.ops.conv import im2col
 from layers.ops.geometry import Geometry
 
+from .conv_demo_options import ConvDemoOptions
 from .page import render
 
 MAX_PRODUCTS = 40_000  # of a scene; a page of more would be slow, and nobody steps so far
 POOL, POOL_STRIDE = 3, 2  # overlapping windows, as AlexNet's
 
 
-@dataclass(frozen=True)
-class ConvDemo:
-    """The geometry of the convolution; a square image and square filters."""
-
-    size: int = 5  # pixels of the image
-    kernel: int = 3
-    stride: int = 2
-    padding: int = 1
-    dilation: int = 1
-    channels: int = 3
-    filters: int = 2
-
-    @property
-    def geometry(self) -> Geometry:
-        return Geometry(*((n, n) for n in (self.kernel, self.stride, self.padding, self.dilation)))
-
-    @property
-    def outputs(self) -> int:
-        return self.geometry.output_size((self.size, self.size))[0]
-
-    def check(self) -> None:
-        """
-        Raises:
-            ValueError: windows that do not fit, or more numbers than a page can show.
-        """
-        for name, value in asdict(self).items():
-            least = 0 if name == "padding" else 1
-            if value < least:
-                raise ValueError(f"--{name} must be at least {least}, got {value}")
-        span = self.geometry.span[0]
-        if span > self.size + 2 * self.padding:
-            dilated = f" at dilation {self.dilation}" if self.dilation > 1 else ""
-            raise ValueError(
-                f"a filter of {self.kernel} x {self.kernel}{dilated} spans {span} pixels, but the "
-                f"padded image has {self.size + 2 * self.padding}: use a larger --size or "
-                "--padding, or a smaller --kernel"
-            )
-        if self.padding >= span:
-            raise ValueError(
-                f"--padding {self.padding} would give windows that see padding alone: it must be "
-                f"less than the {span} pixels that a filter spans"
-            )
-        steps = max(self.size**2, self.outputs**2)
-        products = steps * self.kernel**2 * self.channels * self.filters
-        if products > MAX_PRODUCTS:
-            raise ValueError(
-                f"the page would have {products:,} products to show, and more than "
-                f"{MAX_PRODUCTS:,} cannot be stepped through: use a smaller --size, --kernel, "
-                "--channels or --filters"
-            )
+def check(demo: ConvDemoOptions) -> None:
+    """
+    Raises:
+        ValueError: windows that do not fit, or more numbers than a page can show.
+    """
+    for name, value in asdict(demo).items():
+        least = 0 if name == "padding" else 1
+        if value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    span, padded = geometry(demo).span[0], demo.size + 2 * demo.padding
+    if span > padded:
+        dilated = f" at dilation {demo.dilation}" if demo.dilation > 1 else ""
+        raise ValueError(
+            f"a filter of {demo.kernel} x {demo.kernel}{dilated} spans {span} pixels, but the "
+            f"padded image has {padded}: use a larger --size or --padding, or a smaller --kernel"
+        )
+    if demo.padding >= span:
+        raise ValueError(
+            f"--padding {demo.padding} would give windows that see padding alone: it must be less "
+            f"than the {span} pixels that a filter spans"
+        )
+    steps = max(demo.size, outputs(demo)) ** 2
+    products = steps * demo.kernel**2 * demo.channels * demo.filters
+    if products > MAX_PRODUCTS:
+        raise ValueError(
+            f"the page would show {products:,} products, more than the {MAX_PRODUCTS:,} that one "
+            "can step through: use a smaller --size, --kernel, --channels or --filters"
+        )
 
 
-def conv_demo(demo: ConvDemo) -> str:
+def geometry(demo: ConvDemoOptions) -> Geometry:
+    kernel, stride, padding, dilation = (
+        (n, n) for n in (demo.kernel, demo.stride, demo.padding, demo.dilation)
+    )
+    return Geometry(kernel, stride, padding, dilation)
+
+
+def outputs(demo: ConvDemoOptions) -> int:
+    """Numbers along a side of the output."""
+    return geometry(demo).output_size((demo.size, demo.size))[0]
+
+
+def conv_demo(demo: ConvDemoOptions) -> str:
     """The page, as HTML.
 
     Raises:
-        ValueError: see `ConvDemo.check`.
+        ValueError: see `check`.
     """
-    demo.check()
-    options = {**asdict(demo), "outputs": demo.outputs, "span": demo.geometry.span[0]}
+    check(demo)
+    options = {**asdict(demo), "outputs": outputs(demo), "span": geometry(demo).span[0]}
     return render("conv_demo.html.j2", demo=options, data=numbers(demo))
 
 
-def numbers(demo: ConvDemo) -> dict[str, Any]:
+def numbers(demo: ConvDemoOptions) -> dict[str, Any]:
     """Everything that the page displays: a dictionary of scenes, and the matrices."""
     draw = torch.Generator().manual_seed(7)
 
     def whole(low: int, high: int, *shape: int) -> Tensor:
         return torch.randint(low, high + 1, shape, generator=draw).double()
 
-    n, k, c, f, p = demo.size, demo.kernel, demo.channels, demo.filters, demo.outputs
+    n, k, c, f, p = demo.size, demo.kernel, demo.channels, demo.filters, outputs(demo)
     x, w = whole(0, 2, 1, c, n, n).requires_grad_(), whole(-1, 1, f, c, k, k).requires_grad_()
     b = F.pad(torch.ones(1), (0, f - 1)).double().requires_grad_()
     y = LF.conv2d(x, w, b, demo.stride, demo.padding, demo.dilation)
@@ -109,7 +100,7 @@ def numbers(demo: ConvDemo) -> dict[str, Any]:
         "weight": _gradient_of_weight(demo, x[0], dy[0], dw),
         **_pooling(whole(0, 9, c, n, n), whole),
         "matrices": {
-            "x_col": _plain(im2col(x, demo.geometry)[0]),
+            "x_col": _plain(im2col(x, geometry(demo))[0]),
             "w_row": _plain(w.flatten(1)),
             "y": _plain((y - b[:, None, None])[0].flatten(1)),
             "rows": [f"{ci},{i},{j}" for ci in range(c) for i in range(k) for j in range(k)],
@@ -118,10 +109,10 @@ def numbers(demo: ConvDemo) -> dict[str, Any]:
     }
 
 
-def _forward(demo: ConvDemo, x: Tensor, w: Tensor, b: Tensor, y: Tensor) -> dict[str, Any]:
+def _forward(demo: ConvDemoOptions, x: Tensor, w: Tensor, b: Tensor, y: Tensor) -> dict[str, Any]:
     """y[f,p,q] = b[f] + sum over c, i, j of  w[f,c,i,j] x[c, S p + D i - P, S q + D j - P]."""
     padded = F.pad(x, [demo.padding] * 4)
-    c, f, p = demo.channels, demo.filters, demo.outputs
+    c, f, p = demo.channels, demo.filters, outputs(demo)
     steps = [
         _step(
             padded, w, range(c), [(fi, ci) for ci in range(c)],
@@ -134,10 +125,10 @@ def _forward(demo: ConvDemo, x: Tensor, w: Tensor, b: Tensor, y: Tensor) -> dict
     return _scene("x", padded, filler, "w", w, "y", y, steps)
 
 
-def _gradient_of_input(demo: ConvDemo, w: Tensor, dy: Tensor, dx: Tensor) -> dict[str, Any]:
+def _gradient_of_input(demo: ConvDemoOptions, w: Tensor, dy: Tensor, dx: Tensor) -> dict[str, Any]:
     """dx[c] is a convolution at stride 1 of dy, with S - 1 zeros between its numbers and a margin
     of D(K-1) - P around them, with the flipped filters."""
-    s, span, n, p = demo.stride, demo.geometry.span[0], demo.size, demo.outputs
+    s, span, n, p = demo.stride, geometry(demo).span[0], demo.size, outputs(demo)
     between = dy.new_zeros(len(dy), (p - 1) * s + 1, (p - 1) * s + 1)
     between[:, ::s, ::s] = dy
     near = span - 1 - demo.padding
@@ -158,12 +149,12 @@ def _gradient_of_input(demo: ConvDemo, w: Tensor, dy: Tensor, dx: Tensor) -> dic
     return _scene("dy", spaced, filler, "flip w", flipped, "dx", dx, steps)
 
 
-def _gradient_of_weight(demo: ConvDemo, x: Tensor, dy: Tensor, dw: Tensor) -> dict[str, Any]:
+def _gradient_of_weight(demo: ConvDemoOptions, x: Tensor, dy: Tensor, dw: Tensor) -> dict[str, Any]:
     """dw[f,c,i,j] = sum over p, q of  dy[f,p,q] x[c, S p + D i - P, S q + D j - P]."""
     padded, k, d = F.pad(x, [demo.padding] * 4), demo.kernel, demo.dilation
     steps = [
         _step(
-            padded, dy, [ci], [(fi,)], _window(d * i, d * j, demo.outputs, demo.stride, padded),
+            padded, dy, [ci], [(fi,)], _window(d * i, d * j, outputs(demo), demo.stride, padded),
             (fi, ci, i, j), dw,
         )
         for fi in range(demo.filters) for ci in range(demo.channels)

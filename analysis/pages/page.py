@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
 
@@ -14,9 +13,8 @@ FOLDER = Path(__file__).parent
 def render(template: str, **context: Any) -> str:
     """The text of a page.
 
-    `inline("page.css")` in a template is the content of that file, and `x | tojson` is JSON that
-    may stand in a <script>.  The policy that page.html.j2 declares keeps browsers from loading
-    anything else.
+    `inline("page.css") | safe` in a template is the content of that file, `x | tojson` is JSON that
+    may stand in a <script>.  By the policy in page.html.j2 browsers load nothing else.
 
     Args:
         template: name of a file in this folder.
@@ -30,5 +28,5 @@ def render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    environment.globals["inline"] = lambda name: Markup((FOLDER / name).read_text("utf-8"))
+    environment.globals["inline"] = lambda name: (FOLDER / name).read_text("utf-8")
     return environment.get_template(template).render(context)
