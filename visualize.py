@@ -1,13 +1,17 @@
-"""See into a network: pictures as PNG files and in TensorBoard, and pages to hand to a class.
+"""See into a network: pictures as PNG files and in TensorBoard, and pages to click through.
 
-python visualize.py filters runs/lenet-mnist            # the filters, before and after training
+python visualize.py filters runs/lenet-mnist                  # before and after training
+python visualize.py columns runs/lenet-mnist --image 7        # an image on its way through
+python visualize.py deconvnet runs/lenet-mnist --layer features.4   # what its maps respond to
+python visualize.py occlusion runs/lenet-mnist --image 2      # where it looks
+python visualize.py explore runs/lenet-mnist 7 2              # a page: from layers to single units
+python visualize.py conv-demo --stride 1                      # a page: a convolution step by step
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Literal
 
 import tyro
 
@@ -17,10 +21,6 @@ from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
 from training.outputs import check_output
 from training.parsing import command_line
-
-if TYPE_CHECKING:
-    from training.album import Album
-    from training.loaded_network import LoadedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +43,18 @@ class _Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _OfImages(_Network):
+    image: tuple[str, ...] = ("0",)
+    """Image files, or numbers of test images of the data set."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Filters(_Network):
     """The filters of every layer as tiles; of a run, also as they were before training."""
 
     layer: tuple[str, ...] = ()
-    """Layers by their names in the network, such as features.0; by default all that slide filters,
-    up to eight."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OfImages(_Network):
-    image: tuple[str, ...] = ("0",)
-    """Image files, or numbers of test images of the data set."""
+    """Layers by their names in the network, as features.0; by default all that slide filters, up
+    to eight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Columns(_OfImages):
 
     layer: tuple[str, ...] = ()
     """Layers or blocks by their names, as features.0 or layer1.0.conv1; by default as many as
-    --columns, which are chosen over the whole depth."""
+    --columns, chosen over the whole depth."""
     columns: int = 12
     """Volumes, at most."""
     maps: int = 8
@@ -71,8 +71,55 @@ class Columns(_OfImages):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deconvnet(_Network):
+    """What the maps of a layer respond to: the nine test images that made each respond most, and
+    what of them did, projected back to the pixels (Zeiler & Fergus 2013)."""
+
+    layer: tuple[str, ...] = ()
+    """Layers or blocks by their names, as features.4; by default up to four, from the first to the
+    last that has maps."""
+    map: tuple[int, ...] = ()
+    """Maps by their numbers, from 0; by default the first ones, as many as --maps."""
+    maps: int = 16
+    """Maps of a layer, at most."""
+    methods: tuple[Literal["deconvnet", "guided", "gradient"], ...] = ("deconvnet",)
+    """The paper's, guided back-propagation, or the gradient; several stand side by side."""
+    images: int | None = None
+    """Test images to search, the first ones; by default all."""
+    batch_size: int = 256
+    """Images at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occlusion(_OfImages):
+    """A grey square slides over the image: a map of its class's probability (of the most probable
+    one, for an image file), and of the class that is then the most probable."""
+
+    size: int | None = None
+    """Of the square, in pixels; by default a quarter of the image's."""
+    stride: int | None = None
+    """Pixels from one place to the next; by default there are 32 x 32 places, or a few more."""
+    grey: int = 128
+    """Of the square, from 0, black, to 255, white."""
+    batch_size: int = 64
+    """Images at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explore(_Network):
+    """A page to click through: every layer's activations on some images, down to the products and
+    the sum that make a single number. One HTML file."""
+
+    image: Annotated[tuple[str, ...], tyro.conf.Positional] = ("0",)
+    """Image files, or numbers of test images of the data set."""
+    output: Path | None = None
+    """The file; by default explore.html in the run's folder, or in runs/NAME."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConvDemo:
-    """A convolution step by step, forward and backward, and max-pooling: one HTML file."""
+    """A page that steps through a convolution, forward and backward, and through max-pooling. One
+    HTML file."""
 
     options: Annotated[ConvDemoOptions, tyro.conf.arg(name="")]
     output: Path = Path("conv-demo.html")
@@ -81,109 +128,52 @@ class ConvDemo:
 
 def main() -> None:
     description = (__doc__ or "").split("\n")[0]
-    options = command_line(Filters | Columns | ConvDemo, sys.argv[1:], description=description)
-    check_bounds(seed=getattr(options, "seed", 0))
+    kinds = Filters | Columns | Deconvnet | Occlusion | Explore | ConvDemo
+    options = command_line(kinds, sys.argv[1:], description=description)
+    bounded = ("seed", "columns", "maps", "map", "images", "size", "stride", "grey", "batch_size")
+    check_bounds(**{name: getattr(options, name, None) for name in bounded})
+    is_page = isinstance(options, Explore | ConvDemo)
     if options.output is not None:
-        is_file = isinstance(options, ConvDemo)
-        check_output("--output", options.output.parent if is_file else options.output)
+        check_output("--output", options.output.parent if is_page else options.output)
     keep_freed_memory()
-    DRAWN[type(options)](options)
-
-
-def _load(options: _Network) -> "tuple[LoadedNetwork, Album]":
+    from training import pages, visualize  # import torch: not before --help has been answered
     from training.album import Album
     from training.loaded_network import load_network
 
+    if isinstance(options, ConvDemo):
+        print(f"  {pages.conv_demo(options.options, options.output)}")
+        return
     loaded = load_network(
         options.network, weights=options.weights, data_name=options.data,
         data_root=options.data_root, seed=options.seed, device=options.device,
     )  # fmt: skip
+    if isinstance(options, Explore):
+        file = options.output or loaded.folder / "explore.html"
+        print(f"  {pages.explore(loaded, options.image, file)}")
+        return
     folder = options.output or loaded.folder / "pictures"
     check_output("--output", folder)
-    return loaded, Album(folder, loaded.step)
+    print(f"  {loaded.title}, weights {loaded.origin}")
+    with Album(folder, loaded.step) as album:
+        if isinstance(options, Filters):
+            paths = visualize.filters(loaded, album, options.layer)
+        elif isinstance(options, Columns):
+            paths = visualize.columns(
+                loaded, album, options.image, options.layer, options.columns, options.maps
+            )
+        elif isinstance(options, Deconvnet):
+            paths = visualize.deconvnet(
+                loaded, album, options.layer, options.map, options.maps, options.methods,
+                options.images, options.batch_size,
+            )  # fmt: skip
+        else:
+            paths = visualize.occlusion(
+                loaded, album, options.image, options.size, options.stride, options.grey,
+                options.batch_size,
+            )  # fmt: skip
+        for path in paths:
+            print(f"  {path}", flush=True)
 
-
-def _filters(options: Filters) -> None:
-    from analysis.pictures import filters
-
-    loaded, album = _load(options)
-    found = filters.filter_layers(loaded.model)
-    names = _chosen(options.layer, list(found), filters.SHOWN)
-    before = filters.filter_layers(loaded.before_training()) if loaded.step else {}
-    for name in names:
-        panels = [(loaded.origin, filters.panel(*found[name]))]
-        if before:
-            panels[0] = (f"after {loaded.step:,} steps", panels[0][1])
-            panels.insert(0, ("before training", filters.panel(*before[name])))
-        title = f"{loaded.options.model}, filters of {name}"
-        print(f"  {album.add('filters', name, filters.draw(title, panels))}")
-
-
-def _columns(options: Columns) -> None:
-    import models
-    from analysis.pictures import columns, volumes
-
-    loaded, album = _load(options)
-    for which in options.image:
-        image, truth = loaded.image(which)
-        seen, output = volumes.volumes(loaded.model, loaded.sees(image[None]))
-        chosen = volumes.choose(loaded.model, seen, options.columns)
-        if options.layer:
-            chosen = [seen[name] for name in _chosen(options.layer, list(seen), 0)]
-        sheet = columns.draw(
-            _title(loaded, which), image / 255, chosen, models.logits(output)[0].softmax(0),
-            loaded.classes, truth, options.maps,
-        )  # fmt: skip
-        print(f"  {album.add('columns', Path(which).stem, sheet)}")
-
-
-def _conv_demo(options: ConvDemo) -> None:
-    from analysis.pages.conv_demo import conv_demo
-
-    try:
-        page = conv_demo(options.options)
-    except ValueError as error:
-        raise errors.UserError(str(error)) from None
-    _write(page, options.output)
-
-
-def _write(page: str, file: Path) -> None:
-    """
-    Raises:
-        UserError: it cannot be written.
-    """
-    if file.is_dir():
-        raise errors.UserError(f"--output {file} is a folder: give the name of a file in it")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise errors.UserError(f"--output {file} cannot be written: {error.strerror}") from None
-    print(f"  {file}  {file.stat().st_size / 1e6:.1f} MB, opens in any browser")
-
-
-def _chosen(given: tuple[str, ...], known: list[str], most: int) -> list[str]:
-    """Layers by name: those that were asked for, or the first and some after it."""
-    for name in given:
-        if name not in known:
-            raise errors.unknown("layer", name, known)
-    if given or len(known) <= most:
-        return [*given] or known
-    return [known[round(i * (len(known) - 1) / (most - 1))] for i in range(most)]
-
-
-def _title(loaded: "LoadedNetwork", which: str) -> str:
-    """The network and the image, in a line."""
-    name = "a pattern network" if "->" in loaded.options.model else loaded.options.model
-    image = f"{loaded.options.data} test image {which}" if which.isdigit() else Path(which).name
-    return f"{name}, {image}"
-
-
-DRAWN: dict[type, Callable[[Any], None]] = {
-    Filters: _filters,
-    Columns: _columns,
-    ConvDemo: _conv_demo,
-}
 
 if __name__ == "__main__":
     errors.run(main)

@@ -7,6 +7,7 @@ training started from.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,16 @@ class LoadedNetwork:
     origin: str  # of its weights, in one line
     step: int = 0  # optimiser steps that it was trained for
 
+    @property
+    def title(self) -> str:
+        """The network and what it was trained on."""
+        name = "a pattern" if is_pattern(self.options.model) else self.options.model
+        return f"{name} on {self.options.data}" if self.step else name
+
+    def name_of(self, which: str) -> str:
+        """An image, as `image` takes it, in words."""
+        return f"{self.options.data} test image {which}" if which.isdigit() else Path(which).name
+
     def sees(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 -> what the network is given, on its device."""
         return self.preprocess(images.to(self.device))
@@ -60,6 +71,12 @@ class LoadedNetwork:
         """
         (dataset,), _ = data.load(self.options, "test")
         return dataset
+
+    def batches(self, count: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The first test images (N, C, S, S) uint8, and their numbers (N), so many at a time."""
+        part = Subset(self.test_set.dataset, range(count))
+        for images, _, which in data.loader(part, batch_size, workers=self.options.workers):
+            yield images, which
 
     def image(self, which: str) -> tuple[Tensor, int | None]:
         """An image file, or a test image by its number: (C, S, S) uint8, and its class if known.

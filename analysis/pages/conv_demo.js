@@ -1,45 +1,9 @@
-"use strict";
 // Displays the numbers of conv_demo.py, which are in the page; nothing is computed here.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const plain = (value) => (value < 0 ? "−" + -value : String(value));
   const bracketed = (value) => (value < 0 ? `(${plain(value)})` : plain(value));
   const index = (at) => `[${at.join(", ")}]`;
-
-  function element(tag, className = "", text = "") {
-    const made = document.createElement(tag);
-    if (className) made.className = className;
-    if (text) made.textContent = text;
-    return made;
-  }
-
-  // A map of numbers: a table whose caption is its name in the formula.
-  class Grid {
-    constructor(rows, columns, labels = []) {
-      this.table = element("table", "grid");
-      this.caption = element("span");
-      this.table.createCaption().append(this.caption);
-      this.cells = [];
-      for (let r = 0; r < rows; r++) {
-        const line = this.table.insertRow();
-        if (labels.length) line.append(element("th", "", labels[r]));
-        for (let c = 0; c < columns; c++) this.cells.push(line.insertCell());
-      }
-    }
-
-    // classes: {name: set of cells}; a value of null is a number that is not there yet.
-    fill(name, values, classes = {}) {
-      this.caption.textContent = name;
-      values.flat(3).forEach((value, i) => {
-        const cell = this.cells[i];
-        cell.textContent = value === null ? "" : plain(value);
-        const names = Object.keys(classes).filter((key) => classes[key].has(i));
-        if (value !== null && value <= 0) names.push(value < 0 ? "negative" : "zero");
-        cell.className = names.join(" ");
-      });
-    }
-  }
 
   // One walk: its terms, the equation and the results, redrawn at every step.
   class Scene {

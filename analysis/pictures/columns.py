@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from analysis.volumes import Volume
+
 from . import colours
-from .sheet import ACCENT, FAINT, Sheet
-from .volumes import Volume
+from .sheet import ACCENT, FAINT, FRAME, Sheet
 
 TILE, GAP, COLUMN = 58, 4, 72  # pixels: a map, between maps, from column to column
 MARGIN, HEAD, BARS = 20, 104, 190  # around all; above the maps; width of the scores
@@ -105,6 +106,7 @@ def _vector(sheet: Sheet, x: Tensor, left: float, down: float) -> None:
     pixels = pixels.reshape(columns, rows, 3).swapaxes(0, 1)
     middle = left + (TILE - width * columns) / 2
     sheet.image(pixels, middle, HEAD, width * columns, height * rows)
+    sheet.box(middle, HEAD, width * columns, height * rows, FRAME)
 
 
 def _heading(sheet: Sheet, left: float, word: str, name: str, shape: Sequence[int]) -> None:
@@ -127,7 +129,7 @@ def _scores(sheet: Sheet, probabilities: Tensor, classes: Sequence[str], truth: 
         color = ACCENT if index == truth else FAINT
         sheet.text(_short(classes[index], 22), left, at, 11)
         sheet.text(f"{value:.1%}", left + wide, at, 11, FAINT, ha="right")
-        sheet.box(left, at + 18, wide, 9, "#eaeef2", fill=True, line=0)
+        sheet.box(left, at + 18, wide, 9, FRAME, fill=True, line=0)
         sheet.box(left, at + 18, max(1, wide * value), 9, color, fill=True, line=0)
     if truth is not None:
         sheet.text("coloured: the true class", left, HEAD + 44 * len(top.values), 9, FAINT)

@@ -21,7 +21,7 @@ from PIL import Image
 matplotlib.use("Agg")
 
 DENSITY = 2
-INK, FAINT, ACCENT = "#1f2328", "#6e7781", "#c2410c"
+INK, FAINT, FRAME, ACCENT = "#1f2328", "#6e7781", "#e4e8ec", "#c2410c"
 
 
 class Sheet:
