@@ -9,11 +9,15 @@ const ROWS = 15; // products of a fully connected unit
 const isMap = (layer) => layer.shape.length === 3;
 const nameOf = (layer, at) => `${layer.name}[${at.join(", ")}]`;
 const times = (shape) => shape.join(" × ");
-const cellText = (value) => {
-  const size = Math.abs(value);
-  const text = size < 10 ? size.toFixed(2) : size < 100 ? size.toFixed(1) : size.toFixed(0);
-  return value === 0 ? "0" : (value < 0 && size >= 0.005 ? "−" : "") + text;
-};
+
+// Numbers that fit a cell: with as many decimals as the largest of them leaves room for.
+function cellText(largest) {
+  const digits = largest < 0.1 ? 3 : largest < 10 ? 2 : largest < 100 ? 1 : 0;
+  return (value) => {
+    const text = Math.abs(value).toFixed(digits).replace(/^0\.(?=...)/, ".");
+    return value === 0 ? "0" : (value < 0 && Number(text) ? "−" : "") + text;
+  };
+}
 
 function button(text, action, className = "") {
   const made = element("button", className, text);
@@ -345,7 +349,7 @@ function drawTerm({ name, input, patch, places, weights, products, sum, winner, 
   const outside = new Set(places.flatMap(([r, c], i) => (r < 0 || c < 0 || r >= height || c >= width ? [i] : [])));
   const inside = (values) => values.map((value, i) => (outside.has(i) ? null : value));
   const draw = (title, values, largest, classes) =>
-    new Grid(...shape).fill(title, values, classes, cellText).tint(inside(values), (v) => network.colour(v, largest));
+    new Grid(...shape).fill(title, values, classes, cellText(largest)).tint(inside(values), (v) => network.colour(v, largest));
   const seen = draw(name, patch, input.largest[state.image], { filler: outside, winner: new Set([winner]) });
   const map = channel === undefined ? state.at[0] : channel;
   seen.cells.forEach((cell, i) => {

@@ -76,7 +76,7 @@ def explore(
     seen = _on_cpu(seen)
     probabilities = models.logits(output).detach().float().cpu().softmax(1)
     parameters = {name: p.numel() for name, p in model.named_parameters()}
-    kinds = {call.name: kind_of(call, seen.operands[call.name]) for call in seen.calls}
+    kinds = {call.name: _kind(call, seen) for call in seen.calls}
     images = [_image(p, row, classes) for p, row in zip(pictures, probabilities, strict=True)]
     facts = {"title": title, "origin": origin, "parameters": sum(parameters.values())}
     for plan in PLANS:
@@ -103,9 +103,10 @@ class _Page:
     ) -> None:
         self.seen, self.kinds, self.parameters, self.plan = seen, kinds, parameters, plan
         self.fields = receptive_fields(seen.calls)
-        self.order = {name: i for i, name in enumerate([INPUT, *(c.name for c in seen.calls)])}
+        self.calls = [call for call in seen.calls if call.name in seen.outputs]
+        self.order = {name: i for i, name in enumerate([INPUT, *(c.name for c in self.calls)])}
         most = max(plan.numbers, plan.drawn)
-        ranked = choose(seen.calls, kinds, seen.outputs, most)
+        ranked = choose(self.calls, kinds, seen.outputs, most)
         whole = {name: [*range(x.shape[1])] for name, x in seen.outputs.items() if x.dim() > 1}
         self.drawn = {
             name: maps if plan.drawn < len(whole[name]) else whole[name]
@@ -119,9 +120,7 @@ class _Page:
     def estimate(self) -> float:
         """Bytes of the numbers, in base64; pictures come on top."""
         total = 0
-        for call in self.seen.calls:
-            if call.name not in self.seen.outputs:
-                continue
+        for call in self.calls:
             if not self.is_derived(call):
                 total += self.numbers_of(call.name).numel()
             total += sum(t.numel() for t in self.arrays(call).values())
@@ -171,7 +170,7 @@ class _Page:
             "columns": None, "path": [],
         }  # fmt: skip
         rows = [{**first, **self.volume(INPUT, derived=False)}]
-        rows += [self.layer(call) for call in self.seen.calls if call.name in self.seen.outputs]
+        rows += [self.layer(call) for call in self.calls]
         return rows
 
     def layer(self, call: Call) -> dict[str, Any]:
@@ -181,7 +180,7 @@ class _Page:
             "op": call.op,
             "path": list(call.path),
             "kind": kind.kind,
-            "inputs": [self.order[name] for name in call.inputs],
+            "inputs": [self.order[name] for name in call.inputs if name in self.order],
             "formula": kind.formula,
             "size": _size(call, kind),
             "parameters": _count(call, kind, self.parameters),
@@ -220,6 +219,12 @@ class _Page:
 
     def is_whole(self, name: str) -> bool:
         return len(self.with_numbers[name]) == self.seen.outputs[name].shape[1]
+
+
+def _kind(call: Call, seen: Values) -> Kind:
+    """How a call computes, where it can be said which tensors it reads."""
+    kind = kind_of(call, seen.operands[call.name])
+    return Kind("other", kind.formula) if seen.several & {call.name, *call.inputs} else kind
 
 
 def _on_cpu(seen: Values) -> Values:

@@ -155,6 +155,16 @@ const units = {
     };
   },
 
+  padding(network, layer, image, [map, row, column]) {
+    const input = network.layers[layer.inputs[0]];
+    const at = [map, row + layer.options.offset[0], column + layer.options.offset[1]];
+    const total = network.value(input, image, at);
+    if (total === null) return { missing: NOT_HERE };
+    const isInside = at[1] >= 0 && at[2] >= 0 && at[1] < input.shape[1] && at[2] < input.shape[2];
+    if (!isInside) return { line: "a zero of the padding", total };
+    return { line: `${input.name}[${at.join(", ")}]`, total, follow: { layer: input, at, text: "Go to that unit" } };
+  },
+
   batch_norm(network, layer, image, at) {
     const x = one(network, layer, image, at);
     const [mean, variance] = ["mean", "variance"].map((name) => network.array(layer, name, at[0]));

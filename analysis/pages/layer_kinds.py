@@ -180,6 +180,16 @@ def _flatten(call: Call, operands: list[Tensor]) -> Kind | None:
     return Kind("flatten", f"y[({height}c + p) · {width} + q] = x[c, p, q]")
 
 
+def _padding(call: Call, operands: list[Tensor]) -> Kind | None:
+    """Zeros around a volume, or, negative, a margin cut off."""
+    given, over = options_of(call), windows(call)
+    if over is None or given.get("mode", "constant") != "constant" or given.get("value"):
+        return None
+    top, left = (-window.padding for window in over)
+    formula = f"y[c, p, q] = x[c, p {MINUS} {-top}, q {MINUS} {-left}], and 0 outside"
+    return Kind("padding", formula, {"offset": [top, left]}, same_maps=True)
+
+
 def _arithmetic(sign: str) -> Callable[..., Kind | None]:
     """Of two volumes; or of one and a number, or a number for each of its maps."""
 
@@ -264,6 +274,7 @@ RULES: dict[str, Callable[..., Kind | None]] = {
     "BatchNorm2d": _batch_norm,
     "LocalResponseNorm": _response_norm,
     **dict.fromkeys(("Flatten", "flatten", "view", "reshape", "squeeze"), _flatten),
+    **dict.fromkeys(("pad", "ZeroPad2d"), _padding),
     "add": _arithmetic("+"),
     "sub": _arithmetic(MINUS),
     "mul": _arithmetic(TIMES),

@@ -19,6 +19,7 @@ class Values(NamedTuple):
     calls: list[Call]
     outputs: dict[str, Tensor]  # with the image as INPUT
     operands: dict[str, list[Tensor]]  # tensors that a function reads and that are of no image
+    several: set[str]  # calls of several outputs, such as chunk, of which these are the first ones
 
 
 @torch.no_grad()
@@ -28,7 +29,7 @@ def values(model: torch.nn.Module, x: Tensor) -> tuple[Values, Any]:
     recorder.outputs[INPUT] = x.clone()
     with recorder.watch(x):
         output = model(x)
-    return Values(recorder.calls, recorder.outputs, recorder.operands), output
+    return Values(recorder.calls, recorder.outputs, recorder.operands, recorder.several), output
 
 
 class _ValueRecorder(Recorder):
@@ -38,6 +39,7 @@ class _ValueRecorder(Recorder):
         super().__init__(model, fake)
         self.outputs: dict[str, Tensor] = {}
         self.operands: dict[str, list[Tensor]] = {}
+        self.several: set[str] = set()
 
     def note(
         self,
@@ -55,5 +57,7 @@ class _ValueRecorder(Recorder):
         written = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
         with torch._C.DisableTorchFunction():  # or these would be calls, too
             self.operands[self.calls[-1].name] = [t.detach() for t in constant]
+            if len(written) > 1:
+                self.several.add(self.calls[-1].name)
             if written:
                 self.outputs[self.calls[-1].name] = written[0].detach().clone()
