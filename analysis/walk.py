@@ -72,7 +72,7 @@ def walk(model: torch.nn.Module, shape: Sequence[int]) -> list[Call]:
         Exception: what the network raises for such images.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = _Recorder(model, fake)
+    recorder = Recorder(model, fake)
     tensors = (*model.parameters(), *model.buffers())
     like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     with unchanged(model), fake:
@@ -95,7 +95,7 @@ def unchanged(model: torch.nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-class _Recorder(TorchFunctionMode):
+class Recorder(TorchFunctionMode):
     """Notes calls while a network runs."""
 
     def __init__(self, model: torch.nn.Module, fake: FakeTensorMode) -> None:
