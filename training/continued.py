@@ -13,6 +13,7 @@ from models import pretrained
 
 from . import checkpoint
 from .command_line import is_checkpoint
+from .distributed import is_writer
 from .errors import UserError
 from .image_folder import difference
 from .images import contents
@@ -94,8 +95,9 @@ def branch_off(run: Run) -> None:
     """
     step = run.state.step
     later = [path for path in run.folder.glob("step-*.pt") if int(path.stem[5:]) > step]
-    for path in later:
-        path.unlink()
+    if is_writer():
+        for path in later:
+            path.unlink()
     names = ["last.pt"]
     best = run.folder / "best.pt"
     if not best.exists() or checkpoint.load(best)[1]["step"] > step:

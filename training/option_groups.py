@@ -49,10 +49,8 @@ class Data:
 class Augmentation:
     """What is changed at random in training."""
 
-    augment: Literal["none", "affine", "crop-flip", "randaugment"] = "none"
-    """Random change to each training image: small rotations, scalings, shears and shifts; a shift by up to an eighth and a mirror image; or torchvision's RandAugment. From an imagefolder, each also cuts out a random part of the picture."""
-    lighting: float = 0.0
-    """Random shift of each training image's colours along their principal components over ImageNet: its standard deviation in each, 0.1 in AlexNet's paper; colour images only."""
+    augment: Literal["none", "affine", "crop-flip", "crop-flip-lighting", "randaugment"] = "none"
+    """Random change to each training image: small rotations, scalings, shears and shifts; a shift by up to an eighth and a mirror image; the same and AlexNet's shift of the colours along their principal components; or torchvision's RandAugment. From an imagefolder, each also cuts out a random part of the picture."""
     mixup: float = 0.0
     """Mix pairs of training images and their classes, in a proportion from Beta(mixup, mixup): the paper's alpha, 0.2 for ImageNet; 0 mixes none."""
     cutmix: float = 0.0
@@ -117,6 +115,8 @@ class Computation:
     """Precision of weights and activations."""
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Automatic mixed precision: products in bfloat16, or in float16 with a scaled loss."""
+    sync_bn: bool = False
+    """Batch normalisation over the images of all processes (layers.SyncBatchNorm), and not over each one's share."""
     compile: bool = False
     """Compile the network by torch.compile: faster steps after a slow first one."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"

@@ -58,8 +58,11 @@ class Options(Records, Computation, Schedule, Optimisation, Augmentation, Data, 
             raise UserError(f"--amp {self.amp} lowers float32, and not --dtype float64: use one")
         if self.freeze and self.weights is None:
             raise UserError("--freeze keeps weights that are trained: say which with --weights")
-        if self.lighting and len(self.mean) != 3:
-            raise UserError("--lighting shifts colours: it needs images of three channels")
+        if self.augment == "crop-flip-lighting" and len(self.mean) != 3:
+            raise UserError(
+                "--augment crop-flip-lighting shifts colours: it needs images of three channels; "
+                "give crop-flip"
+            )
         if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
             raise UserError(f"--name {self.name} is not inside --logdir: give a plain name")
         if self.weights is not None and not self.weights.strip():

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 _log: Path | None = None
+_muted = False
 LINE_EVERY = 30  # seconds between plain lines within an epoch
 
 
@@ -26,7 +27,7 @@ class Progress:
         of the run."""
         self.label, self.total, self.done, self.later = label, total, done, later
         self.waited = 0.0  # seconds, for the loader
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty() and not _muted
         self.bar = tqdm(
             batches,
             label,
@@ -71,6 +72,8 @@ def say(line: str) -> None:
 
     A run goes on when nobody reads its lines any more.
     """
+    if _muted:
+        return
     if sys.stdout is not None:  # it is closed
         try:
             tqdm.write(line)
@@ -97,6 +100,12 @@ def log_to(path: Path | None) -> None:
     """From now on what is said is also written to the end of a file, or of none."""
     global _log
     _log = path
+
+
+def mute() -> None:
+    """Say nothing from now on, and draw no bars: another process of the run does."""
+    global _muted
+    _muted = True
 
 
 def described(metrics: dict[str, str]) -> str:
