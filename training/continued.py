@@ -95,8 +95,9 @@ def branch_off(run: Run) -> None:
     """
     step = run.state.step
     later = [path for path in run.folder.glob("step-*.pt") if int(path.stem[5:]) > step]
-    for path in later if is_writer() else ():
-        path.unlink()
+    if is_writer():
+        for path in later:
+            path.unlink()
     names = ["last.pt"]
     best = run.folder / "best.pt"
     if not best.exists() or checkpoint.load(best)[1]["step"] > step:

@@ -172,17 +172,16 @@ def _loader(dataset: Subset, batches: list[list[int]], workers: int, pin: bool) 
         pin_memory=pin,
         generator=torch.Generator(),  # for the workers; torch's own is dropout's
         collate_fn=_as_it_is if isinstance(images, InMemory) else partial(_stacked, images.shape),
-        worker_init_fn=_leave_signals_to_the_run,
+        worker_init_fn=_ignore_signals,
         batch_sampler=batches,
     )
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Ctrl-C and SIGTERM reach a whole group of processes; the run that a worker loads for finishes
-    its step first, and then ends the worker."""
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C reaches a worker, too, and torchrun sends SIGTERM to both; the process that it works
+    for ends it, at last by a SIGTERM of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setpgrp"):  # not on Windows
-        os.setpgrp()
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _as_it_is(batch: Any) -> Any:

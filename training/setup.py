@@ -62,7 +62,9 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     else:
         folder = shared_folder(folder)
     if is_writer():
-        _open(folder, options, device, resources, anew=saved is None)
+        _open(folder, options, device, resources)
+    if saved is None and is_writer():
+        remove_events(folder)
     board = Board(folder, None if saved is None else saved["step"], writes=is_writer())
     resources.callback(board.close)
     run = Run(options, folder, train_set, val_set, classes, state, board)
@@ -78,17 +80,9 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     return run
 
 
-def _open(
-    folder: Path, options: Options, device: torch.device, resources: ExitStack, anew: bool
-) -> None:
-    """Lock the folder of a run, and write what it holds beside checkpoints and curves.
-
-    Args:
-        anew: nothing was trained yet, though the run may have been killed before.
-    """
+def _open(folder: Path, options: Options, device: torch.device, resources: ExitStack) -> None:
+    """Lock the folder of a run, and write what it holds beside checkpoints and curves."""
     resources.enter_context(lock(folder))
-    if anew:
-        remove_events(folder)
     if options.resume is not None:
         (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
     before = other_threads(folder)

@@ -67,15 +67,15 @@ class TrainState:
         norms = torch.nn.modules.batchnorm._BatchNorm
         return 2 if any(isinstance(m, norms) for m in self.model.modules()) else 1
 
-    def smallest_share(self) -> int:
-        """Images of a step that a process needs, unless it has none."""
-        return 1 if self.options.sync_bn else self.smallest_batch()
-
     def plan(self, images: int) -> None:
         """The schedule over epochs of so many images; a last batch that is too small for batch
         normalisation is left out of them."""
         steps = steps_per_epoch(images, self.options.batch_size, self.smallest_batch())
         self.scheduler = scheduler(self.optimizer, self.options, steps)
+
+    def smallest_share(self) -> int:
+        """Images of a step that a process needs, unless it has none."""
+        return 1 if self.options.sync_bn else self.smallest_batch()
 
     def epoch_ended(self, val_loss: float) -> None:
         """The plateau schedule looks at the validation loss; later steps start from its rate."""
