@@ -79,12 +79,8 @@ def stride(model: torch.nn.Module, image: Sequence[int]) -> int:
     """
     calls = walk(model.eval(), (1, *image))
     fields = receptive_fields(calls)
-    strides = [
-        fields[call.name].stride
-        for call in calls
-        if call.shape is not None and len(call.shape) == 4 and fields[call.name] is not None
-        and fields[call.name].stride != (0, 0)
-    ]  # fmt: skip
+    maps = [fields[call.name] for call in calls if call.shape is not None and len(call.shape) == 4]
+    strides = [field.stride for field in maps if field is not None and field.stride != (0, 0)]
     if not strides or strides[-1][0] != strides[-1][1]:
         raise SurgeryError("this network's stride is not known, so its map cannot be placed")
     return strides[-1][0]

@@ -23,6 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 import layers
 from models.sizing import as_pair
 
+GEOMETRY = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 LARGEST_MATRIX = 64 * 2**20  # bytes
 ELEMENTWISE = (
     torch.nn.ReLU, torch.nn.Tanh, torch.nn.Sigmoid, torch.nn.Dropout, torch.nn.Identity,
@@ -71,7 +72,7 @@ def to_convolutional(model: torch.nn.Module, image: Sequence[int]) -> GraphModul
     vectors: dict[Node, tuple[int, ...]] = {}  # nodes that give vectors: the volume they stand for
     for node in list(graph.graph.nodes):
         if _is_flatten(node):
-            vectors[node] = _shape(node.args[0])[1:]
+            vectors[node] = _shape(node.all_input_nodes[0])[1:]
             continue
         module = _module(graph, node)
         if isinstance(module, torch.nn.AdaptiveAvgPool2d):
@@ -91,7 +92,7 @@ def to_convolutional(model: torch.nn.Module, image: Sequence[int]) -> GraphModul
             raise SurgeryError(f"{_name(node)} reads a vector, and does not say how for a map")
     for node in list(graph.graph.nodes):
         if _is_flatten(node):
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(node.all_input_nodes[0])
             graph.graph.erase_node(node)
     graph.recompile()
     return graph
@@ -117,10 +118,8 @@ def to_linear(
     pixels = math.prod(shape)
     weight = conv.weight
     with torch.device("meta"):
-        probe = type(conv)(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-            conv.dilation, conv.groups, bias=False,
-        )  # fmt: skip
+        options = {name: getattr(conv, name) for name in GEOMETRY}
+        probe = type(conv)(conv.in_channels, conv.out_channels, bias=False, **options)
         out = probe(torch.empty(1, *shape)).shape[1:]
     size = math.prod(out) * pixels * weight.element_size()
     if size > largest:
@@ -155,7 +154,7 @@ def fold_batch_norm(model: torch.nn.Module, image: Sequence[int]) -> GraphModule
         norm = _module(graph, node)
         if not isinstance(norm, torch.nn.BatchNorm2d) or norm.running_mean is None:
             continue
-        before = node.args[0]
+        before = node.all_input_nodes[0]
         conv = _module(graph, before)
         if isinstance(conv, torch.nn.Conv2d) and len(before.users) == 1:
             _replace(graph, before, fuse_conv_bn_eval(conv, norm))
@@ -197,7 +196,7 @@ def _convolution(linear: torch.nn.Linear, volume: tuple[int, ...]) -> torch.nn.C
 
 def _window(node: Node, pool: torch.nn.AdaptiveAvgPool2d) -> torch.nn.Module:
     """What an adaptive average does to the size it was made for, as a window that slides."""
-    before, after = _shape(node.args[0])[2:], _shape(node)[2:]
+    before, after = _shape(node.all_input_nodes[0])[2:], _shape(node)[2:]
     if before == after:
         return torch.nn.Identity()
     if tuple(after) == (1, 1):
