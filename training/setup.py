@@ -23,6 +23,7 @@ from .randomness import seed_everything
 from .records import other_threads, write_environment
 from .run import Run
 from .run_folder import continued_folder, new_folder
+from .run_summary import write_summary
 from .tensorboard import Board
 from .train_state import new_train_state
 
@@ -74,6 +75,7 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     run = Run(options, folder, train_set, val_set, classes, state, board)
     announce(run, origin)
     if saved is None:
+        write_summary(folder, board, options, state.model, state.smallest_batch())
         show_inputs(board, state, train_set)
     else:
         run.continue_from(saved)
