@@ -126,6 +126,19 @@ def read(path: Path) -> tuple[dict[str, Tensor], bool]:
     return state, bool(content.get("transform_input", state is content))
 
 
+def num_classes(model: torch.nn.Module, weights: str | Path) -> int:
+    """How many classes the weights in a file tell apart, as far as they are the network's.
+
+    Args:
+        model: the network, for any number of classes.
+    Raises:
+        ValueError: no such file, or no weights in it.
+    """
+    expected, keys = model.state_dict(), head(model)
+    differing = different_classes(read(Path(weights))[0], expected, keys)
+    return differing[0] if differing else len(expected[keys[-1]])
+
+
 def is_auxiliary(key: str) -> bool:
     return key.startswith("aux")
 
