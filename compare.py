@@ -185,15 +185,16 @@ def _layers(options: Layers) -> int:
 
 
 def _models(options: Models) -> int:
+    from training.recipes import RECIPES
+
+    for name in options.names:
+        if name not in RECIPES:  # which has every network, and does not import torch
+            raise errors.unknown("model", name, RECIPES)
     keep_freed_memory()  # as train.py does; single layers are timed as in any other script
     config = _config(options)
     from analysis.model_benchmark import ModelBenchmark
     from analysis.parity import DEFAULT_MODELS
-    from models import MODELS
 
-    for name in options.names:
-        if name not in MODELS:
-            raise errors.unknown("model", name, MODELS)
     results = ModelBenchmark(config)
     sizes = {key: getattr(options, key) for key in ("batch_size", "image_size", "num_classes")}
     start = time.monotonic()

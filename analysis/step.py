@@ -48,11 +48,14 @@ class TrainingStep:
     def __init__(self, model: torch.nn.Module, nn: Any, batch: Batch) -> None:
         self.batch, self.device, self.nn = batch, batch.config.device, nn
         self.x = batch.x
-        self.network = model.to(self.device, batch.dtype)
+        self.network = self.convert(model)
         self.model = batch.config.maybe_compile(self.network)
         self._convert(batch.config.memory_format)
         self.criterion = models.criterion(model, nn)
-        self.optimizer = torch.optim.SGD(model.parameters(), 1e-4, 0.9)
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), 1e-4, 0.9)
+
+    def convert(self, model: torch.nn.Module) -> torch.nn.Module:
+        return model.to(self.device, self.batch.dtype)
 
     def in_float64(self) -> TrainingStep:
         """The same step in float64, not compiled."""
@@ -89,6 +92,12 @@ class TrainingStep:
         self.optimizer.step()
         return loss.item()
 
+    def state(self) -> list[Tensor]:
+        """What lasts from step to step: weights, buffers, and the optimiser's state."""
+        kept = [v for state in self.optimizer.state.values() for v in state.values()]
+        tensors = [*self.network.parameters(), *self.network.buffers(), *kept]
+        return [t for t in tensors if isinstance(t, Tensor)]
+
     def run(self) -> tuple[float, float]:
         start = timer(self.device)
         self.optimizer.zero_grad()
@@ -119,7 +128,7 @@ class TrainingStep:
             self()
             self.optimizer.zero_grad()  # gradients count as temporary
 
+        if not self.optimizer.state:
+            self()  # the first step allocates the momenta
         self.optimizer.zero_grad()
-        weights = list(self.network.parameters())
-        momenta = [v for s in self.optimizer.state.values() for v in s.values() if v is not None]
-        return memory.nbytes([self.x, *weights, *momenta]) + memory.peak(step, self.device)
+        return memory.nbytes([self.x, *self.state()]) + memory.peak(step, self.device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -172,14 +173,23 @@ class PartialConv2d(torch.nn.Module):
 
     def __init__(self, table: Sequence[Sequence[int]], kernel_size: int, nn: ModuleType) -> None:
         super().__init__()
-        pairs = [(output, i) for output, maps in enumerate(table) for i in maps]
-        outputs, inputs = torch.tensor(pairs).T
+        self.table = [(output, i) for output, maps in enumerate(table) for i in maps]
         self.conv2d = nn.functional.conv2d
+        self.shape = (len(table), 1 + max(i for _, i in self.table), kernel_size, kernel_size)
+        self.weight = torch.nn.Parameter(torch.empty(len(self.table), kernel_size, kernel_size))
+        self.bias = torch.nn.Parameter(torch.empty(len(table)))
+        self.register_indices()
+
+    def register_indices(self) -> None:
+        """`table` as two buffers on the device of the weights."""
+        outputs, inputs = torch.tensor(self.table, device=self.weight.device).T
         self.register_buffer("outputs", outputs.contiguous(), persistent=False)
         self.register_buffer("inputs", inputs.contiguous(), persistent=False)
-        self.shape = (len(table), 1 + max(i for _, i in pairs), kernel_size, kernel_size)
-        self.weight = torch.nn.Parameter(torch.empty(len(pairs), kernel_size, kernel_size))
-        self.bias = torch.nn.Parameter(torch.empty(len(table)))
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """Also the indices, which no file has: those of a network built on `meta` are empty."""
+        super()._load_from_state_dict(*arguments)
+        self.register_indices()
 
     @property
     def fan_in(self) -> Tensor:
@@ -187,10 +197,13 @@ class PartialConv2d(torch.nn.Module):
         connections = self.weight.new_ones(len(self.outputs))
         return torch.zeros_like(self.bias).index_add(0, self.outputs, connections)
 
+    def filters(self) -> Tensor:
+        """(C_out, C_in, K, K), zero where there is no connection."""
+        zeros = self.weight.new_zeros(self.shape)
+        return zeros.index_put((self.outputs, self.inputs), self.weight)
+
     def forward(self, x: Tensor) -> Tensor:
-        filters = self.weight.new_zeros(self.shape)
-        filters = filters.index_put((self.outputs, self.inputs), self.weight)
-        return self.conv2d(x, filters, self.bias)
+        return self.conv2d(x, self.filters(), self.bias)
 
 
 class RadialBasis(torch.nn.Module):

@@ -52,6 +52,8 @@ def _is_image(root: Path, path: str) -> bool:
 class ImageFiles(Images):
     """The images of a folder, decoded to uint8 (C, S, S) by whoever asks for them."""
 
+    shape: tuple[int, int, int]  # of an image of a part
+
     def __init__(self, folder: Folder, contents: Contents | None) -> None:
         self.folder, self.targets, self.classes = folder, folder.targets, folder.classes
         self.contents = contents
@@ -62,9 +64,10 @@ class ImageFiles(Images):
 
     def for_part(self, options: Options, augmented: bool) -> ImageFiles:
         """A random part of the picture in training, if it is augmented; else its centre."""
-        part = ImageFiles(self.folder, self.contents)
+        part, size = ImageFiles(self.folder, self.contents), options.image_size
+        part.shape = len(options.mean), size, size
         if augmented and options.augment != "none":
-            shape = v2.RandomResizedCrop(options.image_size, antialias=True)
+            shape = v2.RandomResizedCrop(size, antialias=True)
             more = [v2.RandAugment()] if options.augment == "randaugment" else []
             part.transform = _to_pixels(options, shape, *more)
         else:

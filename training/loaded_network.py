@@ -7,6 +7,7 @@ training started from.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +52,16 @@ class LoadedNetwork:
     origin: str  # of its weights, in one line
     step: int = 0  # optimiser steps that it was trained for
 
+    @property
+    def title(self) -> str:
+        """The network and what it was trained on."""
+        name = "a pattern" if is_pattern(self.options.model) else self.options.model
+        return f"{name} on {self.options.data}" if self.step else name
+
+    def name_of(self, which: str) -> str:
+        """An image, as `image` takes it, in words."""
+        return f"{self.options.data} test image {which}" if which.isdigit() else Path(which).name
+
     def sees(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 -> what the network is given, on its device."""
         return self.preprocess(images.to(self.device))
@@ -84,6 +95,12 @@ class LoadedNetwork:
         """
         (dataset,), _ = data.load(self.options, "test")
         return dataset
+
+    def batches(self, count: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The first test images (N, C, S, S) uint8, and their numbers (N), so many at a time."""
+        part = Subset(self.test_set.dataset, range(count))
+        for images, _, which in data.loader(part, batch_size, workers=self.options.workers):
+            yield images, which
 
     def image(self, which: str) -> tuple[Tensor, int | None]:
         """An image file, or a test image by its number: (C, S, S) uint8, and its class if known.
@@ -135,14 +152,9 @@ def load_network(
     Raises:
         UserError: anything the user can mend.
     """
-    changes: dict[str, Any] = {
-        "data": data_name,
-        "data_root": data_root,
-        "device": device,
-        "layers": layers,
-    }
-    changes["memory_format"] = memory_format
-    given = {key: value for key, value in changes.items() if value is not None}
+    given: dict[str, Any] = {"data": data_name, "data_root": data_root, "device": device}
+    given |= {"layers": layers, "memory_format": memory_format}
+    given = {key: value for key, value in given.items() if value is not None}
     if name in RECIPES or is_pattern(name):
         if weights not in ("random", "imagenet") and _is_of_a_run(Path(weights)):
             return load_run(Path(weights), name, **given)  # it says how it was trained, too
@@ -232,15 +244,19 @@ def _usual_data(name: str) -> str:
 
 
 def _classes(options: Options, data_is_given: bool) -> list[str]:
-    """Their names: the data set's, or else ImageNet's."""
+    """Their names: the data set's, ImageNet's, or numbers."""
     if DATA[options.data].num_classes is not None or data_is_given:
         return data.load(options, "test")[1]
-    return class_names(1000)
+    return class_names(1000, known=bool(options.weights))
 
 
-def class_names(count: int) -> list[str]:
-    """ImageNet's, which torchvision's weights come with, if there are as many; else numbers."""
-    if count != 1000:
+def class_names(count: int, known: bool = True) -> list[str]:
+    """ImageNet's, which torchvision's weights come with, if there are as many; else numbers.
+
+    Args:
+        known: the weights know classes, and are not random.
+    """
+    if count != 1000 or not known:
         return [f"class {number}" for number in range(count)]
     from torchvision.models import ResNet18_Weights  # needed for nothing else
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .distributed import world_size
 from .errors import UserError, is_out_of_memory
 from .options import Options
 
@@ -17,7 +18,7 @@ def out_of_memory(options: Options) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
         if not is_out_of_memory(error):
             raise
-        images = -(-options.batch_size // options.accumulate)
+        images = -(-options.batch_size // (options.accumulate * world_size()))
         parts = 2 * options.accumulate
         raise UserError(
             f"out of memory with {images} images at a time, --batch-size {options.batch_size} and "

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 _log: Path | None = None
+_muted = False
 LINE_EVERY = 30  # seconds between plain lines within an epoch
 
 
@@ -22,7 +23,7 @@ class Progress:
         """Of `total` batches, `done` were walked over before."""
         self.label, self.total, self.done = label, total, done
         self.waited = 0.0  # seconds, for the loader
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty() and not _muted
         self.bar = tqdm(
             batches,
             label,
@@ -60,6 +61,8 @@ def say(line: str) -> None:
 
     A run goes on when nobody reads its lines any more.
     """
+    if _muted:
+        return
     if sys.stdout is not None:  # it is closed
         try:
             tqdm.write(line)
@@ -71,7 +74,7 @@ def say(line: str) -> None:
     if _log is None:
         return
     try:
-        with _log.open("a") as file:
+        with _log.open("a", errors="backslashreplace") as file:
             file.write(line + "\n")
     except OSError as error:
         warnings.warn(f"{_log} cannot be written ({error.strerror})", stacklevel=2)
@@ -82,6 +85,12 @@ def log_to(path: Path | None) -> None:
     """From now on what is said is also written to the end of a file, or of none."""
     global _log
     _log = path
+
+
+def mute() -> None:
+    """Say nothing from now on, and draw no bars: another process of the run does."""
+    global _muted
+    _muted = True
 
 
 def described(metrics: dict[str, str]) -> str:

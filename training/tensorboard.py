@@ -60,14 +60,19 @@ def tolerant(write: Callable[..., None]) -> Callable[..., None]:
 
 
 class Board:
-    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, resume_step: int | None = None, *, writes: bool = True
+    ) -> None:
         """
         Args:
             folder: of the run.
             resume_step: steps taken when the checkpoint was written; later events are purged.
+            writes: else nothing is written, as another process writes it.
         """
         purge = None if resume_step is None else resume_step + 1
-        self.folder, self.failed = folder, False
+        self.folder, self.failed = folder, not writes
+        if not writes:
+            return
         self.run = SummaryWriter(str(folder), purge_step=purge)
         self.train = SummaryWriter(str(folder / "train"), purge_step=purge)
         self.val = SummaryWriter(str(folder / "val"), purge_step=purge)

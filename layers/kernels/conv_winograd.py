@@ -29,7 +29,7 @@ Source: Lavin and Gray 2015, section 4.1, F(4x4, 3x3), with the points 0, +-1, +
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial, reduce
+from functools import partial, reduce
 from math import prod
 from typing import Any
 
@@ -50,6 +50,11 @@ G = (
     (1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
     (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1),
 )  # fmt: skip
+G2 = torch.tensor(
+    [[a * b for a in above for b in row] for above in G for row in G],
+    dtype=torch.float64,
+    device="cpu",
+)
 
 
 def convolve(operands: Callable[..., tuple], *inputs: Any) -> None:
@@ -228,11 +233,9 @@ def _rows(x: Tensor, start: int, count: int, scratch: Tensor) -> tuple[Any, int]
     return array(_view(scratch, *pixels.shape).copy_(pixels)), max(0, start)
 
 
-@cache
 def _g2(dtype: torch.dtype) -> Tensor:
     """G applied along rows and along columns, as one matrix (36, 9)."""
-    square = [[a * b for a in above for b in row] for above in G for row in G]
-    return torch.tensor(square, dtype=dtype)
+    return G2.to(dtype)
 
 
 def _view(scratch: Tensor, *shape: int) -> Tensor:

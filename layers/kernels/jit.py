@@ -14,9 +14,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..interop.dry_run import dry_cache
 from .fallback import warn_once
 from .openmp import library, num_threads, openmp_available
 
@@ -94,7 +96,9 @@ def why_not_jit(x: Tensor) -> str | None:
 
 
 def array(volume: Tensor) -> Any:
-    """The same memory, as numba takes it."""
+    """The same memory, as numba takes it; in a dry run the shape alone."""
+    if dry_cache() is not None:
+        return np.broadcast_to(np.zeros((), str(volume.dtype).split(".")[1]), volume.shape)
     return volume.detach().numpy()
 
 
@@ -105,6 +109,8 @@ def parallel_for(function: Compiled, total: int, numel: int, *arguments: Any) ->
         function: a compiled loop, whose parts write to disjoint memory.
         numel: elements read in all; a few are not worth a second thread.
     """
+    if dry_cache() is not None:
+        return
     threads = num_threads() if numel >= MIN_PARALLEL_NUMEL else 1
     if threads > 1 < total and openmp_available() and _is_bound():
         _in_parallel(function)(arguments, total, threads)  # some parts may be empty
