@@ -97,6 +97,19 @@ def imagenet(name: str) -> Weights:
     return Weights(state, "", rescaled=True)
 
 
+def num_classes(model: torch.nn.Module, weights: str | Path) -> int:
+    """How many classes the weights in a file tell apart, as far as they are the network's.
+
+    Args:
+        model: the network, for any number of classes.
+    Raises:
+        ValueError: no such file, or no weights in it.
+    """
+    expected, keys = model.state_dict(), head(model)
+    differing = different_classes(read(Path(weights))[0], expected, keys)
+    return differing[0] if differing else len(expected[keys[-1]])
+
+
 def is_auxiliary(key: str) -> bool:
     return key.startswith("aux")
 

@@ -210,7 +210,7 @@ def _read(options: Options, source: str) -> Images:
     images = torch.as_tensor(np.asarray(dataset.data))
     images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
     targets = torch.as_tensor(dataset.targets)
-    return InMemory(_fit(images.contiguous(), options.image_size), targets, dataset.classes)
+    return InMemory(fit(images.contiguous(), options.image_size), targets, dataset.classes)
 
 
 def _digits(image_size: int, training: bool) -> InMemory:
@@ -221,10 +221,10 @@ def _digits(image_size: int, training: bool) -> InMemory:
     )
     images, targets = (parts[0], parts[2]) if training else (parts[1], parts[3])
     pixels = torch.as_tensor(images * (255 / 16)).round().to(torch.uint8)[:, None]
-    return InMemory(_fit(pixels, image_size), torch.as_tensor(targets), list("0123456789"))
+    return InMemory(fit(pixels, image_size), torch.as_tensor(targets), list("0123456789"))
 
 
-def _fit(images: Tensor, size: int) -> Tensor:
+def fit(images: Tensor, size: int) -> Tensor:
     """Bring images to size x size: a few pixels more are background, as in LeCun et al. 1998."""
     check_fits(
         images[:, :, 0, 0].numel() * size**2,

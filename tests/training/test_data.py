@@ -56,11 +56,11 @@ def test_validation_is_stratified_and_seeded():
 
 def test_a_few_pixels_more_are_background_and_others_are_resized():
     images = torch.full((2, 1, 28, 28), 200, dtype=torch.uint8)
-    padded = data._fit(images, 32)
+    padded = data.fit(images, 32)
     assert torch.equal(padded[:, :, 2:-2, 2:-2], images)
     assert padded[:, :, :2].sum() == 0
-    assert data._fit(images, 64).float().mean() == 200
-    assert data._fit(images, 14).shape == (2, 1, 14, 14)
+    assert data.fit(images, 64).float().mean() == 200
+    assert data.fit(images, 14).shape == (2, 1, 14, 14)
 
 
 def test_missing_data_that_cannot_be_downloaded(monkeypatch, tmp_path):
