@@ -2,6 +2,7 @@
 
 python evaluate.py runs/lenet-mnist
 python evaluate.py runs/lenet-mnist --layers torch --json
+python evaluate.py runs/lenet-mnist --image-size 36 --dense
 python evaluate.py runs/lenet-mnist seven.png photographs/
 python evaluate.py --model resnet50 --weights imagenet cat.jpg
 """
@@ -46,6 +47,16 @@ class Options:
     """Which images: test, the test set, is the default; or val, those held out of the training."""
     compare_layers: bool = False
     """Evaluate with our layers and with torch.nn's, and compare every logit and every answer."""
+    image_size: int | None = None
+    """Pixels of the images, if they are to be larger than in training: for --crops and --dense; of
+    one crop, the centre."""
+    crops: Literal[1, 5, 10] = 1
+    """The mean over crops: the centre; the corners, too; these and their mirror images."""
+    dense: bool = False
+    """The mean over every place of the image, in one pass: fully connected layers slide as
+    convolutions."""
+    shifts: int = 1
+    """Passes in each direction for --dense: 2 halve the distance of the places."""
     data: str | None = None
     """Another data set with the same classes; by default the one it was trained on."""
     data_root: Path | None = None
@@ -64,14 +75,25 @@ class Options:
     """Print one JSON object and nothing else."""
 
 
-OF_A_SPLIT = ("split", "compare_layers", "data", "data_root")
+OF_A_SPLIT = (
+    "split",
+    "compare_layers",
+    "image_size",
+    "crops",
+    "dense",
+    "shifts",
+    "data",
+    "data_root",
+)
 OF_FILES = ("invert", "output")
 
 
 def main() -> None:
     description = (__doc__ or "").split("\n")[0]
     options = command_line(Options, sys.argv[1:], description=description)
-    check_bounds(batch_size=options.batch_size)
+    check_bounds(
+        batch_size=options.batch_size, shifts=options.shifts, image_size=options.image_size
+    )
     checkpoint, images = _sources(options)
     keep_freed_memory()
     if images:
@@ -81,11 +103,13 @@ def main() -> None:
         evaluate_checkpoint,
         report,
     )
+    from training.views import Views
 
     results = evaluate_checkpoint(
         checkpoint, split=options.split or "test", layers=options.layers, data_name=options.data,
         data_root=options.data_root, batch_size=options.batch_size, device=options.device,
         memory_format=options.memory_format, compare_layers=options.compare_layers,
+        views=Views(options.image_size, options.crops, options.dense, options.shifts),
     )  # fmt: skip
     print(report(results, as_json=options.json))
 
@@ -113,7 +137,7 @@ def _sources(options: Options) -> tuple[Path | None, tuple[Path, ...]]:
             "has both"
         )
     for name in OF_A_SPLIT if images else OF_FILES:
-        if getattr(options, name):
+        if getattr(options, name) != getattr(Options, name):
             kinds = ("a whole data set", "image files")
             wrong, right = kinds if images else reversed(kinds)
             raise errors.UserError(f"--{name.replace('_', '-')} is for {wrong}, not for {right}")

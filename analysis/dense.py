@@ -7,6 +7,7 @@ image takes a fraction of the multiplications that its windows take one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -100,17 +101,29 @@ def multiply_adds(network: torch.nn.Module, shape: Sequence[int]) -> int:
     return counter.get_total_flops() // 2
 
 
-def saving(
-    model: torch.nn.Module, image: Sequence[int], size: Sequence[int], shifts: int = 1
-) -> str:
-    """What dense evaluation of one image saves, for a reader."""
+class Cost(NamedTuple):
+    """Of one image, densely and crop by crop."""
+
+    places: tuple[int, int]  # of the map
+    passes: int
+    multiply_adds: int
+    multiply_adds_of_crops: int  # of all places, one by one
+
+    def __str__(self) -> str:
+        rows, columns = self.places
+        times = self.multiply_adds_of_crops / self.multiply_adds
+        return (
+            f"{rows} x {columns} places in {self.passes} pass(es): "
+            f"{self.multiply_adds / 1e9:.3g} G multiply-adds an image, "
+            f"{times:.1f} times less than as {rows * columns} crops"
+        )
+
+
+def cost(model: torch.nn.Module, image: Sequence[int], size: int, shifts: int = 1) -> Cost:
+    """What dense evaluation saves on images of size x size pixels."""
     dense = Dense(model, image, shifts)
-    places = [(a - b) // dense.stride + 1 for a, b in zip(size, image[1:], strict=True)]
-    once = multiply_adds(dense, (1, image[0], *size))
+    rows, columns = ((size - window) // dense.stride + 1 for window in image[1:])
+    once = multiply_adds(dense, (1, image[0], size, size))
     crop = multiply_adds(model, (1, *image))
-    number = places[0] * places[1]
-    return (
-        f"{size[0]} x {size[1]} pixels, {places[0]} x {places[1]} places: "
-        f"{once / 1e9:.2f} G multiply-adds in {min(shifts, *places) ** 2} pass(es) instead of "
-        f"{number * crop / 1e9:.2f} G in {number} crops, {number * crop / once:.1f} times less"
-    )
+    passes = min(shifts, rows) * min(shifts, columns)
+    return Cost((rows, columns), passes, once, rows * columns * crop)

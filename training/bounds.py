@@ -13,6 +13,7 @@ COUNTS = {  # from 1 to what a mistake would exceed
     "epochs": 10**6, "batch_size": 10**6, "image_size": 10**4, "log_every": 10**9,
     "accumulate": 10**6, "limit_steps": 10**12, "early_stop": 10**6, "num_classes": 10**6,
     "columns": 100, "maps": 10**4, "images": 10**9, "size": 10**4, "stride": 10**4,
+    "shifts": 64,
 }  # fmt: skip
 FROM_ZERO = {  # counts and numbers from 0
     "workers": 256, "keep": 10**6, "threads": 1024, "map": 10**6, "grey": 255,

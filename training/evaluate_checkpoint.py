@@ -26,6 +26,7 @@ from .loop import evaluate
 from .metrics import Evaluation
 from .progress import table
 from .train_state import load_model, new_train_state
+from .views import AS_TRAINED, Views
 
 
 def evaluate_checkpoint(
@@ -39,16 +40,19 @@ def evaluate_checkpoint(
     device: str = "auto",
     memory_format: str | None = None,
     compare_layers: bool = False,
+    views: Views = AS_TRAINED,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint; draw its confusion matrix beside it and in TensorBoard.
 
     Args:
         compare_layers: evaluate with torch.nn's layers, too (or, if `layers` are those, with ours).
+        views: how each image is looked at.
     Returns:
         checkpoint, model, layers, memory_format, data, split, images, top1, top5, loss,
         calibration_error (`expected_calibration_error`), images_per_second, classes (per class:
         precision, recall, f1-score, support), confused (`confused_pairs`), confusion_png (None if
-        it could not be written), and with compare_layers also layer_sets (`compare_answers`).
+        it could not be written), and with compare_layers also layer_sets (`compare_answers`), with
+        views also those (`Views.described`).
     Raises:
         UserError: no or a foreign checkpoint, missing data, another number of classes.
     """
@@ -61,7 +65,9 @@ def evaluate_checkpoint(
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {batch_size}")
     where = choose_device(device, getattr(torch, options.dtype))
-    (dataset,), classes = data.load(options, split)
+    views.check(options.image_size)
+    seen = dataclasses.replace(options, image_size=views.size(options))
+    (dataset,), classes = data.load(seen, split)
     if len(classes) != len(saved["classes"]):
         raise UserError(
             f"{path} tells {len(saved['classes'])} classes apart, but {options.data} has "
@@ -78,13 +84,15 @@ def evaluate_checkpoint(
         load_model(state.evaluated, saved)
         with models.computing(layers):
             batches = data.loader(dataset, batch_size, workers=options.workers)
-            return evaluate(state, batches, split), state.memory_format
+            network = views.network(state.evaluated, options)
+            more.setdefault("views", views.described(state.evaluated, options))
+            return evaluate(state, batches, split, network), state.memory_format
 
+    more: dict[str, Any] = {}
     result, used_format = answers(options.layers)
-    compared = {}
     if compare_layers:
         other = other_layer_set(options.layers)
-        compared["layer_sets"] = compare_answers(options.layers, result, other, answers(other)[0])
+        more["layer_sets"] = compare_answers(options.layers, result, other, answers(other)[0])
 
     png = path.with_name(f"confusion_{split}.png")
     drawn = True
@@ -117,7 +125,7 @@ def evaluate_checkpoint(
         "classes": {name: per_class[name] for name in classes},
         "confused": confused_pairs(result.predictions, result.targets, classes),
         "confusion_png": str(png) if drawn else None,
-        **compared,
+        **more,
     }
 
 
@@ -151,6 +159,9 @@ def report(results: dict[str, Any], *, as_json: bool = False) -> str:
         ("images/s", f"{results['images_per_second']:.0f}"),
         ("confusion", results["confusion_png"] or "not written"),
     ]
+    if (views := results["views"]) is not None:
+        how = views.get("saving") or f"{views['crops']} crop(s)"
+        rows.insert(3, ("views", f"{views['image_size']} x {views['image_size']} pixels, {how}"))
     if "layer_sets" in results:
         found = results["layer_sets"]
         largest = f"{found['largest_logit_difference']:.1e} of {found['largest_logit']:.1f}"

@@ -186,16 +186,20 @@ def _update(state: TrainState) -> None:
 
 
 @torch.no_grad()
-def evaluate(state: TrainState, batches: Batches, label: str) -> Evaluation:
+def evaluate(
+    state: TrainState, batches: Batches, label: str, network: torch.nn.Module | None = None
+) -> Evaluation:
     """The network's logits for all images of a loader, without augmentation or dropout.
 
     Of several processes, each has a share of the images; loss and accuracy are those of all, and
     the writer has all logits.
 
+    Args:
+        network: by default the state's own; or that one in a frame, as for several crops.
     Raises:
         ValueError: the loader is empty.
     """
-    model: Any = state.evaluated.eval()
+    model: Any = (state.evaluated if network is None else network).eval()
     synchronize_buffers(model)
     state.preprocess.eval()
     meter, all_logits, all_targets = Meter(), [], []

@@ -119,12 +119,23 @@ def from_dict(plain: Any, source: Path | str = "options") -> Options:
     kinds = get_type_hints(Options)
     if not isinstance(plain, dict):
         raise UserError(f"{source} does not hold the options of a run")
+    plain = _of_this_version(plain)
     strange = sorted(map(str, set(plain) - set(kinds)))
     if strange:
         raise UserError(
             f"{source}: {', '.join(strange)} is not known here: is it of another version?"
         )
     return Options(**{k: _typed(f"{source}: {k}", kinds[k], v) for k, v in plain.items()})
+
+
+def _of_this_version(plain: dict[str, Any]) -> dict[str, Any]:
+    """--lighting, an amount, is a choice of --augment by now."""
+    if plain.get("lighting") not in (0, 0.1):
+        return plain
+    plain = dict(plain)
+    if plain.pop("lighting") and plain.get("augment") == "crop-flip":
+        plain["augment"] = "crop-flip-lighting"
+    return plain
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:

@@ -5,7 +5,7 @@ import torch
 
 import layers
 import models
-from analysis.dense import Dense, crops, multiply_adds, saving, stride
+from analysis.dense import Dense, cost, crops, multiply_adds, stride
 from analysis.surgery import SurgeryError
 from models.alexnet import CeilPadding
 
@@ -120,9 +120,10 @@ def test_vgg_at_384_pixels_gives_the_chapter_s_6_by_6_and_11_by_11():
     assert crop == 15_470_264_320
     once = multiply_adds(dense, (1, 3, 384, 384))
     assert 36 * crop > 10 * once
-    told = saving(vgg16, (3, 224, 224), (384, 384))
-    assert "6 x 6 places" in told
-    assert "in 36 crops" in told
+    assert cost(vgg16, (3, 224, 224), 384) == ((6, 6), 1, once, 36 * crop)
+    told = str(cost(vgg16, (3, 224, 224), 384, shifts=2))
+    assert "11 x 11 places in 4 pass(es)" in told
+    assert "as 121 crops" in told
 
 
 @torch.no_grad()

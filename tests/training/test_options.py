@@ -237,3 +237,12 @@ def test_junk_in_a_configuration(tmp_path, content, words):
     (tmp_path / "config.yaml").write_bytes(content)
     with pytest.raises(UserError, match=rf"config\.yaml.*{words}"):
         load_yaml(tmp_path / "config.yaml")
+
+
+def test_a_run_from_before_lighting_was_a_choice_of_augment():
+    plain = to_dict(recipe("lenet", "digits"))
+    assert from_dict(plain | {"lighting": 0.0}) == recipe("lenet", "digits")
+    before = plain | {"augment": "crop-flip", "lighting": 0.1}
+    assert from_dict(before).augment == "crop-flip-lighting"
+    with pytest.raises(UserError, match="lighting is not known here"):
+        from_dict(plain | {"lighting": 0.7})
