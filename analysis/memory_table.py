@@ -76,8 +76,8 @@ def main() -> None:
         *Prediction._fields[1:],
         "CPU s",
     ]
-    for cells in (head, ["--"] * len(head)):
-        print("|", " | ".join(cells), "|")
+    print("|", " | ".join(head), "|")
+    print("|:--|--:|:--|" + "--:|" * (len(head) - 3))
     for name in sys.argv[1:] or STEPS:
         for batch in STEPS[name][1]:
             for layer_set in LAYERS:

@@ -167,46 +167,54 @@ def largest_batch(
     available: float,
     predict: Callable[..., Prediction] = predict,
     margin: float = MARGIN,
+    most: int | None = None,
     **options: Any,
 ) -> LargestBatch:
     """The most images in a step whose predicted peak, times a margin, fits the memory.
 
-    Found by bisection, for the peak is not linear in the batch: kernels take other ways, and it
-    moves from the end of the forward pass to the update of the weights.
+    Found by bisection, because the peak is not linear in the batch: kernels change their ways, and
+    of a small batch it lies in the update of the weights.  Every other trial is where a straight
+    line would cross the budget, which is nearly right for large batches.
 
     Args:
         image: shape of one, (C, H, W).
         available: bytes.
         predict: `predict`, or `predict_inference`.
+        most: images; None for as many as fit.
         options: of `predict`.
     """
-    network = built(model)
-    low, high, found = 0, 0, None  # `low` images fit, `high` do not; 0: none is known
-    size = smallest = _smallest_batch(network, image, predict, options)
-    while not high or high - low > 1:
+    network, budget = built(model), available / margin
+    smallest, first = _smallest(network, image, predict, options)
+    if first.peak > budget or (most is not None and smallest > most):
+        return LargestBatch(0, None, margin)
+    low, found, high = smallest, first, None if most is None else most + 1  # `high` do not fit
+    trials = 0
+    while high is None or high - low > 1:
+        end = high or 16 * low
+        size = (low + end) // 2
+        if trials % 2 and found.peak > first.peak:  # where a straight line would cross the budget
+            per_image = (found.peak - first.peak) / (low - smallest)
+            size = min(max(low + int((budget - found.peak) / per_image), low + 1), end - 1)
         prediction = predict(network, (size, *image), **options)
-        if prediction.peak * margin <= available:
+        if prediction.peak <= budget:
             low, found = size, prediction
-        elif size == smallest:
-            break
         else:
             high = size
-        size = (low + high) // 2 if high else 2 * low
+        trials += 1
     return LargestBatch(low, found, margin)
 
 
-def _smallest_batch(
+def _smallest(
     model: torch.nn.Module,
     image: Sequence[int],
     predict: Callable[..., Prediction],
     options: dict[str, Any],
-) -> int:
-    """2 where batch normalisation refuses a single value of each channel."""
+) -> tuple[int, Prediction]:
+    """A batch of one; of two where batch normalisation refuses a single value of each channel."""
     try:
-        predict(model, (1, *image), **options)
+        return 1, predict(model, (1, *image), **options)
     except ValueError:
-        return 2
-    return 1
+        return 2, predict(model, (2, *image), **options)
 
 
 def _step(model: Model, shape: Sequence[int], options: dict[str, Any]) -> Step:

@@ -32,6 +32,7 @@ def train(run: Run, request: Request) -> None:
         say(
             f"{label}  train {described(trained.described())}  "
             f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
+            + (f"  skipped by fp16 {run.state.skipped}" if run.state.skipped else "")
         )
         run.state.epoch_ended(seen.loss)
         _end_epoch(run, trained, seen, time.monotonic() - started)
@@ -84,7 +85,9 @@ def _end_epoch(run: Run, trained: Metrics, seen: Evaluation, seconds: float) -> 
         if is_writer():
             show_mistakes(run.board, run.state.step, seen, run.val_set, run.classes)
     model, best = run.state.model, run.best[0]
-    run.board.epoch(run.state.step, run.epoch, model, trained, seen, best, seconds)
+    run.board.epoch(
+        run.state.step, run.epoch, model, trained, seen, best, seconds, run.options.profile
+    )
     run.save(*(("best.pt", "last.pt") if improved else ("last.pt",)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -57,6 +58,8 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, UserError):
         sentence = str(error).rsplit("UserError: ", 1)[-1].strip()  # a loader's worker adds its own
         return f"error: {in_one_line(sentence)}", 2
+    if lost := lost_worker(error):
+        return f"error: {lost}: give fewer --workers", 2
     if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
         return (
             "error: there is not enough memory: give a smaller --batch-size or --image-size, or "
@@ -84,6 +87,18 @@ def check_text(what: str, text: str) -> None:
     """
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise UserError(f"{what} {text!a} is no text: it has a NUL, or bytes that are not UTF-8")
+
+
+def lost_worker(error: BaseException) -> str | None:
+    """What became of a loader's process, if the error is about that; torch's words."""
+    words = " ".join(str(error).split())
+    if isinstance(error, RuntimeError):
+        if "DataLoader worker" in words and ("killed by signal" in words or "exited" in words):
+            how = re.search(r"killed by signal: ([^.]*)", words)
+            return f"a process that loads images was lost ({how[1] if how else 'it ended'})"
+        if "shared memory" in words or "torch_shm" in words:
+            return "the shared memory is too small for the images"
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

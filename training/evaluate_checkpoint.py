@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import warnings
 from pathlib import Path
@@ -22,6 +21,7 @@ from .confused import confused_pairs
 from .continued import check_weights
 from .device import choose_device
 from .errors import UserError
+from .files import to_json
 from .loop import evaluate
 from .metrics import Evaluation
 from .progress import table
@@ -89,7 +89,7 @@ def evaluate_checkpoint(
     png = path.with_name(f"confusion_{split}.png")
     drawn = True
     try:
-        _draw(result, classes, png, saved["step"])
+        _draw(result, classes, png, split, saved["step"])
     except OSError as error:
         warnings.warn(
             f"{png} and TensorBoard's events are not written ({error.strerror or error}); the "
@@ -121,7 +121,7 @@ def evaluate_checkpoint(
     }
 
 
-def _draw(result: Evaluation, classes: list[str], png: Path, step: int) -> None:
+def _draw(result: Evaluation, classes: list[str], png: Path, split: str, step: int) -> None:
     """The confusion matrix, as a file and in TensorBoard.
 
     Raises:
@@ -129,16 +129,17 @@ def _draw(result: Evaluation, classes: list[str], png: Path, step: int) -> None:
     """
     picture = plots.confusion(result.predictions, result.targets, classes)
     picture.savefig(png, dpi=120)
-    with SummaryWriter(str(png.parent / png.stem.replace("confusion_", "evaluate-"))) as board:
-        board.add_figure("confusion_matrix", picture, step)
-        board.add_scalar("epoch/loss", result.loss, step)
-        board.add_scalar("epoch/accuracy", result.acc1, step)
+    with SummaryWriter(str(png.parent)) as board:  # the run's own line in the list of runs
+        board.add_figure(f"evaluate_{split}/confusion_matrix", picture, step)
+        board.add_scalar(f"evaluate_{split}/loss", result.loss, step)
+        board.add_scalar(f"evaluate_{split}/accuracy", result.acc1, step)
+        board.add_scalar(f"evaluate_{split}/accuracy_top5", result.accuracy(5), step)
 
 
 def report(results: dict[str, Any], *, as_json: bool = False) -> str:
     """Results for a person, or for a program."""
     if as_json:
-        return json.dumps(results, indent=2)
+        return to_json(results).rstrip()
     rows = [
         ("checkpoint", results["checkpoint"]),
         ("model", f"{results['model']}, {results['layers']} layers, {results['memory_format']}"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 
@@ -13,8 +12,8 @@ from .distributed import is_writer, wait_for_all, world_size
 from .diverged import first_bad_place
 from .epochs import train
 from .errors import UserError
-from .files import write_text
-from .interrupt import at_signals
+from .files import to_json, write_text
+from .interrupt import Request, at_signals
 from .job import joined
 from .loop import Diverged, evaluate
 from .options import Options
@@ -43,14 +42,14 @@ def fit(options: Options) -> dict[str, float]:
         started = time.monotonic()
         run = set_up(options, resources)
         try:
-            with out_of_memory(run.options):
+            with out_of_memory(run.options, run.state):
                 train(run, request)
-            metrics = test(run)
+                metrics = test(run)
             run.board.finish(run.options, metrics, run.state.step)
         except Diverged as error:
-            raise UserError(advice(error, run)) from None
+            raise UserError(advice(error, run, request)) from None
         if is_writer():
-            write_text(run.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+            write_text(run.folder / "metrics.json", to_json(metrics))
         say(summary(run, metrics, time.monotonic() - started))
     return metrics
 
@@ -79,9 +78,9 @@ def test(run: Run) -> dict[str, float]:
     }
 
 
-def advice(error: Diverged, run: Run) -> str:
+def advice(error: Diverged, run: Run, request: Request) -> str:
     options, kept = run.options, run.folder / "last.pt"
-    where = first_bad_place(run) if world_size() == 1 else None
+    where = first_bad_place(run, request) if world_size() == 1 else None
     return (
         f"the loss stopped being finite by step {error.step} with --lr {options.lr:g}"
         + (f", first at {where}" if where else "")

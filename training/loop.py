@@ -46,6 +46,7 @@ class TrainingPass:
     done: int = 0  # batches of this epoch that were trained on before
     meter: Meter = field(default_factory=Meter)  # which has seen those
     images: int | None = None  # of the epoch, shared by several processes; else None
+    later: int = 0  # batches of the epochs after this one
 
     def images_of(self, batch: int, here: int, batch_size: int) -> int:
         """Of a batch, over all processes; this one has those `here`."""
@@ -76,7 +77,7 @@ def train_one_epoch(
     state.preprocess.train()
     meter, before, start = training.meter, training.meter.seen, time.perf_counter()
     total = training.done + len(training.batches)
-    progress = Progress(training.batches, total, label, training.done)
+    progress = Progress(training.batches, total, label, training.done, training.later)
     for batch, (images, targets, which) in enumerate(progress, training.done + 1):
         draws = None if training.draws is None else training.draws.rows(which, state.device)
         position = state.options.seed, training.epoch, MIXTURE, batch
@@ -94,7 +95,7 @@ def train_one_epoch(
             step = Meter()
             step.update(loss, correct)
             recorder.training_step(state.step, *step.read(), rates, state.model, metrics)
-            progress.show(batch, **metrics.described())
+            progress.show(batch, **metrics.in_detail())
         if after_step is not None:
             after_step(batch)
     return metrics

@@ -144,4 +144,4 @@ class Records:
     keep: int = 0
     """Older checkpoints to keep beside last.pt and best.pt, as step-NUMBER.pt."""
     profile: bool = False
-    """Record some steps of the first epoch; the trace is in the run's folder, for TensorBoard or Perfetto."""
+    """Record some steps of the first epoch, for TensorBoard or Perfetto; the trace is in the run's folder. Also draw histograms of weights and gradients after every epoch."""

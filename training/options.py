@@ -37,6 +37,8 @@ class Options(Records, Computation, Schedule, Optimisation, Augmentation, Data, 
         checkpoint_interval(self.checkpoint_every)
         if self.min_lr > self.lr:
             raise UserError(f"--min-lr {self.min_lr:g} is more than --lr {self.lr:g}")
+        if self.head_lr is not None and self.min_lr > self.head_lr:
+            raise UserError(f"--min-lr {self.min_lr:g} is more than --head-lr {self.head_lr:g}")
         if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"--warmup-epochs {self.warmup_epochs:g} is longer than the run, --epochs "
@@ -151,8 +153,12 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
         raise UserError(f"{name} must be {words}, got {value!r}") from None
 
 
+def to_yaml(options: Options) -> str:
+    return yaml.safe_dump(to_dict(options), sort_keys=False)
+
+
 def save_yaml(options: Options, path: Path) -> None:
-    write_text(path, yaml.safe_dump(to_dict(options), sort_keys=False))
+    write_text(path, to_yaml(options))
 
 
 def load_yaml(path: Path) -> Options:

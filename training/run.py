@@ -55,8 +55,12 @@ class Run:
             pin=self.pin,
         )  # fmt: skip
         draws = Draws(len(self.train_set.dataset), options.seed, epoch)  # type: ignore[arg-type]
+        steps = self.batch + len(batches)
+        later = (options.epochs - epoch) * steps
+        if left is not None:
+            later = min(later, left - len(batches))
         shared = len(self.train_set) if world_size() > 1 else None
-        return TrainingPass(batches, epoch, draws, self.batch, self.meter, shared)
+        return TrainingPass(batches, epoch, draws, self.batch, self.meter, shared, later)
 
     @property
     def pin(self) -> bool:

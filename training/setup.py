@@ -12,7 +12,7 @@ from layers.interop.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import data
-from .continued import check_data, load_state
+from .continued import branch_off, check_data, is_older, load_state
 from .device import choose_device
 from .distributed import is_writer, sharers, world_size
 from .errors import UserError
@@ -26,7 +26,7 @@ from .randomness import seed_everything
 from .records import other_threads, write_environment
 from .run import Run
 from .run_folder import continued_folder, new_folder
-from .tensorboard import Board
+from .tensorboard import Board, remove_events
 from .train_state import TrainState, new_train_state
 
 
@@ -47,6 +47,7 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     seed_everything(options.seed)
     steps = data.steps_per_epoch(len(train_set), options.batch_size)
     state = new_train_state(options, len(classes), steps, device)
+    state.plan(len(train_set))
     _check_batches(options, state, len(train_set))
     folder, saved = (None, None) if options.resume is None else continued_folder(options)
     if saved is not None and folder is not None and options.resume is not None:
@@ -62,13 +63,16 @@ def set_up(options: Options, resources: ExitStack) -> Run:
         folder = shared_folder(folder)
     if is_writer():
         _open(folder, options, device, resources)
-    resume_step = None if options.resume is None else (saved or {}).get("step", 0)
-    board = Board(folder, resume_step, writes=is_writer())
+    if saved is None and is_writer():
+        remove_events(folder)
+    board = Board(folder, None if saved is None else saved["step"], writes=is_writer())
     resources.callback(board.close)
     run = Run(options, folder, train_set, val_set, classes, state, board)
     announce(run, origin)
     if saved is not None:
         run.continue_from(saved)
+        if options.resume is not None and is_older(options.resume):
+            branch_off(run)
     else:
         if is_writer():
             show_inputs(board, state, train_set)

@@ -19,6 +19,7 @@ import models
 from models.pattern import PatternError, is_pattern
 from models.pretrained import builder_options
 
+from .data import steps_per_epoch
 from .device import MEMORY_FORMATS, choose_memory_format
 from .distributed import parallel
 from .errors import UserError, unknown
@@ -65,6 +66,12 @@ class TrainState:
         """Images that a step needs: batch normalisation has no variance of one."""
         norms = torch.nn.modules.batchnorm._BatchNorm
         return 2 if any(isinstance(m, norms) for m in self.model.modules()) else 1
+
+    def plan(self, images: int) -> None:
+        """The schedule over epochs of so many images; a last batch that is too small for batch
+        normalisation is left out of them."""
+        steps = steps_per_epoch(images, self.options.batch_size, self.smallest_batch())
+        self.scheduler = scheduler(self.optimizer, self.options, steps)
 
     def smallest_share(self) -> int:
         """Images of a step that a process needs, unless it has none."""

@@ -89,9 +89,11 @@ def killed_run(
     """Samples of its memory, and the minutes at which it was killed."""
     chance, begin, samples, kills = random.Random(0), time.monotonic(), [], []
     end = begin + 60 * minutes
+    last_kill = end - 2 * SETTLED  # later, the process may not be there yet to be asked to stop
     process = start(*options, "--name", folder.name, "--checkpoint-every", "1m")
     while True:
         kill_at = time.monotonic() + 60 * chance.uniform(2, 8)
+        kill_at = kill_at if kill_at < last_kill else end
         samples += watch(process, min(kill_at, end), begin)
         if process.poll() is not None:
             raise SystemExit(f"the run ended by itself, with exit code {process.returncode}")
