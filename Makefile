@@ -14,13 +14,16 @@ COPIED := analysis layers models tests training pyproject.toml $(wildcard *.py)
 REDUCED := tests/layers tests/ops tests/models/test_lenet.py tests/models/test_alexnet.py \
 	tests/models/test_googlenet.py tests/models/test_zfnet.py
 
-.PHONY: help train test test-slow test-without-kernels test-without-numba test-oldest lint
+.PHONY: help train tour test test-slow test-without-kernels test-without-numba test-oldest lint
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 train: $(VENV)/installed  ## set up, then train LeNet-5 with our own layers on handwritten digits
 	$(BIN)/python train.py
+
+tour: $(VENV)/installed  ## run every command of docs/chapter.md: one page of what they print and draw
+	$(BIN)/python docs/tour.py --output tour
 
 test: $(VENV)/installed-dev  ## set up, then run the tests
 	$(BIN)/python $(PYTEST)

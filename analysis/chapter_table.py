@@ -31,7 +31,7 @@ def chapter_table(summary: Summary) -> str:
     total, weights = sum(numbers), sum(row.weights for row in _layers(summary))
     lines += [
         "",
-        f"TOTAL memory: {short(total)} * {BYTES} bytes = {total:,} * {BYTES} = "
+        f"TOTAL memory: {short(total, 3)} * {BYTES} bytes = {total:,} * {BYTES} = "
         f"{total * BYTES:,} bytes = {total * BYTES / 2**20:.1f} MiB / image "
         "(only forward! ~*2 for bwd)",
         f"TOTAL params: {short(weights, 3)} = {weights:,} weights, with biases "
@@ -63,7 +63,7 @@ def _layers(summary: Summary) -> list[Row]:
 
 
 def _volume(shape: tuple[int, ...]) -> tuple[str, str]:
-    """"[224x224x64]", "224*224*64=3.2M"; of a vector "[1x1x4096]", "4096"."""
+    """ "[224x224x64]", "224*224*64=3.2M"; of a vector "[1x1x4096]", "4096"."""
     channels, *pixels = shape
     height, width = pixels or (1, 1)
     numbers = short(prod(shape))

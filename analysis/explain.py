@@ -6,13 +6,12 @@ Each kind of layer is explained once for each size that it has in the network.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from math import prod
 
 from .notation import CONVOLUTIONS, POOLS, flattened_map, is_elementwise, volume
 from .summary import Row, Summary
 from .walk import Call
-from .windows import Window, slide
+from .windows import Window, options, slide
 
 LINEAR = ("Linear", "linear")
 BYTES = 4  # of a number of float32, in which the chapter counts
@@ -27,7 +26,7 @@ def explain(summary: Summary) -> str:
         head = f"{row.word} on {_volume(row.call)}"
         first = (row.word, head) not in seen
         seen.add((row.word, head))
-        lines = [line for line in _layer(row, calls)] if first else []
+        lines = [*_layer(row, calls)] if first else []
         if row.name in stacks:
             lines += _stack(stacks[row.name])
         if lines:
@@ -42,14 +41,14 @@ def _layer(row: Row, calls: dict[str, Call]) -> Iterator[str]:
         return
     if call.op in CONVOLUTIONS:
         yield from _convolution(call)
-        yield _field(row, calls)
+        yield _field(row)
     elif call.op in POOLS:
         yield from _sizes(call)
         before, after = prod(call.in_shapes[0][1:]), prod(call.shape[1:])
         share = 1 - after / before
         if share > 0:
             yield f"activations  {before:,} -> {after:,}: {share:.0%} are dropped; no parameters"
-        yield _field(row, calls)
+        yield _field(row)
     elif call.op in LINEAR and len(call.shape) == 2:
         yield from _linear(call, calls)
 
@@ -84,9 +83,7 @@ def _convolution(call: Call) -> Iterator[str]:
     vertical, horizontal = slide(call)
     _, depth, *_ = call.in_shapes[0]
     _, filters, height, width = call.shape
-    groups = getattr(call.module, "groups", 1)
-    if call.op == "LocallyConnected2d" and call.module is not None:
-        groups = call.module.geometry.groups
+    groups = options(call).get("groups", 1)
     depth //= groups
     f_h, f_w, places = vertical.kernel_size, horizontal.kernel_size, height * width
     neurons, fan_in = places * filters, f_h * f_w * depth
@@ -99,9 +96,10 @@ def _convolution(call: Call) -> Iterator[str]:
     yield f"unshared     {neurons:,}*{fan_in + 1:,} = {neurons * (fan_in + 1):,} parameters"
     if call.op != "LocallyConnected2d":
         weights = filters * fan_in
+        biases = filters * _has_bias(call)
         yield (
-            f"shared       {filters}*{fan_in:,} = {weights:,} weights, with {filters} biases "
-            f"{weights + filters:,} parameters"
+            f"shared       {filters}*{fan_in:,} = {weights:,} weights, with {biases} biases "
+            f"{weights + biases:,} parameters"
         )
     if groups > 1:
         yield f"groups       {groups}, each with 1/{groups} of the channels and of the filters"
@@ -118,6 +116,11 @@ def _convolution(call: Call) -> Iterator[str]:
     yield f"output       {_output(horizontal)}"
 
 
+def _has_bias(call: Call) -> bool:
+    """A layer may go without; a function is taken to have one."""
+    return call.module is None or getattr(call.module, "bias", None) is not None
+
+
 def _output(window: Window) -> str:
     """The chapter's numpy example, whose first index is the width's."""
     kernel, stride, padding, dilation = window
@@ -131,15 +134,16 @@ def _output(window: Window) -> str:
     return f"V[i,j,d] = sum(X[{rows}, :] * W_d) + b_d{padded}"
 
 
-def _field(row: Row, calls: dict[str, Call]) -> str:
+def _field(row: Row) -> str:
     field, window = row.receptive_field, slide(row.call)[0]
     if field is None:
         return "field        unknown"
     jump = field.stride[0] // window.stride if window.stride else 0
     grown = window.dilation * (window.kernel_size - 1) * jump
+    steps = f"{window.dilation}*({window.kernel_size} - 1)*{jump}"
     return (
-        f"field        {field.size[0] - grown} + {window.dilation}*({window.kernel_size} - 1)*{jump} "
-        f"= {field.size[0]} pixels, {field.stride[0]} apart"
+        f"field        {field.size[0] - grown} + {steps} = {field.size[0]} pixels, "
+        f"{field.stride[0]} apart"
     )
 
 
@@ -150,12 +154,12 @@ def _linear(call: Call, calls: dict[str, Call]) -> Iterator[str]:
     flattened = flattened_map(call, calls)
     if flattened is None:
         yield f"weights      {inputs:,}*{outputs:,} = {inputs * outputs:,}"
-        yield f"as CONV      F = 1, P = 0, S = 1, K = {outputs:,} -> [1x1x{outputs}]"
+        yield f"as CONV      F = 1, P = 0, S = 1, K = {outputs} -> [1x1x{outputs}]"
         return
     channels, height, width = flattened
     yield f"connections  each unit sees {height}*{width}*{channels} = {inputs:,} numbers"
     yield f"weights      {inputs:,}*{outputs:,} = {inputs * outputs:,}"
-    yield f"as CONV      F = {_by(height, width)}, P = 0, S = 1, K = {outputs:,} -> [1x1x{outputs}]"
+    yield f"as CONV      F = {_by(height, width)}, P = 0, S = 1, K = {outputs} -> [1x1x{outputs}]"
 
 
 def dense(summary: Summary) -> list[str]:
@@ -233,7 +237,8 @@ def _stack(stack: list[Row]) -> list[str]:
     assert shape is not None
     channels = shape[1]
     several, one = count * kernel**2, span**2
-    fields = " -> ".join(f"{n * (kernel - 1) + 1}x{n * (kernel - 1) + 1}" for n in range(1, count + 1))
+    spans = [n * (kernel - 1) + 1 for n in range(1, count + 1)]
+    fields = " -> ".join(f"{n}x{n}" for n in spans)
     return [
         f"stack        {count} of {kernel}x{kernel} see {fields}; of C channels each they have "
         f"{count}*(C*({kernel}*{kernel}*C)) = {several}C^2 weights,",

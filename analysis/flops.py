@@ -84,7 +84,7 @@ def product(call: Call, shape: tuple[int, ...]) -> int:
 def weight(call: Call) -> tuple[int, ...]:
     """The shape of the weights of a layer, or of a function's second argument."""
     if call.module is not None:
-        return tuple(call.module.weight.shape)
+        return tuple(call.module.weight.shape)  # type: ignore[arg-type]
     return call.kwargs["weight"] if "weight" in call.kwargs else call.args[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -183,14 +184,6 @@ def size(n: int | None) -> str:
 
 def text(summary: Summary, width: int = 200) -> str:
     """The table without colours."""
-    console = Console(width=width, color_system=None, record=True, file=_Nowhere())
-    show(summary, console)
-    return "\n".join(line.rstrip() for line in console.export_text().splitlines()) + "\n"
-
-
-class _Nowhere:
-    def write(self, _: str) -> int:
-        return 0
-
-    def flush(self) -> None:
-        pass
+    written = io.StringIO()
+    show(summary, Console(file=written, width=width, color_system=None))
+    return "".join(f"{line.rstrip()}\n" for line in written.getvalue().splitlines())

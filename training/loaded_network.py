@@ -60,7 +60,7 @@ class LoadedNetwork:
 
     def name_of(self, which: str) -> str:
         """An image, as `image` takes it, in words."""
-        return f"{self.options.data} test image {which}" if which.isdigit() else Path(which).name
+        return f"test image {which}" if which.isdigit() else Path(which).name
 
     def sees(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 -> what the network is given, on its device."""

@@ -26,6 +26,7 @@ from .randomness import seed_everything
 from .records import other_threads, write_environment
 from .run import Run
 from .run_folder import continued_folder, new_folder
+from .run_summary import write_summary
 from .tensorboard import Board, remove_events
 from .train_state import TrainState, new_train_state
 
@@ -75,6 +76,7 @@ def set_up(options: Options, resources: ExitStack) -> Run:
             branch_off(run)
     else:
         if is_writer():
+            write_summary(folder, board, options, state.model, state.smallest_batch())
             show_inputs(board, state, train_set)
         run.draw_dropout_anew()
     return run

@@ -15,6 +15,7 @@ import torch
 import models
 from analysis.check_target import Arguments, InvalidCheck, first_line, load
 from models.pattern import PatternError, is_pattern, parse
+from models.pattern_network import PatternNetwork
 
 from . import checkpoint
 from .errors import UserError, unknown
@@ -57,7 +58,7 @@ def find(
     if path.suffix == ".pt" or len(path.parts) > 1:
         raise UserError(f"there is no run and no checkpoint at {name}")
     known = unknown("network", name, models.MODELS)
-    raise UserError(f"{known}; or a pattern, a run, a checkpoint, or my_module:MyNet")
+    raise UserError(f"{known} (a pattern, a run, a checkpoint or my_module:MyNet would do, too)")
 
 
 def _ours(name: str, layers: str, image_size: int | None) -> Target:
@@ -76,7 +77,7 @@ def _ours(name: str, layers: str, image_size: int | None) -> Target:
         raise UserError(str(error)) from None
     except ValueError as error:
         raise UserError(f"{name}: {error}; use a larger --image-size") from None
-    if isinstance(model, models.PatternNetwork):
+    if isinstance(model, PatternNetwork):
         return Target("pattern", layers, nn, model.rows[0][1], build, model)
     defaults = inspect.signature(type(model)).parameters
     size = image_size or defaults["image_size"].default
@@ -86,7 +87,7 @@ def _ours(name: str, layers: str, image_size: int | None) -> Target:
 
 def _of_pattern(text: str, image_size: int | None) -> dict[str, Any]:
     """Options of a pattern that says how many outputs it has, and perhaps no size of images."""
-    size, sequence = parse_or_explain(text)
+    size, sequence = _parsed(text)
     options: dict[str, Any] = {}
     if size is None and image_size is not None:
         options["in_channels"] = 3
@@ -96,7 +97,7 @@ def _of_pattern(text: str, image_size: int | None) -> dict[str, Any]:
     return options
 
 
-def parse_or_explain(text: str) -> Any:
+def _parsed(text: str) -> Any:
     try:
         return parse(text)
     except PatternError as error:
@@ -109,7 +110,7 @@ def _checkpoint(path: Path, layers: str | None, image_size: int | None) -> Targe
         file = path / "last.pt"
     options, saved = checkpoint.load(file)
     checkpoint.require(file, saved, "model", "classes")
-    changes = {"layers": layers, "image_size": image_size}
+    changes: dict[str, Any] = {"layers": layers, "image_size": image_size}
     options = replace(options, **{k: v for k, v in changes.items() if v is not None})
     nn, classes = models.LAYER_SETS[options.layers], len(saved["classes"])
     with torch.device("meta"):

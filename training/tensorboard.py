@@ -117,6 +117,11 @@ class Board:
             self.run.add_graph(model, x[:1])
 
     @tolerant
+    def network(self, summary: str) -> None:
+        """The network's layers, as text of one width."""
+        self.run.add_text("network", "\n".join(f"    {line}" for line in summary.splitlines()), 0)
+
+    @tolerant
     def training_step(
         self,
         step: int,
