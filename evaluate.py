@@ -7,7 +7,6 @@ python evaluate.py runs/lenet-mnist seven.png photographs/
 python evaluate.py --model resnet50 --weights imagenet cat.jpg
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +147,7 @@ def _classify(options: Options, checkpoint: Path | None, images: tuple[Path, ...
     """1 if a file had to be left out."""
     from training.answer_report import printable, show
     from training.classify_files import classify_files
+    from training.files import to_json
 
     document, classified = classify_files(
         images, checkpoint=checkpoint, model=options.model, weights=options.weights,
@@ -157,7 +157,7 @@ def _classify(options: Options, checkpoint: Path | None, images: tuple[Path, ...
     for one in document["skipped"]:
         print(printable(f"skipped {one['file']}: {one['reason']}"), file=sys.stderr)
     if options.json:
-        print(json.dumps(document, indent=2))
+        print(to_json(document).rstrip())
     else:
         show(document, classified)
     return 1 if document["skipped"] else 0
