@@ -56,6 +56,13 @@ def test_training_that_started_from_weights_starts_from_them_again(quick):
         load_network(str(tuned)).before_training()
 
 
+def test_scores_without_a_class_have_numbers(quick):
+    folder, start = trained(dataclasses.replace(quick, num_classes=12))
+    loaded = load_network(str(folder))
+    assert loaded.classes == [*"0123456789", "class 10", "class 11"]
+    assert same(loaded.before_training().state_dict(), start)
+
+
 def test_a_network_by_its_name():
     loaded = load_network("lenet", seed=5)
     assert loaded.options.data == "digits"
