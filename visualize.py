@@ -1,9 +1,11 @@
-"""See into a network: pictures as PNG files, and in TensorBoard.
+"""See into a network: pictures as PNG files and in TensorBoard, and pages to click through.
 
 python visualize.py filters runs/lenet-mnist                  # before and after training
 python visualize.py columns runs/lenet-mnist --image 7        # an image on its way through
 python visualize.py deconvnet runs/lenet-mnist --layer features.4   # what its maps respond to
 python visualize.py occlusion runs/lenet-mnist --image 2      # where it looks
+python visualize.py explore runs/lenet-mnist 7 2              # a page: from layers to single units
+python visualize.py conv-demo --stride 1                      # a page: a convolution step by step
 """
 
 import sys
@@ -13,6 +15,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from analysis.pages.conv_demo_options import ConvDemoOptions
 from training import errors
 from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
@@ -102,23 +105,52 @@ class Occlusion(_OfImages):
     """Images at a time."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Explore(_Network):
+    """A page to click through: every layer's activations on some images, down to the products and
+    the sum that make a single number. One HTML file."""
+
+    image: Annotated[tuple[str, ...], tyro.conf.Positional] = ("0",)
+    """Image files, or numbers of test images of the data set."""
+    output: Path | None = None
+    """The file; by default explore.html in the run's folder, or in runs/NAME."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvDemo:
+    """A page that steps through a convolution, forward and backward, and through max-pooling. One
+    HTML file."""
+
+    options: Annotated[ConvDemoOptions, tyro.conf.arg(name="")]
+    output: Path = Path("conv-demo.html")
+    """The file."""
+
+
 def main() -> None:
     description = (__doc__ or "").split("\n")[0]
-    kinds = Filters | Columns | Deconvnet | Occlusion
+    kinds = Filters | Columns | Deconvnet | Occlusion | Explore | ConvDemo
     options = command_line(kinds, sys.argv[1:], description=description)
     bounded = ("seed", "columns", "maps", "map", "images", "size", "stride", "grey", "batch_size")
     check_bounds(**{name: getattr(options, name, None) for name in bounded})
+    is_page = isinstance(options, Explore | ConvDemo)
     if options.output is not None:
-        check_output("--output", options.output)
+        check_output("--output", options.output.parent if is_page else options.output)
     keep_freed_memory()
-    from training import visualize  # imports torch: not before --help has been answered
+    from training import pages, visualize  # import torch: not before --help has been answered
     from training.album import Album
     from training.loaded_network import load_network
 
+    if isinstance(options, ConvDemo):
+        print(f"  {pages.conv_demo(options.options, options.output)}")
+        return
     loaded = load_network(
         options.network, weights=options.weights, data_name=options.data,
         data_root=options.data_root, seed=options.seed, device=options.device,
     )  # fmt: skip
+    if isinstance(options, Explore):
+        file = options.output or loaded.folder / "explore.html"
+        print(f"  {pages.explore(loaded, options.image, file)}")
+        return
     folder = options.output or loaded.folder / "pictures"
     check_output("--output", folder)
     print(f"  {loaded.title}, weights {loaded.origin}")
