@@ -30,7 +30,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize(
-    "model", ["lenet", "lenet5", "INPUT -> LOCAL4-4s2p1 -> RELU -> DROPOUT -> FC", "resnet20"]
+    "model", ["lenet", "lenet5", "INPUT -> LOCAL4-4s2p1 -> RELU -> DROPOUT -> FC"]
 )
 def test_before_training_it_is_what_training_started_from(model, quick):
     image_size = 32 if model == "lenet5" else quick.image_size
