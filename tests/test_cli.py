@@ -36,26 +36,6 @@ def test_train_then_evaluate(tmp_path):
     assert verdict["memory_format"] == "contiguous"
 
 
-def test_train_then_visualize(tmp_path):
-    train = ["--model", "lenet", "--epochs", "1", "--limit-steps", "5", "--logdir", str(tmp_path)]
-    assert run("train.py", *train).returncode == 0
-    folder = tmp_path / "lenet-digits"
-    for command, names in (
-        (["filters"], ["filters-features.0.png", "filters-features.3.png"]),
-        (["columns", "--image", "0", "7"], ["columns-0.png", "columns-7.png"]),
-        (["deconvnet", "--layer", "features.4", "--methods", "deconvnet", "guided", "gradient",
-          "--maps", "2", "--images", "50"], ["deconvnet-features.4.png"]),
-        (["occlusion", "--image", "0", "--stride", "8"], ["occlusion-0.png"]),
-    ):  # fmt: skip
-        done = run("visualize.py", command[0], str(folder), *command[1:])
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        assert "lenet on digits" in done.stdout
-        for name in names:
-            assert str(folder / "pictures" / name) in done.stdout
-            assert (folder / "pictures" / name).stat().st_size > 1000
-
-
 def test_a_pattern_is_printed_back_and_advised_upon(tmp_path):
     pattern = "INPUT[1x8x8] -> CONV3-4s2 -> RELU -> FC"
     done = run("train.py", "--model", pattern, "--epochs", "1", "--logdir", str(tmp_path))
@@ -187,11 +167,6 @@ def test_a_layer_that_exits_is_not_right(tmp_path):
         ),
         (["train.py", "--model", "lenet", "--weights", "absent.pt"], "there is no file absent.pt"),
         (["visualize.py", "filters", "absent"], "absent is neither a run, a checkpoint nor"),
-        (["visualize.py", "columns", "lenet", "--layer", "feature.0"], "unknown layer 'feature.0'"),
-        (["visualize.py", "filters", "INPUT -> FC"], "a pattern has no filters to draw"),
-        (["visualize.py", "deconvnet", "INPUT -> FC"], "a pattern has no maps to look at"),
-        (["visualize.py", "deconvnet", "lenet5", "--images", "9"], "no ReLU of ours up to c1.1"),
-        (["visualize.py", "deconvnet", "lenet", "--layer", "features.1", "--map", "6"], "6 maps"),
         (["visualize.py", "occlusion", "lenet", "--grey", "256"], "--grey must be at most 255"),
         (["evaluate.py", "absent.pt"], "no checkpoint at absent.pt"),
         (["evaluate.py", "README.md"], "README.md is not a readable checkpoint"),

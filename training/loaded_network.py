@@ -191,8 +191,10 @@ def load_run(path: Path, name: str | None = None, **changes: Any) -> LoadedNetwo
     state = new_train_state(options, len(saved["classes"]), 1, device, training=False)
     check_weights(saved, state.model, options.model, path)
     load_model(state.evaluated, saved)
+    extra = range(len(saved["classes"]), options.num_classes or 0)  # scores without a class
+    classes = [*saved["classes"], *(f"class {number}" for number in extra)]
     return LoadedNetwork(
-        options, state.evaluated.eval(), state.preprocess, saved["classes"], device, path.parent,
+        options, state.evaluated.eval(), state.preprocess, classes, device, path.parent,
         f"from {path}", saved["step"],
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize(
-    "model", ["lenet", "lenet5", "INPUT -> LOCAL4-4s2p1 -> RELU -> DROPOUT -> FC", "resnet20"]
+    "model", ["lenet", "lenet5", "INPUT -> LOCAL4-4s2p1 -> RELU -> DROPOUT -> FC"]
 )
 def test_before_training_it_is_what_training_started_from(model, quick):
     image_size = 32 if model == "lenet5" else quick.image_size
@@ -54,6 +54,13 @@ def test_training_that_started_from_weights_starts_from_them_again(quick):
     (folder / "best.pt").unlink()
     with pytest.raises(UserError, match="--weights"):
         load_network(str(tuned)).before_training()
+
+
+def test_scores_without_a_class_have_numbers(quick):
+    folder, start = trained(dataclasses.replace(quick, num_classes=12))
+    loaded = load_network(str(folder))
+    assert loaded.classes == [*"0123456789", "class 10", "class 11"]
+    assert same(loaded.before_training().state_dict(), start)
 
 
 def test_a_network_by_its_name():
