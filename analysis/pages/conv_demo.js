@@ -114,8 +114,9 @@
     // "y[0, 0, 1] = 3 + (−2) + bias 1 = 2"
     told(step) {
       const name = `${this.numbers.result}${index(step.at)}`;
-      if (this.key === "pool") return [`${name} = the largest of ${step.products.map(plain).join(", ")} = `, `; the switch is ${step.winner}`];
+      if (this.key === "pool") return [`${name} = the largest of ${step.products[0].map(plain).join(", ")} = `, `; the switch is ${step.winner}`];
       if (this.isUnpool) return [`${name} = ${step.sums.map(plain).join(" + ")} = `, `; the switch is ${step.winner}`];
+      if (step.sums.length === 1 && step.bias === undefined) return [`${name} = the sum of ${step.window.length} products = `, ""];
       const bias = step.bias === undefined ? "" : ` + bias ${bracketed(step.bias)}`;
       return [`${name} = ${step.sums.map(bracketed).join(" + ")}${bias} = `, ""];
     }
@@ -161,7 +162,7 @@
       this.region.append(product);
       box.append(
         element("h3", "", "As one matrix product"),
-        element("p", "note", "im2col stretches every window out into a column of X_col, and every filter into a column beside it, W_row transposed. A column times a column is one output, before its bias."),
+        element("p", "note", "im2col stretches every window out into a column of X_col. On its left every filter is a column, too: W_row, transposed. The product of a filter’s column and a window’s column is one output, before its bias."),
         this.region,
       );
       scene.stage.append(box);

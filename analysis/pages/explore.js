@@ -126,7 +126,9 @@ function largest(numbers, start, end) {
 function showLayer() {
   const { layer } = state;
   document.querySelectorAll("#layers button").forEach((choice) => {
-    choice.setAttribute("aria-current", Number(choice.dataset.layer) === layer.number);
+    const isCurrent = Number(choice.dataset.layer) === layer.number;
+    choice.setAttribute("aria-current", isCurrent);
+    if (isCurrent) scrollList(choice);
   });
   byId("layer-title").textContent = layer.kind === "input" ? "The image" : `${layer.op}, ${layer.name}`;
   const facts = [["Output", `${times(layer.shape)}${isMap(layer) ? " (maps × rows × columns)" : layer.shape.length === 1 ? " numbers" : ""}`]];
@@ -143,6 +145,13 @@ function showLayer() {
   }
   showMaps();
   showUnit();
+}
+
+// Bring a layer into sight in its list; the page itself stays where it is.
+function scrollList(choice) {
+  const [list, item] = [document.querySelector("nav"), choice.getBoundingClientRect()];
+  const box = list.getBoundingClientRect();
+  if (item.top < box.top || item.bottom > box.bottom) list.scrollTop += item.top - box.top - box.height / 3;
 }
 
 function fieldText({ field }) {

@@ -163,7 +163,7 @@ class _Page:
 
     def layers(self) -> list[dict[str, Any]]:
         """The image, and what each call makes of it."""
-        first = {
+        first: dict[str, Any] = {
             "name": INPUT, "op": "", "kind": "input", "inputs": [], "formula": "", "options": {},
             "parameters": "0", "arrays": {}, "size": "",
             "field": _field(ReceptiveField((1, 1), (1, 1), (0, 0))),

@@ -141,6 +141,7 @@ const units = {
   },
 
   relu: pointwise((x) => `max(0, ${x})`, (x) => Math.max(0, x)),
+  negative: pointwise((x, v) => `−${bracketed(v)}`, (x) => -x),
   tanh: pointwise((x) => `tanh(${x})`, Math.tanh),
   sigmoid: pointwise((x, v) => `1 / (1 + exp(${show(-v)}))`, (x) => 1 / (1 + Math.exp(-x))),
   same: pointwise((x) => `the input, ${x}`, (x) => x),

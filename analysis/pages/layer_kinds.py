@@ -68,11 +68,11 @@ def _convolution(call: Call, operands: list[Tensor]) -> Kind | None:
 
 
 def _locally_connected(call: Call, operands: list[Tensor]) -> Kind | None:
-    module = call.module
+    module: Any = call.module
     if module is None or call.shape is None:
         return None
-    weight, bias = module.weight.detach(), module.bias  # type: ignore[operator, union-attr]
-    over, size = windows(call), module.geometry.kernel_size  # type: ignore[union-attr]
+    weight, bias = module.weight.detach(), module.bias
+    over, size = windows(call), module.geometry.kernel_size
     assert over is not None
     # (H_out, W_out, G, K_h K_w C, C_out/G) -> (C_out, H_out, W_out, C, K_h, K_w)
     taps = weight.unflatten(3, (*size, -1)).permute(2, 6, 0, 1, 5, 3, 4).flatten(0, 1)
@@ -82,8 +82,8 @@ def _locally_connected(call: Call, operands: list[Tensor]) -> Kind | None:
         f"x[c, {_place(rows, 'p', 'i')}, {_place(columns, 'q', 'j')}],  "
         f"c < {taps.shape[3]}, i < {size[0]}, j < {size[1]}: other weights at every position"
     )
-    bias = None if bias is None else bias.detach()  # type: ignore[operator]
-    groups = module.geometry.groups  # type: ignore[union-attr]
+    bias = None if bias is None else bias.detach()
+    groups = module.geometry.groups
     return Kind(
         "local", formula, {**_slide(over), "groups": groups}, _named(weight=taps, bias=bias)
     )
@@ -116,7 +116,7 @@ def _average(call: Call, operands: list[Tensor]) -> Kind | None:
     found = _pooling("average", f"1/n {SUM}")(call, operands)
     if found is None or call.shape is None:
         return None
-    given, geometry = options_of(call), Geometry(*_pairs(found.options))
+    given, geometry = options_of(call), _geometry(found.options)
     sizes = zip((0, 1), call.in_shapes[0][-2:], call.shape[-2:], strict=True)
     counts = [
         geometry.pixels_per_window(axis, length, outputs, given.get("count_include_pad", True))
@@ -139,8 +139,8 @@ def _pointwise(name: str, formula: str) -> Callable[..., Kind]:
 
 
 def _batch_norm(call: Call, operands: list[Tensor]) -> Kind | None:
-    module = call.module
-    if module is None or module.running_mean is None:  # type: ignore[union-attr]
+    module: Any = call.module
+    if module is None or module.running_mean is None:
         return None
     arrays = {"mean": module.running_mean, "variance": module.running_var}
     if module.weight is not None:
@@ -150,12 +150,12 @@ def _batch_norm(call: Call, operands: list[Tensor]) -> Kind | None:
         f"y = {'weight[c] · ' if is_affine else ''}(x {MINUS} mean[c]) / {ROOT}(variance[c] + "
         f"{module.eps:g}){' + bias[c]' if is_affine else ''}"
     )
-    detached = {name: t.detach() for name, t in arrays.items()}  # type: ignore[operator, union-attr]
+    detached = {name: t.detach() for name, t in arrays.items()}
     return Kind("batch_norm", formula, {"eps": module.eps}, detached, same_maps=True)
 
 
 def _response_norm(call: Call, operands: list[Tensor]) -> Kind | None:
-    module = call.module
+    module: Any = call.module
     if module is None:
         return None
     size, alpha, beta, k = module.size, module.alpha, module.beta, module.k
@@ -223,9 +223,9 @@ def _concatenation(call: Call, operands: list[Tensor]) -> Kind | None:
 
 
 def _weight_and_bias(call: Call, operands: list[Tensor]) -> tuple[Tensor | None, Tensor | None]:
-    if call.module is not None:
-        bias = call.module.bias
-        return call.module.weight.detach(), None if bias is None else bias.detach()  # type: ignore[operator, return-value, union-attr]
+    module: Any = call.module
+    if module is not None:
+        return module.weight.detach(), None if module.bias is None else module.bias.detach()
     weight, bias = (*operands, None, None)[:2]
     return weight, bias
 
@@ -240,8 +240,12 @@ def _slide(over: tuple[Window, Window]) -> dict[str, Any]:
     return {name: [getattr(rows, name), getattr(columns, name)] for name in names}
 
 
-def _pairs(options: dict[str, Any]) -> list[tuple[int, int]]:
-    return [tuple(options[name]) for name in ("kernel_size", "stride", "padding", "dilation")]
+def _geometry(options: dict[str, Any]) -> Geometry:
+    kernel_size, stride, padding, dilation = (
+        (options[name][0], options[name][1])
+        for name in ("kernel_size", "stride", "padding", "dilation")
+    )
+    return Geometry(kernel_size, stride, padding, dilation)
 
 
 def _place(window: Window, unit: str, tap: str) -> str:
@@ -267,6 +271,7 @@ RULES: dict[str, Callable[..., Kind | None]] = {
     **dict.fromkeys(("ReLU", "relu"), _pointwise("relu", "y = max(0, x)")),
     **dict.fromkeys(("Tanh", "tanh"), _pointwise("tanh", "y = tanh(x)")),
     **dict.fromkeys(("Sigmoid", "sigmoid"), _pointwise("sigmoid", "y = 1 / (1 + exp(-x))")),
+    "neg": _pointwise("negative", f"y = {MINUS}x"),
     **dict.fromkeys(
         ("Dropout", "dropout"), _pointwise("same", "y = x  (in training, some are set to 0)")
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -31,8 +32,8 @@ def sprite(maps: Tensor, largest: float, pixels: int) -> dict[str, object]:
         return _vector(maps, largest)
     factor = max(1.0, max(maps.shape[-2:]) / pixels)
     if factor > 1:
-        size = [max(1, round(length / factor)) for length in maps.shape[-2:]]
-        maps = F.adaptive_avg_pool2d(maps[None], size)[0]
+        reduced = (max(1, round(maps.shape[1] / factor)), max(1, round(maps.shape[2] / factor)))
+        maps = F.adaptive_avg_pool2d(maps[None], reduced)[0]
     count, height, width = maps.shape
     gap = max(1, round(width / 14))
     columns = count if count <= 8 else 8 * math.ceil(count / 64) if count <= 256 else 32
@@ -73,7 +74,7 @@ def _png(indices: np.ndarray) -> str:
     return _uri(image, transparency=GAP)
 
 
-def _uri(image: Image.Image, **options: object) -> str:
+def _uri(image: Image.Image, **options: Any) -> str:
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True, **options)  # type: ignore[arg-type]
+    image.save(file, "PNG", optimize=True, **options)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
