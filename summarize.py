@@ -45,7 +45,8 @@ class Options:
     json: bool = False
     """Print one JSON object and nothing else."""
     explain: bool = False
-    """Also print the chapter's formulas with the numbers of this network in them."""
+    """Print the chapter's formulas with the numbers of this network in them, in place of the memory
+    of a step (unless --memory or --measure ask for that)."""
 
 
 def main() -> None:
@@ -60,12 +61,14 @@ def main() -> None:
     )
 
     available = None if options.memory is None else bytes_of(options.memory)
+    predicted = options.json or options.measure or available is not None or not options.explain
     _, summary, memory = summarize_target(
         options.network, layers=options.layers, image_size=options.image_size,
         batch_size=options.batch_size, arguments=options.arguments, optimizer=options.optimizer,
         dtype=options.dtype, available=available, measure=options.measure,
+        predicted=predicted,
     )  # fmt: skip
-    if options.json:
+    if options.json and memory is not None:
         print(as_json(summary, memory))
     else:
         print_summary(summary, memory, explained=options.explain)

@@ -53,8 +53,9 @@ def summarize_target(
     dtype: str = "float32",
     available: float | None = None,
     measure: bool = False,
-) -> tuple[Target, Summary, Memory]:
-    """Everything that `summarize.py` computes.
+    predicted: bool = True,
+) -> tuple[Target, Summary, Memory | None]:
+    """Everything that `summarize.py` computes; no memory unless `predicted`.
 
     Raises:
         UserError: no such network, or images that it does not take; says what to try.
@@ -71,6 +72,8 @@ def summarize_target(
             ),
             name, shape,
         )  # fmt: skip
+        if not predicted:
+            return target, summary, None
         options = dict(optimizer=optimizer, dtype=precision, nn=target.nn)
         memory = Memory(
             predict(target.model, shape, **options),
@@ -142,12 +145,16 @@ def bytes_of(text: str) -> float:
 
 
 def print_summary(
-    summary: Summary, memory: Memory, *, explained: bool = False, console: Console | None = None
+    summary: Summary,
+    memory: Memory | None,
+    *,
+    explained: bool = False,
+    console: Console | None = None,
 ) -> None:
     """For a person: in colour on a terminal, plain elsewhere."""
     console = console or Console(markup=False, highlight=False, emoji=False)
     show(summary, console)
-    lines = ["", *memory_lines(memory)]
+    lines = [] if memory is None else ["", *memory_lines(memory)]
     if summary.name == CHAPTER or explained:
         lines += ["", chapter_table(summary)]
     if explained:
