@@ -43,7 +43,7 @@ class Preprocess(torch.nn.Module):
 
     def forward(self, images: Tensor, draws: Draws | None = None) -> Tensor:
         x = images.to(self.mean.dtype) / 255
-        if self.training and draws is not None:
+        if self.training and draws is not None and len(x):  # F.affine_grid takes no empty batch
             if self.augment == "affine":
                 x = random_affine(x, draws.uniform)
             elif self.augment in ("crop-flip", "crop-flip-lighting"):

@@ -334,7 +334,7 @@ def test_a_full_disk_of_the_one_that_writes_ends_all(logdir):
     (sentence,) = ours(said)
     assert "cannot write" in sentence
     assert said.count("exitcode  : 2 ") == 2
-    assert "Traceback" not in said.split("torchrun")[0].split("distributed/run")[0]
+    assert said.count("Traceback") == 1  # torchrun's own
 
 
 @slow
