@@ -7,12 +7,14 @@ BIN := $(VENV)/bin
 
 OLDEST := .venv-oldest
 TESTS ?= tests
+PROCESSES ?= logical
+PYTEST = -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 COPIED := analysis layers models tests training pyproject.toml $(wildcard *.py)
 REDUCED := tests/layers tests/ops tests/models/test_lenet.py tests/models/test_alexnet.py \
 	tests/models/test_googlenet.py tests/models/test_zfnet.py
 
-.PHONY: help train test test-slow test-without-kernels test-without-numba test-oldest lint
+.PHONY: help train tour test test-slow test-without-kernels test-without-numba test-oldest lint
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,9 +22,12 @@ help:  ## what can be made
 train: $(VENV)/installed  ## set up, then train LeNet-5 with our own layers on handwritten digits
 	$(BIN)/python train.py
 
+tour: $(VENV)/installed  ## run every command of docs/chapter.md: one page of what they print and draw
+	$(BIN)/python docs/tour.py --output tour
+
 test: $(VENV)/installed-dev  ## set up, then run the tests
-	$(BIN)/python -m pytest
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/triton  # the kernels of a GPU, on a CPU
+	$(BIN)/python $(PYTEST)
+	TRITON_INTERPRET=1 $(BIN)/python $(PYTEST) tests/triton  # the kernels of a GPU, on a CPU
 
 test-slow: $(VENV)/installed-dev  ## what takes minutes: a run that is killed twenty times
 	$(BIN)/python -m pytest -m slow
@@ -31,13 +36,13 @@ test-without-kernels: $(VENV)/installed-dev  ## the functional tests, in a copy 
 	rm -rf build/without-kernels && mkdir -p build/without-kernels
 	cp -r $(COPIED) build/without-kernels
 	rm -r build/without-kernels/layers/kernels
-	cd build/without-kernels && ../../$(BIN)/python -m pytest $(REDUCED)
+	cd build/without-kernels && ../../$(BIN)/python $(PYTEST) $(REDUCED)
 
 test-without-numba: $(VENV)/installed-dev  ## the functional tests, in a copy that finds no numba
 	rm -rf build/without-numba && mkdir -p build/without-numba
 	cp -r $(COPIED) build/without-numba
 	echo 'raise ImportError("No module named numba")' > build/without-numba/numba.py
-	cd build/without-numba && ../../$(BIN)/python -m pytest -W "ignore:numba cannot" $(REDUCED)
+	cd build/without-numba && ../../$(BIN)/python $(PYTEST) -W "ignore:numba cannot" $(REDUCED)
 
 test-oldest: $(OLDEST)/installed  ## the tests (or TESTS=...) with the oldest releases that requirements.txt allows
 	$(OLDEST)/bin/python -m pytest -o filterwarnings=default $(TESTS)

@@ -1,7 +1,7 @@
 """Our layers against torch.nn's: the same numbers, and at what price.
 
 python compare.py layers                       # every operator, at the networks' sizes
-python compare.py layers conv2d alexnet        # the rows of an operator, and those of a network
+python compare.py layers conv2d alexnet        # all rows of the operator, and all of the network
 python compare.py layers conv2d@alexnet        # an operator in a network
 python compare.py models lenet resnet18        # whole networks
 python compare.py train lenet --data digits     # one network, trained with each layer set
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from tqdm import tqdm
 
 from training import errors
 from training.bounds import check_bounds
@@ -174,26 +175,34 @@ def _layers(options: Layers) -> int:
         rows = shapes.choose(options.names)
     except KeyError as error:
         raise errors.unknown("operator, network or row", error.args[0], shapes.names()) from None
+    minutes = sum(1 + len(row.baselines) for row in rows) * options.seconds / 60
+    _progress(f"{len(rows)} rows of {len(shapes.ROWS)}, at least {minutes:.1f} min of timing")
     config = _config(options)
-    _progress(f"{len(rows)} rows of {len(shapes.ROWS)}")
     from analysis.layer_benchmark import LayerBenchmark
 
     results = LayerBenchmark(config)
     start = time.monotonic()
-    results.run(rows, _progress)
+    with tqdm(total=len(rows), unit="row", leave=False, disable=not sys.stderr.isatty()) as bar:
+
+        def log(line: str) -> None:
+            tqdm.write(line, file=sys.stderr)
+            bar.update()
+
+        results.run(rows, log)
     return _finish("layers", options.output, results, time.monotonic() - start)
 
 
 def _models(options: Models) -> int:
+    from training.recipes import RECIPES
+
+    for name in options.names:
+        if name not in RECIPES:  # which has every network, and does not import torch
+            raise errors.unknown("model", name, RECIPES)
     keep_freed_memory()  # as train.py does; single layers are timed as in any other script
     config = _config(options)
     from analysis.model_benchmark import ModelBenchmark
     from analysis.parity import DEFAULT_MODELS
-    from models import MODELS
 
-    for name in options.names:
-        if name not in MODELS:
-            raise errors.unknown("model", name, MODELS)
     results = ModelBenchmark(config)
     sizes = {key: getattr(options, key) for key in ("batch_size", "image_size", "num_classes")}
     start = time.monotonic()

@@ -1,9 +1,12 @@
-"""Evaluate a checkpoint on images it was not trained on.
+"""Evaluate a checkpoint on images it was not trained on, or classify image files.
 
-python evaluate.py runs/lenet-mnist/best.pt
-python evaluate.py runs/lenet-mnist/best.pt --layers torch --json
+python evaluate.py runs/lenet-mnist
+python evaluate.py runs/lenet-mnist --layers torch --json
+python evaluate.py runs/lenet-mnist seven.png photographs/
+python evaluate.py --model resnet50 --weights imagenet cat.jpg
 """
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +18,41 @@ from training import errors
 from training.bounds import check_bounds
 from training.malloc import keep_freed_memory
 from training.parsing import command_line
+from training.recipes import RECIPES
+
+RUN = tyro.conf.arg(metavar="RUN", help_behavior_hint="")
+IMAGES = tyro.conf.arg(metavar="[IMAGE|FOLDER ...]", help_behavior_hint="")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Accuracy, loss, per-class table, confusion matrix and speed of a checkpoint."""
+    """Accuracy, loss, calibration, per-class table, confusion matrix and speed of a checkpoint; of
+    image files the five surest classes, and a contact sheet."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """best.pt or last.pt of a run, or the run's folder for its best.pt."""
-    split: Literal["test", "val"] = "test"
-    """Which images: the test set, or those held out of the training set."""
-    layers: Literal["custom", "torch", "reference"] | None = None
-    """Whose layers compute: ours, torch.nn's, or ours by their plain definitions alone; by default
-    those it was trained with. The weights are the same."""
+    run: Annotated[Path | None, tyro.conf.Positional, RUN] = None
+    """A run's folder, for its best.pt, or a checkpoint; none with --model."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, IMAGES] = ()
+    """Classify these instead: image files, and folders of them."""
+    model: str | None = None
+    """Classify images without a run: a network by its name, or a layer pattern."""
+    weights: str | None = None
+    """Those of --model: imagenet (torchvision's), or a file of weights."""
+    invert: bool = False
+    """Swap light and dark in image files, as of ink on paper for a network that knows MNIST."""
+    output: Path | None = None
+    """Folder for the contact sheet and the CSV of image files; by default classified/ in the run's
+    folder, or in runs/NAME."""
+    split: Literal["test", "val"] | None = None
+    """Which images: test, the test set, is the default; or val, those held out of the training."""
+    compare_layers: bool = False
+    """Evaluate with our layers and with torch.nn's, and compare every logit and every answer."""
     data: str | None = None
     """Another data set with the same classes; by default the one it was trained on."""
     data_root: Path | None = None
     """Folder of the data set; by default the one it was trained from."""
+    layers: Literal["custom", "torch", "reference"] | None = None
+    """Whose layers compute: ours, torch.nn's, or ours by their plain definitions alone; by default
+    those it was trained with. The weights are the same."""
     batch_size: int = 256
     """Images at a time."""
     device: str = "auto"
@@ -43,21 +64,79 @@ class Options:
     """Print one JSON object and nothing else."""
 
 
+OF_A_SPLIT = ("split", "compare_layers", "data", "data_root")
+OF_FILES = ("invert", "output")
+
+
 def main() -> None:
-    options = command_line(Options, sys.argv[1:], description=__doc__)
+    description = (__doc__ or "").split("\n")[0]
+    options = command_line(Options, sys.argv[1:], description=description)
     check_bounds(batch_size=options.batch_size)
+    checkpoint, images = _sources(options)
     keep_freed_memory()
+    if images:
+        raise SystemExit(_classify(options, checkpoint, images))
+    assert checkpoint is not None
     from training.evaluate_checkpoint import (  # imports torch: not before --help has been answered
         evaluate_checkpoint,
         report,
     )
 
     results = evaluate_checkpoint(
-        options.checkpoint, split=options.split, layers=options.layers, data_name=options.data,
+        checkpoint, split=options.split or "test", layers=options.layers, data_name=options.data,
         data_root=options.data_root, batch_size=options.batch_size, device=options.device,
-        memory_format=options.memory_format,
+        memory_format=options.memory_format, compare_layers=options.compare_layers,
     )  # fmt: skip
     print(report(results, as_json=options.json))
+
+
+def _sources(options: Options) -> tuple[Path | None, tuple[Path, ...]]:
+    """The checkpoint, if any, and the images to be classified.
+
+    Raises:
+        UserError: one is missing, or an option is for the other kind of evaluation.
+    """
+    run, images = options.run, options.images
+    if options.model is not None and run is not None:
+        images = (run, *images)
+    if run is None:
+        wanted = "RUN, a run or a checkpoint" if options.model is None else "IMAGE, a file"
+        raise errors.UserError(f"missing from evaluate.py: {wanted}; --help lists what there is")
+    if options.model is None and str(run) in RECIPES and not run.exists():
+        raise errors.UserError(
+            f"there is no run {run}: if you mean the network, give --model {run} --weights "
+            "imagenet, or a file of weights"
+        )
+    if (options.weights is None) != (options.model is None):
+        raise errors.UserError(
+            "--model and --weights go together, as in --model resnet50 --weights imagenet; a run "
+            "has both"
+        )
+    for name in OF_A_SPLIT if images else OF_FILES:
+        if getattr(options, name):
+            kinds = ("a whole data set", "image files")
+            wrong, right = kinds if images else reversed(kinds)
+            raise errors.UserError(f"--{name.replace('_', '-')} is for {wrong}, not for {right}")
+    return (run, images) if options.model is None else (None, images)
+
+
+def _classify(options: Options, checkpoint: Path | None, images: tuple[Path, ...]) -> int:
+    """1 if a file had to be left out."""
+    from training.answer_report import printable, show
+    from training.classify_files import classify_files
+
+    document, classified = classify_files(
+        images, checkpoint=checkpoint, model=options.model, weights=options.weights,
+        layers=options.layers, batch_size=options.batch_size, device=options.device,
+        memory_format=options.memory_format, invert=options.invert, output=options.output,
+    )  # fmt: skip
+    for one in document["skipped"]:
+        print(printable(f"skipped {one['file']}: {one['reason']}"), file=sys.stderr)
+    if options.json:
+        print(json.dumps(document, indent=2))
+    else:
+        show(document, classified)
+    return 1 if document["skipped"] else 0
 
 
 if __name__ == "__main__":

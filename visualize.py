@@ -25,7 +25,7 @@ from training.parsing import command_line
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    network: Annotated[str, tyro.conf.Positional]
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|CHECKPOINT|NAME")]
     """A run's folder, a checkpoint, or the name of a network (or a layer pattern)."""
     weights: str = "random"
     """Of a network by its name: random, imagenet (torchvision's), or a file of them."""

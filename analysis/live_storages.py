@@ -15,11 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from layers.interop.dry_run import dry_run
+from layers.ops.dtypes import HALF_PRECISION
 from layers.ops.registry import OPERATORS, choose
 
 Serial = int  # of a storage: addresses are used again
 INSIDE = -1  # what operators of ours allocate and free before they return
-NORMS = "batch_norm", "local_response_norm"  # whose loops need no memory but the outputs'
+NORMS = "batch_norm", "local_response_norm"  # whose loops copy half precision to float32 alone
 
 
 class LiveStorages(TorchDispatchMode):
@@ -44,7 +45,7 @@ class LiveStorages(TorchDispatchMode):
         if operation.namespace == "convnets":
             key = operation, *map(_kind, args)
             if key not in self._inside:
-                self._inside[key] = self._dry_run(operation.__name__.split(".")[0], args)
+                self._inside[key] = self._dry_run(operation.__name__.split(".")[0], args, outputs)
             self.events += (INSIDE, self._inside[key]), (INSIDE, -self._inside[key])
         return outputs
 
@@ -80,17 +81,18 @@ class LiveStorages(TorchDispatchMode):
     def _freed(self, address: int, size: int) -> None:
         self.events.append((self._serials.pop(address), -size))
 
-    def _dry_run(self, name: str, args: tuple) -> int:
+    def _dry_run(self, name: str, args: tuple, outputs: Any) -> int:
         """Bytes that a call takes at its peak, beyond its outputs and what kernels keep."""
         if name.startswith(NORMS) and args[-1]:
             kernel = choose(name, [*args[:-1]])
             if kernel is not None and kernel.name == "loops":
-                return 0
+                volumes = [t for t in tree_leaves([args, outputs]) if isinstance(t, Tensor)]
+                return sum(4 * t.numel() for t in volumes if t.dtype in HALF_PRECISION)
         inner = LiveStorages()
         given = inner.add([args, self.workspace])
         with inner, dry_run(self.workspace):
-            outputs = OPERATORS[name].compute(*args)
-        given |= inner.add([outputs, self.workspace])
+            results = OPERATORS[name].compute(*args)
+        given |= inner.add([results, self.workspace])
         return sum(inner.peak(without=given).values())
 
 

@@ -10,14 +10,11 @@ filters in an order of its own, for torch.nn's convolutions (docs/memory.md).
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 import layers
@@ -25,12 +22,11 @@ import models
 
 from . import memory
 from .benchmark_config import BenchmarkConfig
+from .fake_network import Model, built, fake_network, is_fake
 from .live_storages import INSIDE, LiveStorages, Serial
 from .step import Batch, TrainingStep
 
 MARGIN = 1.03  # on a prediction, for a batch that is to fit
-
-Model = torch.nn.Module | Callable[[], torch.nn.Module]
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, 1e-4, 0.9),
@@ -74,8 +70,7 @@ class Step(TrainingStep):
         self.optimizer = OPTIMIZERS[optimizer](model.parameters())
 
     def convert(self, model: torch.nn.Module) -> torch.nn.Module:
-        fake = any(isinstance(parameter, FakeTensor) for parameter in model.parameters())
-        return model if fake else super().convert(model)  # `_fake` has, since torch cannot
+        return model if is_fake(model) else super().convert(model)
 
     def loss(self) -> tuple[Tensor, Tensor]:
         """As `TrainingStep.loss`; cross-entropy of every pixel for maps of logits, (N, K, H, W);
@@ -118,7 +113,7 @@ def predict(model: Model, shape: Sequence[int], **options: Any) -> Prediction:
         what the network raises for such images.
     """
     storages = LiveStorages()
-    with _fake(model, **options) as network, torch.enable_grad():
+    with fake_network(model, options.get("dtype", torch.float32)) as network, torch.enable_grad():
         step = Step(network.train(), shape, **options)
         step.allocate_optimizer_state()
         weights = storages.add([*network.parameters(), *network.buffers()])
@@ -139,7 +134,7 @@ def predict_inference(model: Model, shape: Sequence[int], **options: Any) -> Pre
     The images, and all outputs that are alive at that moment, count as activations.
     """
     storages = LiveStorages()
-    with _fake(model, **options) as network:
+    with fake_network(model, options.get("dtype", torch.float32)) as network:
         step = Step(network.eval(), shape, **options)
         weights = storages.add([*network.parameters(), *network.buffers()])
         storages.add(step.x)
@@ -172,89 +167,59 @@ def largest_batch(
     available: float,
     predict: Callable[..., Prediction] = predict,
     margin: float = MARGIN,
+    most: int | None = None,
     **options: Any,
 ) -> LargestBatch:
     """The most images in a step whose predicted peak, times a margin, fits the memory.
 
-    Found by bisection, for the peak is not linear in the batch: kernels take other ways, and it
-    moves from the end of the forward pass to the update of the weights.
+    Found by bisection, because the peak is not linear in the batch: kernels change their ways, and
+    of a small batch it lies in the update of the weights.  Every other trial is where a straight
+    line would cross the budget, which is nearly right for large batches.
 
     Args:
         image: shape of one, (C, H, W).
         available: bytes.
         predict: `predict`, or `predict_inference`.
+        most: images; None for as many as fit.
         options: of `predict`.
     """
-    network = _built(model)
-    low, high, found = 0, 0, None  # `low` images fit, `high` do not; 0: none is known
-    size = smallest = _smallest_batch(network, image, predict, options)
-    while not high or high - low > 1:
+    network, budget = built(model), available / margin
+    smallest, first = _smallest(network, image, predict, options)
+    if first.peak > budget or (most is not None and smallest > most):
+        return LargestBatch(0, None, margin)
+    low, found, high = smallest, first, None if most is None else most + 1  # `high` do not fit
+    trials = 0
+    while high is None or high - low > 1:
+        end = high or 16 * low
+        size = (low + end) // 2
+        if trials % 2 and found.peak > first.peak:  # where a straight line would cross the budget
+            per_image = (found.peak - first.peak) / (low - smallest)
+            size = min(max(low + int((budget - found.peak) / per_image), low + 1), end - 1)
         prediction = predict(network, (size, *image), **options)
-        if prediction.peak * margin <= available:
+        if prediction.peak <= budget:
             low, found = size, prediction
-        elif size == smallest:
-            break
         else:
             high = size
-        size = (low + high) // 2 if high else 2 * low
+        trials += 1
     return LargestBatch(low, found, margin)
 
 
-def _smallest_batch(
+def _smallest(
     model: torch.nn.Module,
     image: Sequence[int],
     predict: Callable[..., Prediction],
     options: dict[str, Any],
-) -> int:
-    """2 where batch normalisation refuses a single value of each channel."""
+) -> tuple[int, Prediction]:
+    """A batch of one; of two where batch normalisation refuses a single value of each channel."""
     try:
-        predict(model, (1, *image), **options)
+        return 1, predict(model, (1, *image), **options)
     except ValueError:
-        return 2
-    return 1
-
-
-def _built(model: Model) -> torch.nn.Module:
-    """The network; one that is yet to be built, without numbers."""
-    if isinstance(model, torch.nn.Module):
-        return model
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")  # the network that is used will give them
-        return model()
+        return 2, predict(model, (2, *image), **options)
 
 
 def _step(model: Model, shape: Sequence[int], options: dict[str, Any]) -> Step:
     network = copy.deepcopy(model) if isinstance(model, torch.nn.Module) else model()
     return Step(network.train(), shape, **options)
-
-
-@contextmanager
-def _fake(model: Model, dtype: torch.dtype = torch.float32, **_: Any) -> Iterator[torch.nn.Module]:
-    """A copy of the network, of fake tensors on a CPU; in the block, all new tensors are fake."""
-    network, threads = _built(model), torch.get_num_threads()
-    torch.set_num_threads(1)  # as `memory.peak` does
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield copy.deepcopy(network, {id(t): _fake_like(t, dtype) for t in _tensors(network)})
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _tensors(model: torch.nn.Module) -> Iterator[Tensor]:
-    """Parameters, buffers, and other tensors that modules have."""
-    for module in model.modules():
-        for held in (vars(module), module._parameters, module._buffers):
-            yield from (value for value in held.values() if isinstance(value, Tensor))
-
-
-def _fake_like(tensor: Tensor, weight_dtype: torch.dtype) -> Tensor:
-    dtype = tensor.dtype
-    if dtype.is_floating_point:  # under autocast weights are float32
-        dtype = weight_dtype if weight_dtype.itemsize >= 4 else torch.float32
-    like = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype)
-    if isinstance(tensor, torch.nn.Parameter):
-        return torch.nn.Parameter(like, requires_grad=tensor.requires_grad)
-    return like
 
 
 def _prediction(

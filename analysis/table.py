@@ -15,6 +15,13 @@ class Table:
     rows: Sequence[Sequence[str]]
     words: Sequence[int] = (0,)  # indices of the columns of words
 
+    def __post_init__(self) -> None:
+        """A column in which no row has anything is left out."""
+        kept = [i for i in range(len(self.head)) if not self.rows or any(r[i] for r in self.rows)]
+        object.__setattr__(self, "rows", [[row[i] for i in kept] for row in self.rows])
+        object.__setattr__(self, "words", [n for n, i in enumerate(kept) if i in self.words])
+        object.__setattr__(self, "head", [self.head[i] for i in kept])
+
     def text(self) -> str:
         columns = list(zip(self.head, *self.rows, strict=True))
         widths = [max(map(len, column)) for column in columns]

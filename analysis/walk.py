@@ -47,7 +47,7 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()  # names of the parameters that it reads
-    itemsize: int = 0  # bytes of a number of the output
+    nbytes: int = 0  # of the outputs; 0 if they are where an input is, as a view
     saved: int | None = 0  # bytes that autograd keeps for its backward pass, and for no call before
 
     @property
@@ -112,6 +112,7 @@ class Recorder(TorchFunctionMode):
         }
         self.saved: dict[int, int] = {}  # bytes of the storages that autograd has saved, by key
         self.given = {_storage(t) for t in (*model.parameters(), *model.buffers())}
+        self.written: set[int] = set()  # the storages of images and outputs, by key
         self.new_bytes = 0  # saved since the last call
         self.alive: list[Any] = []  # tensors and storages, so that no id is used again
 
@@ -124,6 +125,7 @@ class Recorder(TorchFunctionMode):
             return self.call_module(original, module, args, kwargs)
 
         self.producers[id(x)] = INPUT
+        self.written.add(_storage(x))
         self.alive.append(x)
         torch.nn.Module.__call__ = call  # type: ignore[method-assign]
         try:
@@ -216,6 +218,9 @@ class Recorder(TorchFunctionMode):
             name = f"{name}#{self.count[name]}"
         read = [t for t in _tensors((args, kwargs)) if id(t) in self.producers]
         written = _tensors(output)
+        new = {_storage(t): t.untyped_storage().nbytes() for t in written}
+        nbytes = sum(size for key, size in new.items() if key not in self.written)
+        self.written |= new.keys()
         shown, shown_by_name = tree_map(self.describe, (tuple(args), dict(kwargs)))
         self.calls.append(
             Call(
@@ -224,8 +229,7 @@ class Recorder(TorchFunctionMode):
                 tuple(written[0].shape) if written else None,
                 tuple(container for container in self.stack if container),
                 shown, shown_by_name, tuple(dict.fromkeys(parameters)),
-                written[0].element_size() if written else 0,
-                None if op == UNTRACED else self.new_bytes,
+                nbytes, None if op == UNTRACED else self.new_bytes,
             )
         )  # fmt: skip
         self.new_bytes = 0

@@ -17,6 +17,7 @@ from .backends import reference
 from .batch_norm import BatchNorm2d
 from .conv import Conv2d
 from .cross_entropy import CrossEntropyLoss
+from .distributed.sync_batch_norm import SyncBatchNorm
 from .dropout import Dropout
 from .explain import explain
 from .interop import flops as flops  # which register rules
@@ -43,6 +44,6 @@ __all__ = [
     "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Conv2d", "CrossEntropyLoss", "Dropout",
     "Flatten", "Identity", "LPPool2d", "Linear", "LocalResponseNorm", "LocallyConnected2d",
     "LogSoftmax", "MaxPool2d", "MaxUnpool2d", "Module", "ModuleList", "Parameter", "ReLU",
-    "ScaledTanh", "Sequential", "Softmax", "Tanh", "backends", "explain", "functional",
-    "reference", "to_torch",
+    "ScaledTanh", "Sequential", "Softmax", "SyncBatchNorm", "Tanh", "backends", "explain",
+    "functional", "reference", "to_torch",
 ]  # fmt: skip

@@ -119,10 +119,7 @@ def batch_norm(
     input = autocast_float32("batch_norm", input)
     if input.shape == (0,):
         return input.clone()
-    channels, dtype = (
-        input.shape[1],
-        upcast_dtype(input),
-    )  # the dtype of everything that belongs to a channel
+    channels, dtype = input.shape[1], upcast_dtype(input)  # of all that belongs to a channel
     gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.to(dtype)
     beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.to(dtype)
     if not training:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .weight_file import Weights, read
+
 TORCHVISION = {  # networks with ImageNet weights, and their names in torchvision
     "alexnet_owt": "alexnet",
     "vgg11": "vgg11",
@@ -44,18 +46,19 @@ def load(model: torch.nn.Module, name: str, weights: str | Path) -> str:
 
     Args:
         name: of the network, a key of `MODELS` or a pattern.
-        weights: "imagenet"; or a file, a checkpoint of train.py or a state_dict such as
-            torchvision's; or the folder of a run, for its best.pt.
+        weights: "imagenet"; or a file, a checkpoint of train.py or of another program, or a
+            state_dict such as torchvision's (weight_file.py); or the folder of a run, for its
+            best.pt.
     Returns:
-        what was loaded and what was not, in one line.
+        what was loaded, under which key it lay, and what was not, in one line.
     Raises:
         ValueError: no such weights, or weights of another network, or for images with other
             channels or of another size.
     """
-    state, rescaled = imagenet(name) if weights == "imagenet" else read(Path(weights))
+    found = imagenet(name) if weights == "imagenet" else read(Path(weights))
     expected = model.state_dict()
-    state = {k: value for k, value in state.items() if k in expected or not is_auxiliary(k)}
-    summary = f"from {weights}"
+    state = {k: value for k, value in found.state.items() if k in expected or not is_auxiliary(k)}
+    summary = f"from {found.key} in {weights}" if found.key else f"from {weights}"
     head_keys = head(model)
     if (classes := different_classes(state, expected, head_keys)) is not None:
         there, here = classes
@@ -65,17 +68,14 @@ def load(model: torch.nn.Module, name: str, weights: str | Path) -> str:
     check(state, expected, name)
     model.load_state_dict(state)
     if hasattr(model, "transform_input"):
-        model.transform_input = rescaled  # type: ignore[assignment]
+        model.transform_input = found.rescaled  # type: ignore[assignment]
     return summary
 
 
-def imagenet(name: str) -> tuple[dict[str, Tensor], bool]:
+def imagenet(name: str) -> Weights:
     """torchvision's weights, from its cache or downloaded into it.
 
     Always IMAGENET1K_V1, so that all networks have the same preprocessing, a crop of 224 from 256.
-
-    Returns:
-        the state_dict, and whether GoogLeNet's weights expect pixels in [-1, 1].
     """
     from torchvision.models import get_model_weights  # needed for nothing else
 
@@ -94,36 +94,20 @@ def imagenet(name: str) -> tuple[dict[str, Tensor], bool]:
             f"the ImageNet weights of {name} could not be downloaded ({type(error).__name__}): "
             f"fetch {weights.url} on a machine with a connection and copy it to {cached}"
         ) from None
-    return state, True
+    return Weights(state, "", rescaled=True)
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """The weights in a file.
+def num_classes(model: torch.nn.Module, weights: str | Path) -> int:
+    """How many classes the weights in a file tell apart, as far as they are the network's.
 
-    Returns:
-        the state_dict, and whether GoogLeNet's weights expect pixels in [-1, 1]: a checkpoint of
-        ours says so, and a bare state_dict is taken to be torchvision's.
+    Args:
+        model: the network, for any number of classes.
+    Raises:
+        ValueError: no such file, or no weights in it.
     """
-    try:
-        path = path / "best.pt" if path.is_dir() else path
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}: give imagenet, or a file of weights") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
-    except Exception:  # arbitrary bytes raise many types
-        raise ValueError(
-            f"{path} is not readable as weights: it is truncated, or holds more than tensors"
-        ) from None
-    state = content.get("model", content) if isinstance(content, dict) else None
-    if isinstance(content, dict) and isinstance(content.get("ema"), dict):  # it was validated
-        average, prefix = content["ema"], "module."
-        state = {k.removeprefix(prefix): t for k, t in average.items() if k.startswith(prefix)}
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            f"{path} holds no weights: expected a checkpoint of train.py, or a state_dict"
-        )
-    return state, bool(content.get("transform_input", state is content))
+    expected, keys = model.state_dict(), head(model)
+    differing = different_classes(read(Path(weights))[0], expected, keys)
+    return differing[0] if differing else len(expected[keys[-1]])
 
 
 def is_auxiliary(key: str) -> bool:

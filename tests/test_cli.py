@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +75,47 @@ def test_compare_train(tmp_path):
         assert (folder / name).exists()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run."""
+    quick = ["--model", "lenet", "--image-size", "16", "--epochs", "1"]
+    folder = tmp_path_factory.mktemp("runs")
+    assert run("train.py", *quick, "--logdir", str(folder)).returncode == 0
+    return folder / "lenet-digits"
+
+
+def test_evaluate_compares_layers(trained):
+    done = run("evaluate.py", str(trained), "--compare-layers")
+    assert done.returncode == 0, done.stderr
+    assert "custom and torch  0 of 360 answers changed" in done.stdout
+    assert "expected calibration error" in done.stdout
+
+
+def test_classify_image_files(trained, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(2):
+        pixels = (load_digits().images[number] * (255 / 16)).round().astype("uint8")
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    done = run("evaluate.py", str(trained), "--layers", "torch", str(images))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("%\n") == 10
+    assert "lenet, torch layers" in done.stdout
+    assert {path.name for path in (trained / "classified").iterdir()} == {
+        "contact_sheet.png",
+        "answers.csv",
+    }
+    (images / "broken.png").write_bytes(b"no image")
+    arguments = ["--model", "lenet", "--weights", str(trained), "--output", str(tmp_path / "out")]
+    done = run("evaluate.py", *arguments, str(images), "--json")
+    assert done.returncode == 1  # something was left out
+    assert done.stderr.startswith(f"skipped {images / 'broken.png'}: it holds none of JPEG")
+    assert len(done.stderr.splitlines()) == 1
+    document = json.loads(done.stdout)
+    assert [Path(image["file"]).name for image in document["images"]] == ["0.png", "1.png"]
+    assert document["csv"] == str(tmp_path / "out" / "answers.csv")
+
+
 @pytest.mark.parametrize(
     ("layer", "code", "verdict"),
     [
@@ -108,7 +151,12 @@ def test_a_layer_that_exits_is_not_right(tmp_path):
         (["compare.py", "layers", "--threads", "100000000"], "--threads must be at most 1,024"),
         (["compare.py", "check", "a:b", "--shpae", "2"], "missing from compare.py check: --shape"),
         (["compare.py", "lay"], "available subcommands: layers, models, train, check"),
-        (["evaluate.py"], "missing from evaluate.py: PATH"),
+        (["evaluate.py"], "missing from evaluate.py: RUN, a run or a checkpoint"),
+        (["evaluate.py", "resnet18"], "give --model resnet18 --weights imagenet"),
+        (["evaluate.py", "--model", "lenet", "x.png"], "--model and --weights go together"),
+        (["evaluate.py", "--model", "lenet", "--weights", "x"], "missing from evaluate.py: IMAGE"),
+        (["evaluate.py", "runs", "x.png", "--compare-layers"], "is for a whole data set, not for"),
+        (["evaluate.py", "runs", "--invert"], "--invert is for image files, not for a whole"),
         (["compare.py", "layers", "conv3d"], "unknown operator, network or row 'conv3d'"),
         (["compare.py", "check", "layers:Conv", "--shape", "2,3,8,8"], "no layer 'Conv'"),
         (["train.py", "--model", "lenot"], "did you mean lenet"),
@@ -118,6 +166,8 @@ def test_a_layer_that_exits_is_not_right(tmp_path):
             "column 10: unknown layer KONV: did you mean",
         ),
         (["train.py", "--model", "lenet", "--weights", "absent.pt"], "there is no file absent.pt"),
+        (["visualize.py", "filters", "absent"], "absent is neither a run, a checkpoint nor"),
+        (["visualize.py", "occlusion", "lenet", "--grey", "256"], "--grey must be at most 255"),
         (["evaluate.py", "absent.pt"], "no checkpoint at absent.pt"),
         (["evaluate.py", "README.md"], "README.md is not a readable checkpoint"),
     ],
@@ -127,6 +177,8 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, words, tmp_path)
         arguments = [*arguments, "--output", str(tmp_path)]
     if arguments[0] == "train.py":
         arguments = [*arguments, "--logdir", str(tmp_path)]
+    if arguments[0] == "visualize.py":
+        arguments = [*arguments, "--output", str(tmp_path)]
     done = run(*arguments)
     assert done.returncode == 2
     assert words in done.stderr

@@ -8,6 +8,7 @@ from typing import Any
 from .errors import UserError
 
 LARGE, SMALL = 1e9, 1e-9  # of numbers that are no counts; float32 still computes with them
+NOTHING = 1e-30  # what is smaller could become 0 in float32
 COUNTS = {  # from 1 to what a mistake would exceed
     "epochs": 10**6, "batch_size": 10**6, "image_size": 10**4, "log_every": 10**9,
     "accumulate": 10**6, "limit_steps": 10**12, "early_stop": 10**6, "num_classes": 10**6,
@@ -20,7 +21,7 @@ MILESTONES = "fractions of the run between 0 and 1, such as 0.33 0.67 for 30 and
 FRACTIONS = ("momentum", "label_smoothing", "ema")  # in [0, 1)
 POSITIVE = ("lr", "head_lr", "clip_norm")
 NOT_NEGATIVE = (
-    "weight_decay", "warmup_epochs", "lighting", "mixup", "cutmix", "min_lr", "seconds",
+    "weight_decay", "warmup_epochs", "mixup", "cutmix", "min_lr", "seconds",
 )  # fmt: skip
 
 
@@ -63,4 +64,6 @@ def _expected(name: str, number: float) -> str | None:
         return "at least 0"
     if name == "std" and number < SMALL:
         return f"positive ones, at least {SMALL:g}"
+    if 0 < abs(number) < NOTHING:
+        return f"0, or at least {NOTHING:g} in size"
     return f"at most {LARGE:g} in size" if abs(number) > LARGE else None

@@ -11,11 +11,20 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from .errors import UserError
+from .option_groups import (
+    Augmentation,
+    Computation,
+    Data,
+    Network,
+    Optimisation,
+    Records,
+    Schedule,
+)
 from .options import Options, load_yaml
 from .parsing import command_line
 from .recipes import RECIPES, recipe
@@ -38,10 +47,40 @@ MODEL_HELP = (
 
 
 @dataclass(frozen=True)
-class _CommandLine(Options):
+class _Network(Network):
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = Options.model
+
+
+@dataclass(frozen=True)
+class _CommandLine:
+    """Every group of options under a heading of its own."""
+
+    network: tyro.conf.OmitArgPrefixes[_Network]
+    data: tyro.conf.OmitArgPrefixes[Data]
+    augmentation: tyro.conf.OmitArgPrefixes[Augmentation]
+    optimisation: tyro.conf.OmitArgPrefixes[Optimisation]
+    schedule: tyro.conf.OmitArgPrefixes[Schedule]
+    computation: tyro.conf.OmitArgPrefixes[Computation]
+    records: tyro.conf.OmitArgPrefixes[Records]
     config: Path | None = None
     """The config.yaml of a run, whose options are the defaults instead of a recipe's."""
+
+    @classmethod
+    def of(cls, options: Options) -> _CommandLine:
+        """With these defaults."""
+        kinds = (_Network, Data, Augmentation, Optimisation, Schedule, Computation, Records)
+        names = (field.name for field in dataclasses.fields(cls))
+        groups: dict[str, Any] = {
+            name: kind(
+                **{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
+            )
+            for name, kind in zip(names, kinds, strict=False)  # config has no default
+        }
+        return cls(**groups)
+
+    def options(self) -> Options:
+        groups = (vars(group) for name, group in vars(self).items() if name != "config")
+        return Options(**{name: value for group in groups for name, value in group.items()})
 
 
 def parse(arguments: Sequence[str], description: str) -> Options:
@@ -57,9 +96,10 @@ def parse(arguments: Sequence[str], description: str) -> Options:
         defaults = dataclasses.replace(load_yaml(choice.config), name="", resume=None)
     else:
         defaults = recipe(choice.model, choice.data)
-    default = _CommandLine(**vars(defaults))
-    parsed = command_line(_CommandLine, arguments, default=default, description=description)
-    options = Options(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(Options)})
+    default = _CommandLine.of(defaults)
+    options = command_line(
+        _CommandLine, arguments, default=default, description=description
+    ).options()
     if choice.resume is not None:
         changed = [
             field.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ from torch.utils.data import Subset
 
 from models import pretrained
 
+from . import checkpoint
+from .command_line import is_checkpoint
+from .distributed import is_writer
 from .errors import UserError
 from .image_folder import difference
 from .images import contents
 from .options import Options
+from .progress import say
+from .run import Run
 from .train_state import TrainState, averaged
 
 
@@ -74,3 +80,30 @@ def load_state(saved: dict[str, Any], state: TrainState, source: Path) -> None:
             f"{source} cannot be continued ({reason}): another version wrote it; evaluate.py may "
             "still take it, and --weights does"
         ) from None
+
+
+def is_older(resume: Path) -> bool:
+    """Whether --resume names a checkpoint of a run that is not its last one."""
+    return is_checkpoint(resume) and resume.name != "last.pt"
+
+
+def branch_off(run: Run) -> None:
+    """Go on from an older checkpoint of the run: what came after it is no longer part of it.
+
+    Later step-NUMBER.pt are removed.  A best.pt of a later step takes its place from here on, too:
+    the one before it is gone.
+    """
+    step = run.state.step
+    later = [path for path in run.folder.glob("step-*.pt") if int(path.stem[5:]) > step]
+    if is_writer():
+        for path in later:
+            path.unlink()
+    names = ["last.pt"]
+    best = run.folder / "best.pt"
+    if not best.exists() or checkpoint.load(best)[1]["step"] > step:
+        seen = run.metrics
+        run.best = [seen["acc1"], -seen["loss"]] if seen else [-1.0, -math.inf]
+        run.best_epoch = run.epoch
+        names = ["best.pt", "last.pt"]
+    run.save(*names)
+    say(f"  goes on from step {step}; checkpoints of later steps are replaced\n")

@@ -6,7 +6,8 @@ training), and before training only to see that they can be.
 
 Small sets live in memory as one uint8 array (images.py); image folders are decoded by the loader's
 workers (image_folder.py).  Either way a batch is (images uint8 (N, C, S, S), classes int64 (N),
-which images int64 (N)).  Scaling and most augmentations are `Preprocess`, on the device.
+which images int64 (N)); of several processes, each has its share of it.  Scaling and most
+augmentations are `Preprocess`, on the device.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ import torchvision
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, default_collate
 from torchvision.transforms import v2
 
 from . import image_folder
 from .catalog import DATA
+from .distributed import local_rank, share, wait_for_all, world_size
 from .errors import UserError, unknown
 from .images import Images, InMemory
 from .memory import check_fits
@@ -125,48 +128,72 @@ def training_batches(
     first: int = 0,
     count: int | None = None,
     smallest: int = 1,
+    smallest_share: int = 1,
     pin: bool = False,
 ) -> DataLoader:
     """The batches of an epoch, from number `first` on; those before it are not even read.
+
+    Which images a batch has does not depend on how many processes share it.
 
     Args:
         epoch: from 1.
         count: batches, at most.
         smallest: a last batch of fewer images is left out.
+        smallest_share: a process has as many images of a batch, or none.
         pin: put batches into memory from which a GPU copies while it computes.
     """
     dataset.dataset.position = options.seed, epoch  # type: ignore[attr-defined]
     order = epoch_order(len(dataset), options.seed, epoch)
     batches = order.split(options.batch_size)[first:][:count]
-    indices = [batch.tolist() for batch in batches if len(batch) >= smallest]
-    return _loader(dataset, options.workers, pin, batch_sampler=indices)
+    indices = [
+        batch[share(len(batch), smallest_share)].tolist()
+        for batch in batches
+        if len(batch) >= smallest
+    ]
+    return _loader(dataset, indices, options.workers, pin)
 
 
 def loader(dataset: Subset, batch_size: int, *, workers: int = 0, pin: bool = False) -> DataLoader:
-    """The images of a part in their order, for an evaluation."""
-    return _loader(dataset, workers, pin, batch_size=batch_size)
+    """The images of a part in their order, for an evaluation.
+
+    Of several processes, each has a share of the images, and of the batch size; a process that has
+    none has one batch without images.
+    """
+    here, size = range(len(dataset))[share(len(dataset))], -(-batch_size // world_size())
+    batches = [list(here[start : start + size]) for start in range(0, len(here), size)]
+    return _loader(dataset, batches or [[]] * (world_size() > 1), workers, pin)
 
 
-def _loader(dataset: Subset, workers: int, pin: bool, **batches: Any) -> DataLoader:
-    in_memory = isinstance(dataset.dataset, InMemory)
+def _loader(dataset: Subset, batches: list[list[int]], workers: int, pin: bool) -> DataLoader:
+    images: Any = dataset.dataset
     return DataLoader(
         dataset,
         num_workers=workers,
         pin_memory=pin,
         generator=torch.Generator(),  # for the workers; torch's own is dropout's
-        collate_fn=_as_it_is if in_memory else None,
-        worker_init_fn=_ignore_interrupts,
-        **batches,
+        collate_fn=_as_it_is if isinstance(images, InMemory) else partial(_stacked, images.shape),
+        worker_init_fn=_ignore_signals,
+        batch_sampler=batches,
     )
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches a worker, too; the process that it works for ends it."""
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C reaches a worker, too, and torchrun sends SIGTERM to both; the process that it works
+    for ends it, at last by a SIGTERM of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _stacked(shape: tuple[int, ...], samples: list[Any]) -> Any:
+    """A batch of samples (image, class, which image), which may be none."""
+    if samples:
+        return default_collate(samples)
+    none = torch.zeros(0, dtype=torch.int64)
+    return torch.zeros(0, *shape, dtype=torch.uint8), none, none
 
 
 def _read(options: Options, source: str) -> Images:
@@ -175,11 +202,15 @@ def _read(options: Options, source: str) -> Images:
         return image_folder.read(options, source)
     if options.data == "digits":
         return _digits(options.image_size, source == "train")
+    if local_rank() > 0:
+        wait_for_all()  # until the first process of this machine has downloaded it
     dataset = _torchvision(options.data, options.data_root, source == "train")
+    if local_rank() == 0:
+        wait_for_all()
     images = torch.as_tensor(np.asarray(dataset.data))
     images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
     targets = torch.as_tensor(dataset.targets)
-    return InMemory(_fit(images.contiguous(), options.image_size), targets, dataset.classes)
+    return InMemory(fit(images.contiguous(), options.image_size), targets, dataset.classes)
 
 
 def _digits(image_size: int, training: bool) -> InMemory:
@@ -190,10 +221,10 @@ def _digits(image_size: int, training: bool) -> InMemory:
     )
     images, targets = (parts[0], parts[2]) if training else (parts[1], parts[3])
     pixels = torch.as_tensor(images * (255 / 16)).round().to(torch.uint8)[:, None]
-    return InMemory(_fit(pixels, image_size), torch.as_tensor(targets), list("0123456789"))
+    return InMemory(fit(pixels, image_size), torch.as_tensor(targets), list("0123456789"))
 
 
-def _fit(images: Tensor, size: int) -> Tensor:
+def fit(images: Tensor, size: int) -> Tensor:
     """Bring images to size x size: a few pixels more are background, as in LeCun et al. 1998."""
     check_fits(
         images[:, :, 0, 0].numel() * size**2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .distributed import device_name
 from .errors import UserError
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -14,11 +15,12 @@ def choose_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device
 
     Args:
         name: as torch.device takes it (cpu, cuda, cuda:1, mps, xpu, ...); or auto, which is the
-            accelerator if there is one, else the CPU.
+            accelerator if there is one, else the CPU; of several processes, each has its own.
     Raises:
         UserError: torch knows no such device, this machine does not have it, or it lacks `dtype`.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
+    name = device_name(name)
     if name == "auto":
         name = str(accelerator or "cpu")
     try:

@@ -11,17 +11,20 @@ from torch import Tensor
 
 from . import checkpoint, data
 from .fine_tuning import train_mode
+from .interrupt import Request
 from .loop import train_step
+from .progress import Progress, say
 from .randomness import MIXTURE, seed_everything
 from .run import Run
 from .train_state import new_train_state
 
 
-def first_bad_place(run: Run) -> str | None:
+def first_bad_place(run: Run, request: Request) -> str | None:
     """Repeat what led to a loss that is not finite, and say in which layer it began.
 
     The steps since the last checkpoint, or since the start, are the same again; here every one is
-    looked at.  None where it does not happen again, as on a device whose sums differ.
+    looked at.  None where it does not happen again, as on a device whose sums differ, or where a
+    signal has asked for the end.
     """
     path = run.folder / "last.pt"
     if path.exists():
@@ -32,14 +35,21 @@ def first_bad_place(run: Run) -> str | None:
         steps = data.steps_per_epoch(len(run.train_set), run.options.batch_size)
         seed_everything(run.options.seed)
         run.state = new_train_state(run.options, len(run.classes), steps, run.state.device)
+        run.state.plan(len(run.train_set))
         if run.options.weights:
             run.state.start_from_weights()
         run.epoch = run.batch = 0
     training, state = run.training_pass(), run.state
+    say(f"the loss is not finite: up to {len(training.batches)} steps again, to see where it began")
+    total = training.done + len(training.batches)
+    progress = Progress(training.batches, total, "where it began", training.done)
     state.forward = state.model  # a compiled network does not call the hooks
     train_mode(state.model)
     state.preprocess.train()
-    for batch, (images, targets, which) in enumerate(training.batches, training.done + 1):
+    for batch, (images, targets, which) in enumerate(progress, training.done + 1):
+        progress.show(batch)
+        if request.number is not None:
+            return None
         draws = None if training.draws is None else training.draws.rows(which, state.device)
         position = run.options.seed, training.epoch, MIXTURE, batch
         skipped = state.skipped

@@ -6,6 +6,7 @@ import math
 import time
 
 from . import data
+from .distributed import agree, is_writer, wait_for_all, world_size
 from .interrupt import Interrupted, Request
 from .loop import Diverged, evaluate, train_one_epoch
 from .metrics import Evaluation, Metrics
@@ -31,23 +32,25 @@ def train(run: Run, request: Request) -> None:
         say(
             f"{label}  train {described(trained.described())}  "
             f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
+            + (f"  skipped by fp16 {run.state.skipped}" if run.state.skipped else "")
         )
         run.state.epoch_ended(seen.loss)
         _end_epoch(run, trained, seen, time.monotonic() - started)
-        _stop_if_asked(run, request)
+        _stop_if_asked(run, *agree(request.number or 0))
 
 
 def _train_epoch(run: Run, label: str, request: Request) -> Metrics:
     training = run.training_pass()
-    profiled = run.options.profile and run.epoch == 0
+    profiled = run.options.profile and run.epoch == 0 and is_writer()
 
     def after_step(batch: int) -> None:
         trace.step()
         run.batch = batch
         if batch < training.done + len(training.batches):  # else the epoch's own is written
-            if run.is_time_to_save():
+            signal, save = agree(request.number or 0, run.is_time_to_save())
+            if save:
                 run.save("last.pt")
-            _stop_if_asked(run, request)
+            _stop_if_asked(run, signal)
 
     with profiler(run.folder) if profiled else Unprofiled() as trace:
         return train_one_epoch(
@@ -73,24 +76,35 @@ def _end_epoch(run: Run, trained: Metrics, seen: Evaluation, seconds: float) -> 
     run.epoch, run.batch, run.meter = run.epoch + 1, 0, type(run.meter)()
     run.metrics = {"loss": seen.loss, "acc1": seen.acc1}
     lr = run.state.optimizer.param_groups[0]["lr"]
-    write_epoch(run.folder, run.epoch, run.state.step, trained, seen, lr)
+    if is_writer():
+        write_epoch(run.folder, run.epoch, run.state.step, trained, seen, lr)
     score = [seen.acc1, -seen.loss]  # of two epochs equally right, the surer one
     improved = score > run.best
     if improved:
         run.best, run.best_epoch = score, run.epoch
-        show_mistakes(run.board, run.state.step, seen, run.val_set, run.classes)
+        if is_writer():
+            show_mistakes(run.board, run.state.step, seen, run.val_set, run.classes)
     model, best = run.state.model, run.best[0]
-    run.board.epoch(run.state.step, run.epoch, model, trained, seen, best, seconds)
+    run.board.epoch(
+        run.state.step, run.epoch, model, trained, seen, best, seconds, run.options.profile
+    )
     run.save(*(("best.pt", "last.pt") if improved else ("last.pt",)))
 
 
-def _stop_if_asked(run: Run, request: Request) -> None:
-    if request.number is None or run.done:
+def _stop_if_asked(run: Run, signal: int) -> None:
+    """
+    Args:
+        signal: the number of the one that came to any of the processes, or 0.
+    """
+    if not signal or run.done:
         return
     if run.batch:  # else the epoch's checkpoint is written
         run.save("last.pt")
+    wait_for_all()  # until it is written: torchrun ends the others after the first one
+    several = world_size() > 1
+    command = f"torchrun --nproc-per-node={world_size()}" if several else "python"
     raise Interrupted(
-        request.number,
+        signal,
         f"interrupted after step {run.state.step}, which {run.folder / 'last.pt'} keeps; go on "
-        f"with: python train.py --resume {run.folder}",
+        f"with: {command} train.py --resume {run.folder}",
     )

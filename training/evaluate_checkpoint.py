@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import warnings
 from pathlib import Path
@@ -16,9 +15,13 @@ from torch.utils.tensorboard import SummaryWriter
 import models
 
 from . import checkpoint, data, plots
+from .calibration import expected_calibration_error
+from .compare_answers import compare_answers, other_layer_set
+from .confused import confused_pairs
 from .continued import check_weights
 from .device import choose_device
 from .errors import UserError
+from .files import to_json
 from .loop import evaluate
 from .metrics import Evaluation
 from .progress import table
@@ -35,13 +38,17 @@ def evaluate_checkpoint(
     batch_size: int = 256,
     device: str = "auto",
     memory_format: str | None = None,
+    compare_layers: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint; draw its confusion matrix beside it and in TensorBoard.
 
+    Args:
+        compare_layers: evaluate with torch.nn's layers, too (or, if `layers` are those, with ours).
     Returns:
         checkpoint, model, layers, memory_format, data, split, images, top1, top5, loss,
-        images_per_second, classes (per class: precision, recall, f1-score, support), confusion_png
-        (None if it could not be written).
+        calibration_error (`expected_calibration_error`), images_per_second, classes (per class:
+        precision, recall, f1-score, support), confused (`confused_pairs`), confusion_png (None if
+        it could not be written), and with compare_layers also layer_sets (`compare_answers`).
     Raises:
         UserError: no or a foreign checkpoint, missing data, another number of classes.
     """
@@ -62,17 +69,27 @@ def evaluate_checkpoint(
         )
     if classes != saved["classes"] and data_name is None:
         raise UserError(f"the classes of {options.data_root} are not those {path} was trained on")
-    state = new_train_state(options, len(classes), 1, where, training=False)
-    check_weights(saved, state.model, options.model, path)
-    load_model(state.evaluated, saved)
-    with models.computing(options.layers):
-        batches = data.loader(dataset, batch_size, workers=options.workers)
-        result = evaluate(state, batches, split)
+
+    def answers(layers: str) -> tuple[Evaluation, str]:
+        """By a layer set, and the memory format in which it computed them."""
+        chosen = dataclasses.replace(options, layers=layers)  # type: ignore[arg-type]
+        state = new_train_state(chosen, len(classes), 1, where, training=False)
+        check_weights(saved, state.model, options.model, path)
+        load_model(state.evaluated, saved)
+        with models.computing(layers):
+            batches = data.loader(dataset, batch_size, workers=options.workers)
+            return evaluate(state, batches, split), state.memory_format
+
+    result, used_format = answers(options.layers)
+    compared = {}
+    if compare_layers:
+        other = other_layer_set(options.layers)
+        compared["layer_sets"] = compare_answers(options.layers, result, other, answers(other)[0])
 
     png = path.with_name(f"confusion_{split}.png")
     drawn = True
     try:
-        _draw(result, classes, png, saved["step"])
+        _draw(result, classes, png, split, saved["step"])
     except OSError as error:
         warnings.warn(
             f"{png} and TensorBoard's events are not written ({error.strerror or error}); the "
@@ -88,20 +105,23 @@ def evaluate_checkpoint(
         "checkpoint": str(path),
         "model": options.model,
         "layers": options.layers,
-        "memory_format": state.memory_format,
+        "memory_format": used_format,
         "data": options.data,
         "split": split,
         "images": len(result.targets),
         "top1": result.acc1,
         "top5": result.accuracy(5),
         "loss": result.loss,
+        "calibration_error": expected_calibration_error(result.logits, result.targets),
         "images_per_second": result.images_per_second,
         "classes": {name: per_class[name] for name in classes},
+        "confused": confused_pairs(result.predictions, result.targets, classes),
         "confusion_png": str(png) if drawn else None,
+        **compared,
     }
 
 
-def _draw(result: Evaluation, classes: list[str], png: Path, step: int) -> None:
+def _draw(result: Evaluation, classes: list[str], png: Path, split: str, step: int) -> None:
     """The confusion matrix, as a file and in TensorBoard.
 
     Raises:
@@ -109,16 +129,17 @@ def _draw(result: Evaluation, classes: list[str], png: Path, step: int) -> None:
     """
     picture = plots.confusion(result.predictions, result.targets, classes)
     picture.savefig(png, dpi=120)
-    with SummaryWriter(str(png.parent / png.stem.replace("confusion_", "evaluate-"))) as board:
-        board.add_figure("confusion_matrix", picture, step)
-        board.add_scalar("epoch/loss", result.loss, step)
-        board.add_scalar("epoch/accuracy", result.acc1, step)
+    with SummaryWriter(str(png.parent)) as board:  # the run's own line in the list of runs
+        board.add_figure(f"evaluate_{split}/confusion_matrix", picture, step)
+        board.add_scalar(f"evaluate_{split}/loss", result.loss, step)
+        board.add_scalar(f"evaluate_{split}/accuracy", result.acc1, step)
+        board.add_scalar(f"evaluate_{split}/accuracy_top5", result.accuracy(5), step)
 
 
 def report(results: dict[str, Any], *, as_json: bool = False) -> str:
     """Results for a person, or for a program."""
     if as_json:
-        return json.dumps(results, indent=2)
+        return to_json(results).rstrip()
     rows = [
         ("checkpoint", results["checkpoint"]),
         ("model", f"{results['model']}, {results['layers']} layers, {results['memory_format']}"),
@@ -126,9 +147,17 @@ def report(results: dict[str, Any], *, as_json: bool = False) -> str:
         ("top-1", f"{results['top1']:.2%}"),
         ("top-5", f"{results['top5']:.2%}"),
         ("loss", f"{results['loss']:.4f}"),
+        ("calibration", f"{results['calibration_error']:.4f} expected calibration error"),
         ("images/s", f"{results['images_per_second']:.0f}"),
         ("confusion", results["confusion_png"] or "not written"),
     ]
+    if "layer_sets" in results:
+        found = results["layer_sets"]
+        largest = f"{found['largest_logit_difference']:.1e} of {found['largest_logit']:.1f}"
+        changed = f"{found['changed_answers']:,} of {results['images']:,} answers changed"
+        rows.append(
+            (" and ".join(found["layers"]), f"{changed}; largest logit difference {largest}")
+        )
     head = f"  {'class':<16}{'precision':>10}{'recall':>10}{'f1':>10}{'images':>10}"
     lines = [table(rows), "", head]
     for name, row in results["classes"].items():
@@ -136,4 +165,9 @@ def report(results: dict[str, Any], *, as_json: bool = False) -> str:
             f"  {name:<16}{row['precision']:>10.2%}{row['recall']:>10.2%}"
             f"{row['f1-score']:>10.2%}{row['support']:>10.0f}"
         )
+    if results["confused"]:
+        lines += ["", f"  {'most confused':<34}{'images':>8}{'of the class':>14}"]
+    for pair in results["confused"]:
+        mistake = f"{pair['true']} taken for {pair['predicted']}"
+        lines.append(f"  {mistake:<34}{pair['images']:>8}{pair['share']:>14.2%}")
     return "\n".join(lines)

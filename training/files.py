@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 
@@ -30,6 +33,19 @@ def writing(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {why}; what was written before is whole: make room, or see to "
             f"the folder's permissions, and go on with --resume {path.parent}"
         ) from None
+
+
+def to_json(value: Any) -> str:
+    """Valid JSON, which has no NaN and no infinity: null in their place."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 
 import models
 
 from . import checkpoint, data
+from .distributed import is_writer, wait_for_all, world_size
 from .diverged import first_bad_place
 from .epochs import train
 from .errors import UserError
-from .files import write_text
-from .interrupt import at_signals
+from .files import to_json, write_text
+from .interrupt import Request, at_signals
+from .job import joined
 from .loop import Diverged, evaluate
 from .options import Options
 from .out_of_memory import out_of_memory
@@ -32,17 +33,23 @@ def fit(options: Options) -> dict[str, float]:
         UserError: anything the user can mend; what was written before is kept.
         Interrupted: a signal asked the run to end.
     """
-    with models.computing(options.layers), at_signals() as request, ExitStack() as resources:
+    with (
+        at_signals() as request,
+        joined(options, request) as options,
+        models.computing(options.layers),
+        ExitStack() as resources,
+    ):
         started = time.monotonic()
         run = set_up(options, resources)
         try:
-            with out_of_memory(run.options):
+            with out_of_memory(run.options, run.state):
                 train(run, request)
-            metrics = test(run)
+                metrics = test(run)
             run.board.finish(run.options, metrics, run.state.step)
         except Diverged as error:
-            raise UserError(advice(error, run)) from None
-        write_text(run.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+            raise UserError(advice(error, run, request)) from None
+        if is_writer():
+            write_text(run.folder / "metrics.json", to_json(metrics))
         say(summary(run, metrics, time.monotonic() - started))
     return metrics
 
@@ -56,6 +63,7 @@ def summary(run: Run, metrics: dict[str, float], seconds: float) -> str:
 
 def test(run: Run) -> dict[str, float]:
     """The test images, once, with the weights that were best on the validation images."""
+    wait_for_all()  # until it is written
     _, saved = checkpoint.load(run.folder / "best.pt")
     load_model(run.state.evaluated, saved)
     (dataset,), _ = data.load(run.options, "test")
@@ -70,9 +78,9 @@ def test(run: Run) -> dict[str, float]:
     }
 
 
-def advice(error: Diverged, run: Run) -> str:
+def advice(error: Diverged, run: Run, request: Request) -> str:
     options, kept = run.options, run.folder / "last.pt"
-    where = first_bad_place(run)
+    where = first_bad_place(run, request) if world_size() == 1 else None
     return (
         f"the loss stopped being finite by step {error.step} with --lr {options.lr:g}"
         + (f", first at {where}" if where else "")

@@ -17,6 +17,9 @@ from .errors import UserError
 
 # Only formats that hold photographs: Pillow also knows some that start another program.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif",
+)  # fmt: skip
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,7 +43,7 @@ def open_image(path: str) -> Image.Image:
         UserError: it cannot be read.
     """
     try:
-        return _read(path)
+        return read_image(path)
     except Unreadable as error:
         raise UserError(f"{path} cannot be read as an image: {error}; {ADVICE}") from None
 
@@ -55,14 +58,15 @@ def problem(path: str, whole: bool) -> str | None:
         whole: decode all of it, and not only its header.
     """
     try:
-        _read(path, only_header=not whole)
+        read_image(path, only_header=not whole)
     except Unreadable as error:
         return str(error)
     return None
 
 
-def _read(path: str, only_header: bool = False) -> Image.Image:
-    """
+def read_image(path: str, only_header: bool = False) -> Image.Image:
+    """The image in a file, upright, in RGB; of several the first.
+
     Raises:
         Unreadable: whatever the cause.
     """
@@ -85,7 +89,10 @@ def _read(path: str, only_header: bool = False) -> Image.Image:
 
 
 def _plain_colours(image: Image.Image) -> Image.Image:
-    """RGB from any mode: palettes, CMYK and the like; grey levels of 16 and 32 bits are scaled."""
+    """RGB from any mode: palettes, CMYK and the like; grey levels of 16 and 32 bits are scaled.
+
+    What is transparent is seen on white, as on a page.
+    """
     if image.mode.startswith("I"):  # I;16 and its kin, or I, which is 32 bits wide
         grey = np.asarray(image)
         is_known = image.mode != "I" or image.format in ("PNG", "PPM")  # 16 bits, widened
@@ -103,6 +110,9 @@ def _plain_colours(image: Image.Image) -> Image.Image:
                 "to 1"
             )
         image = Image.fromarray(np.rint(grey * 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ def _is_image(root: Path, path: str) -> bool:
 class ImageFiles(Images):
     """The images of a folder, decoded to uint8 (C, S, S) by whoever asks for them."""
 
+    shape: tuple[int, int, int]  # of an image of a part
+
     def __init__(self, folder: Folder, contents: Contents | None) -> None:
         self.folder, self.targets, self.classes = folder, folder.targets, folder.classes
         self.contents = contents
@@ -62,16 +65,27 @@ class ImageFiles(Images):
     def for_part(self, options: Options, augmented: bool) -> ImageFiles:
         """A random part of the picture in training, if it is augmented; else its centre."""
         part, size = ImageFiles(self.folder, self.contents), options.image_size
+        part.shape = len(options.mean), size, size
         if augmented and options.augment != "none":
-            shape: list[Any] = [v2.RandomResizedCrop(size, antialias=True)]
+            shape = v2.RandomResizedCrop(size, antialias=True)
+            more = [v2.RandAugment()] if options.augment == "randaugment" else []
+            part.transform = _to_pixels(options, shape, *more)
         else:
-            shape = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
-        mode = v2.Grayscale() if len(options.mean) == 1 else v2.Identity()
-        more = [v2.RandAugment()] if augmented and options.augment == "randaugment" else []
-        part.transform = v2.Compose(
-            [v2.ToImage(), mode, *shape, *more, v2.ToDtype(torch.uint8), v2.ToPureTensor()]
-        )
+            part.transform = centre(options)
         return part
+
+
+def centre(options: Options) -> Callable[[Any], torch.Tensor]:
+    """From a picture to its middle, as evaluations see it: uint8 (C, S, S)."""
+    size = options.image_size
+    return _to_pixels(
+        options, v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)
+    )
+
+
+def _to_pixels(options: Options, *shape: v2.Transform) -> Callable[[Any], torch.Tensor]:
+    mode = v2.Grayscale() if len(options.mean) == 1 else v2.Identity()
+    return v2.Compose([v2.ToImage(), mode, *shape, v2.ToDtype(torch.uint8), v2.ToPureTensor()])
 
 
 def has_validation_set(root: Path) -> bool:

@@ -44,7 +44,7 @@ def alexnet() -> Options:
     """
     return replace(
         in_grey_levels(imagenet()), epochs=91, batch_size=128, lr=0.01, weight_decay=5e-4,
-        decay="weights", milestones=(25 / 91, 51 / 91, 79 / 91), lighting=0.1,
+        decay="weights", milestones=(25 / 91, 51 / 91, 79 / 91), augment="crop-flip-lighting",
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def zfnet() -> Options:
 
     Rate lowered by hand in the paper, here twice; decay is not stated, AlexNet's is taken.
     """
-    return replace(alexnet(), epochs=70, decay="all", milestones=(0.5, 0.8), lighting=0.0)
+    return replace(alexnet(), epochs=70, decay="all", milestones=(0.5, 0.8), augment="crop-flip")
 
 
 def vgg() -> Options:
@@ -64,7 +64,7 @@ def vgg() -> Options:
     """
     return replace(
         imagenet(), epochs=74, batch_size=256, lr=0.01, weight_decay=5e-4,
-        milestones=(0.5, 0.75, 0.9), lighting=0.1,
+        milestones=(0.5, 0.75, 0.9), augment="crop-flip-lighting",
     )  # fmt: skip
 
 
@@ -89,5 +89,5 @@ def resnet() -> Options:
     """
     return replace(
         imagenet(), epochs=90, batch_size=256, lr=0.1, weight_decay=1e-4,
-        milestones=(30 / 90, 60 / 90, 80 / 90), lighting=0.1,
+        milestones=(30 / 90, 60 / 90, 80 / 90), augment="crop-flip-lighting",
     )  # fmt: skip

@@ -55,7 +55,7 @@ class InMemory(Images):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """What DataLoader calls for a whole batch: one indexing instead of N."""
-        which = torch.as_tensor(indices)
+        which = torch.as_tensor(indices, dtype=torch.int64)  # none, too
         images = self.images[which]
         if self.transform is not None:
             changed = [self.changed(x, i) for x, i in zip(images, which.tolist(), strict=True)]

@@ -47,6 +47,7 @@ class LayerSetTraining:
         seed_everything(options.seed)
         steps = data.steps_per_epoch(len(train), options.batch_size)
         self.state = new_train_state(options, classes, steps, torch.device(options.device))
+        self.state.plan(len(train))
         self.random = checkpoint.random_state()
 
     def training_step(self, step: int, loss: float, *_: object) -> None:
@@ -78,6 +79,7 @@ class LayerSetTraining:
             f"{label}  train {described(trained.described())}  "
             f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
         )
+        state.epoch_ended(seen.loss)
         self.curves.losses.append(trained.loss)
         self.curves.val_losses.append(seen.loss)
         self.curves.val_accuracies.append(seen.acc1)

@@ -14,24 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Subset
 from torchvision.transforms import v2
 
+import models
+from models import pretrained
 from models.pattern import is_pattern
-from models.pretrained import TORCHVISION
 
 from . import checkpoint, data
 from .catalog import DATA
 from .continued import check_weights
 from .device import choose_device
-from .errors import UserError
+from .errors import UserError, unknown
 from .image_files import open_image
+from .image_folder import centre
 from .options import Options
 from .preprocess import Preprocess
 from .randomness import seed_everything
 from .recipes import RECIPES, recipe
-from .train_state import TrainState, load_model, new_train_state
+from .train_state import AMP, TrainState, load_model, new_train_state
 
 LARGE = 64  # pixels: what sees as many was made for photographs, not for digits
 
@@ -57,11 +60,32 @@ class LoadedNetwork:
 
     def name_of(self, which: str) -> str:
         """An image, as `image` takes it, in words."""
-        return f"{self.options.data} test image {which}" if which.isdigit() else Path(which).name
+        return f"test image {which}" if which.isdigit() else Path(which).name
 
     def sees(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 -> what the network is given, on its device."""
         return self.preprocess(images.to(self.device))
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, C, S, S) uint8 -> (N, scores), on the CPU, computed as for a whole test set."""
+        amp = self.options.amp
+        autocast = torch.autocast(self.device.type, AMP[amp], enabled=amp != "none")
+        with models.computing(self.options.layers), autocast:
+            return models.logits(self.model(self.sees(images))).cpu()
+
+    def pixels(self, picture: Image.Image) -> Tensor:
+        """(C, S, S) uint8 of a picture: its middle, as an image of the data set would be.
+
+        Of photographs what an image folder's evaluation takes.  Images of other data sets are
+        whole, so the largest square in the middle is brought to their size first.
+        """
+        if self.options.data == "imagefolder":
+            return centre(self.options)(picture)
+        size = DATA[self.options.data].size
+        grey = v2.Grayscale() if len(self.options.mean) == 1 else v2.Identity()
+        whole = v2.Compose([grey, v2.Resize(size, antialias=True), v2.CenterCrop(size)])(picture)
+        return data.fit(v2.functional.pil_to_tensor(whole)[None], self.options.image_size)[0]
 
     @cached_property
     def test_set(self) -> Subset:
@@ -85,7 +109,7 @@ class LoadedNetwork:
             UserError: no such file or number, or a file that is no image.
         """
         if not which.isdigit():
-            return _square(open_image(which), self.options), None
+            return self.pixels(open_image(which)), None
         if int(which) >= len(self.test_set):
             raise UserError(
                 f"--image {which}: {self.options.data} has {len(self.test_set):,} test images, "
@@ -114,6 +138,8 @@ def load_network(
     data_root: Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    layers: str | None = "custom",
+    memory_format: str | None = None,
 ) -> LoadedNetwork:
     """
     Args:
@@ -122,35 +148,53 @@ def load_network(
         data_name, data_root: another data set, or folder, than it was trained on; for a network by
             its name, digits or, if it is made for photographs, imagefolder.
         seed: of random weights.
+        layers, memory_format: None for those it was trained with.
     Raises:
         UserError: anything the user can mend.
     """
-    changes = {"data": data_name, "data_root": data_root, "device": device, "layers": "custom"}
-    given = {key: value for key, value in changes.items() if value is not None}
+    given: dict[str, Any] = {"data": data_name, "data_root": data_root, "device": device}
+    given |= {"layers": layers, "memory_format": memory_format}
+    given = {key: value for key, value in given.items() if value is not None}
     if name in RECIPES or is_pattern(name):
+        if weights not in ("random", "imagenet") and _is_of_a_run(Path(weights)):
+            return load_run(Path(weights), name, **given)  # it says how it was trained, too
         return _named(name, weights, seed, given)
     path = Path(name)
     if not os.path.lexists(path):
+        if weights != "random":
+            raise unknown("model", name, RECIPES)
         raise UserError(
             f"{name} is neither a run, a checkpoint nor a network: give a folder in runs/, a .pt "
             f"file in it, or one of {', '.join(RECIPES)}"
         )
     if weights != "random":
         raise UserError(f"--weights {weights}: {name} has its own; give a network's name instead")
-    return _trained(path, given)
+    return load_run(path, **given)
 
 
-def _trained(path: Path, changes: dict[str, Any]) -> LoadedNetwork:
+def load_run(path: Path, name: str | None = None, **changes: Any) -> LoadedNetwork:
+    """
+    Args:
+        path: a run's folder, for its best.pt, or a checkpoint.
+        name: of the network that it must be.
+        changes: of its options; None leaves one as it was in training.
+    Raises:
+        UserError: anything the user can mend.
+    """
     path = path / "best.pt" if path.is_dir() else path
     options, saved = checkpoint.load(path)
     checkpoint.require(path, saved, "model", "classes", "step")
-    options = replace(options, **changes)
+    if name not in (None, options.model):
+        raise UserError(f"{path} has the weights of {options.model}, not of {name}")
+    options = replace(options, **{k: v for k, v in changes.items() if v is not None})
     device = choose_device(options.device, getattr(torch, options.dtype))
     state = new_train_state(options, len(saved["classes"]), 1, device, training=False)
     check_weights(saved, state.model, options.model, path)
     load_model(state.evaluated, saved)
+    extra = range(len(saved["classes"]), options.num_classes or 0)  # scores without a class
+    classes = [*saved["classes"], *(f"class {number}" for number in extra)]
     return LoadedNetwork(
-        options, state.evaluated.eval(), state.preprocess, saved["classes"], device, path.parent,
+        options, state.evaluated.eval(), state.preprocess, classes, device, path.parent,
         f"from {path}", saved["step"],
     )  # fmt: skip
 
@@ -158,14 +202,37 @@ def _trained(path: Path, changes: dict[str, Any]) -> LoadedNetwork:
 def _named(name: str, weights: str, seed: int, changes: dict[str, Any]) -> LoadedNetwork:
     options = replace(recipe(name, changes.get("data") or _usual_data(name)), **changes, seed=seed)
     options = replace(options, weights=None if weights == "random" else weights)
+    if options.weights and name in pretrained.TORCHVISION and options.data == "imagefolder":
+        facts = DATA["imagefolder"]  # torchvision scales pixels so, whatever our recipe does
+        options = replace(options, mean=facts.mean, std=facts.std)
     device = choose_device(options.device)
-    classes = _classes(options, data_is_given="data" in changes or "data_root" in changes)
-    state = _untrained(options, len(classes), device)
-    origin = state.start_from_weights() if options.weights else f"random, seed {seed}"
+    data_is_given = "data" in changes or "data_root" in changes
+    classes = _classes(options, data_is_given)
+    state, origin = _untrained(options, len(classes), device), f"random, seed {seed}"
+    if weights not in ("random", "imagenet") and not data_is_given:
+        try:
+            count = pretrained.num_classes(state.model, weights)
+        except ValueError as error:
+            raise UserError(f"--weights {weights}: {error}") from None
+        if count != len(classes):
+            classes = class_names(count)
+            state = _untrained(options, count, device)
+    if options.weights:
+        origin = state.start_from_weights()
     folder = Path("runs") / ("pattern" if is_pattern(name) else name)
     return LoadedNetwork(
         options, state.model.eval(), state.preprocess, classes, device, folder, origin
     )
+
+
+def _is_of_a_run(path: Path) -> bool:
+    if path.is_dir():
+        return True
+    try:
+        checkpoint.load(path)
+    except UserError:  # it may be torchvision's
+        return False
+    return True
 
 
 def _untrained(options: Options, classes: int, device: torch.device) -> TrainState:
@@ -182,17 +249,17 @@ def _classes(options: Options, data_is_given: bool) -> list[str]:
     """Their names: the data set's, ImageNet's, or numbers."""
     if DATA[options.data].num_classes is not None or data_is_given:
         return data.load(options, "test")[1]
-    if options.weights == "imagenet" and options.model in TORCHVISION:
-        from torchvision.models import get_model_weights  # needed for nothing else
-
-        return get_model_weights(TORCHVISION[options.model])["IMAGENET1K_V1"].meta["categories"]
-    return [f"class {number}" for number in range(1000)]
+    return class_names(1000, known=bool(options.weights))
 
 
-def _square(image: object, options: Options) -> Tensor:
-    """The centre of a picture, as an image folder's are cut for evaluation: (C, S, S) uint8."""
-    size = options.image_size
-    shape = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
-    mode = v2.Grayscale() if len(options.mean) == 1 else v2.Identity()
-    to_tensor = v2.ToImage(), mode, *shape, v2.ToDtype(torch.uint8), v2.ToPureTensor()
-    return v2.Compose(list(to_tensor))(image)
+def class_names(count: int, known: bool = True) -> list[str]:
+    """ImageNet's, which torchvision's weights come with, if there are as many; else numbers.
+
+    Args:
+        known: the weights know classes, and are not random.
+    """
+    if count != 1000 or not known:
+        return [f"class {number}" for number in range(count)]
+    from torchvision.models import ResNet18_Weights  # needed for nothing else
+
+    return ResNet18_Weights.IMAGENET1K_V1.meta["categories"]

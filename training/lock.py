@@ -7,6 +7,7 @@ obstacle.  On a system without such locks nothing is locked.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+ORPHANS = 15.0  # seconds that the loader's workers of a process that was killed may live on
 
 
 def lock(folder: Path) -> IO[str]:
@@ -28,10 +32,9 @@ def lock(folder: Path) -> IO[str]:
     if fcntl is None:
         return file
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _acquire(file)
     except BlockingIOError:
-        file.seek(0)
-        pid = file.read().strip() or "unknown"
+        pid = _holder(file)
         file.close()
         raise UserError(
             f"{folder} is being trained by another process (pid {pid}): wait for it, or end it "
@@ -43,3 +46,34 @@ def lock(folder: Path) -> IO[str]:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def _acquire(file: IO[str]) -> None:
+    """
+    Raises:
+        BlockingIOError: a process that is alive holds the lock, and not its workers alone.
+    """
+    deadline = time.monotonic() + ORPHANS
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline or _is_alive(_holder(file)):
+                raise
+        time.sleep(0.1)
+
+
+def _holder(file: IO[str]) -> str:
+    """The number of the process that wrote it into the file."""
+    file.seek(0)
+    return file.read().strip() or "unknown"
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):  # it is another user's
+        return True
+    return True

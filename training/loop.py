@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import models
 
+from .distributed import gather, no_sync, rank, sharers, synchronize_buffers, world_size
 from .fine_tuning import train_mode
 from .meter import Meter
 from .metrics import Evaluation, Metrics, Recorder
@@ -43,6 +45,14 @@ class TrainingPass:
     draws: Draws | None = None  # random numbers for every image of the data set
     done: int = 0  # batches of this epoch that were trained on before
     meter: Meter = field(default_factory=Meter)  # which has seen those
+    images: int | None = None  # of the epoch, shared by several processes; else None
+    later: int = 0  # batches of the epochs after this one
+
+    def images_of(self, batch: int, here: int, batch_size: int) -> int:
+        """Of a batch, over all processes; this one has those `here`."""
+        return (
+            here if self.images is None else min(batch_size, self.images - (batch - 1) * batch_size)
+        )
 
 
 def train_one_epoch(
@@ -67,12 +77,13 @@ def train_one_epoch(
     state.preprocess.train()
     meter, before, start = training.meter, training.meter.seen, time.perf_counter()
     total = training.done + len(training.batches)
-    progress = Progress(training.batches, total, label, training.done)
+    progress = Progress(training.batches, total, label, training.done, training.later)
     for batch, (images, targets, which) in enumerate(progress, training.done + 1):
         draws = None if training.draws is None else training.draws.rows(which, state.device)
         position = state.options.seed, training.epoch, MIXTURE, batch
         rates = {g.get("curve", "learning_rate"): g["lr"] for g in state.optimizer.param_groups}
-        loss, correct = train_step(state, images, targets, draws, position)
+        whole = training.images_of(batch, len(images), state.options.batch_size)
+        loss, correct = train_step(state, images, targets, draws, position, whole)
         meter.update(loss, correct)
         if state.step % log_every == 0 or batch == total:
             mean_loss, acc1 = meter.read()
@@ -81,9 +92,10 @@ def train_one_epoch(
             seconds = time.perf_counter() - start
             speed, waiting = (meter.seen - before) / seconds, progress.waited / seconds
             metrics = Metrics(mean_loss, acc1, speed, waiting)
-            accuracy = correct.sum().item() / len(correct)
-            recorder.training_step(state.step, loss.item(), accuracy, rates, state.model, metrics)
-            progress.show(batch, **metrics.described())
+            step = Meter()
+            step.update(loss, correct)
+            recorder.training_step(state.step, *step.read(), rates, state.model, metrics)
+            progress.show(batch, **metrics.in_detail())
         if after_step is not None:
             after_step(batch)
     return metrics
@@ -95,8 +107,9 @@ def train_step(
     targets: Tensor,
     draws: Draws | None = None,
     position: tuple[int, ...] = (),
+    whole: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One update of the weights.
+    """One update of the weights, by the gradient of the mean loss over the images of all processes.
 
     A network may have a method `after_step`, which is called after every update (ZFNet's keeps
     its filters small).
@@ -106,33 +119,46 @@ def train_step(
         targets: their classes, int64, (N).
         draws: the random numbers that the images are changed by, a row for each.
         position: where the mixture of the batch draws from.
+        whole: images of all processes; by default those given.
     Returns:
-        the mean loss over the batch, and whether each image's largest logit is its class, (N).
+        the mean loss over the images given, and whether each one's largest logit is its class, (N).
     """
+    whole = len(images) if whole is None else whole
     targets = targets.to(state.device, non_blocking=True)
     x = state.preprocess(images.to(state.device, non_blocking=True), draws)
     truth = targets
-    if state.mixture is not None:
-        with drawing_from(*position):
+    if state.mixture is not None and len(x):
+        with drawing_from(*position, *[rank()] * (rank() > 0)):
             x, truth = state.mixture(x, targets)
         truth = truth.to(x.dtype)
     state.optimizer.zero_grad()
-    parts = state.options.accumulate
+    parts, smallest = state.options.accumulate, state.smallest_share()
     if parts > 1:  # the last batch may be too small for so many
-        parts = max(1, min(parts, len(x) // state.smallest_batch()))
+        parts = max(1, min(parts, whole // sharers(whole, smallest) // smallest))
     losses, answers = [], []
-    for some_x, some_truth in zip(x.tensor_split(parts), truth.tensor_split(parts), strict=True):
-        with state.autocast():
-            output = state.forward(some_x)
-            loss = state.criterion(output, some_truth)
-        if parts > 1:  # the mean over the batch is the weighted mean over its parts
-            loss = loss * (len(some_x) / len(x))
-        state.scaler.scale(loss).backward()
-        losses.append(loss.detach())
+    splits = zip(x.tensor_split(parts), truth.tensor_split(parts), strict=True)
+    for part, (some_x, some_truth) in enumerate(splits, 1):
+        with nullcontext() if part == parts else no_sync(state.forward):
+            with state.autocast():
+                output = state.forward(some_x)
+                loss = mean_loss(state, output, some_truth)
+            losses.append(loss.detach() * (len(some_x) / max(1, len(x))))
+            # The mean over the batch is the weighted mean over its parts; of the gradients of the
+            # processes, the mean is taken.
+            weight = world_size() * len(some_x) / whole
+            state.scaler.scale(loss if weight == 1 else loss * weight).backward()
         answers.append(models.logits(output).detach().argmax(1))
     _update(state)
     loss = losses[0] if parts == 1 else torch.stack(losses).sum()
     return loss, (answers[0] if parts == 1 else torch.cat(answers)) == targets
+
+
+def mean_loss(state: TrainState, output: Any, truth: Tensor) -> Tensor:
+    """Of no images it is 0, and its gradients are."""
+    if len(truth):
+        return state.criterion(output, truth)
+    outputs = [output] if isinstance(output, Tensor) else output
+    return torch.stack([one.sum() for one in outputs if one is not None]).sum()
 
 
 def _update(state: TrainState) -> None:
@@ -163,10 +189,14 @@ def _update(state: TrainState) -> None:
 def evaluate(state: TrainState, batches: Batches, label: str) -> Evaluation:
     """The network's logits for all images of a loader, without augmentation or dropout.
 
+    Of several processes, each has a share of the images; loss and accuracy are those of all, and
+    the writer has all logits.
+
     Raises:
         ValueError: the loader is empty.
     """
     model: Any = state.evaluated.eval()
+    synchronize_buffers(model)
     state.preprocess.eval()
     meter, all_logits, all_targets = Meter(), [], []
     start = time.perf_counter()
@@ -176,12 +206,12 @@ def evaluate(state: TrainState, batches: Batches, label: str) -> Evaluation:
         x = state.preprocess(images.to(state.device, non_blocking=True))
         with state.autocast():
             logits = model(x)
-            loss = state.criterion(logits, targets)
+            loss = mean_loss(state, logits, targets)
         meter.update(loss, logits.argmax(1) == targets)
         all_logits.append(logits)
         all_targets.append(targets)
-    loss, acc1 = meter.read()
-    logits, targets = torch.cat(all_logits).cpu(), torch.cat(all_targets).cpu()
+    mean, acc1 = meter.read()
+    logits, targets = (gather(torch.cat(parts).cpu()) for parts in (all_logits, all_targets))
     seconds = time.perf_counter() - start
-    speed, waiting = len(targets) / seconds, batches_seen.waited / seconds
-    return Evaluation(loss, acc1, speed, waiting, logits, targets)
+    speed, waiting = meter.seen / seconds, batches_seen.waited / seconds
+    return Evaluation(mean, acc1, speed, waiting, logits, targets)

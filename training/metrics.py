@@ -30,6 +30,26 @@ class Metrics:
             shown["waiting for images"] = f"{self.loader_wait:.0%}"
         return shown
 
+    def in_detail(self) -> dict[str, str]:
+        """With the images/s of the step and of the loader, each alone."""
+        return {
+            **self.described(),
+            "step": f"{self.step_speed:.0f}/s",
+            "loader": f"{self.loader_speed:.0f}/s",
+            "waiting for images": f"{self.loader_wait:.0%}",
+        }
+
+    @property
+    def step_speed(self) -> float:
+        """Images/s if they were always there."""
+        return self.images_per_second / max(1 - self.loader_wait, 1e-9)
+
+    @property
+    def loader_speed(self) -> float:
+        """Images/s that come while the step waits: of the loader alone without --workers, which
+        else load on while the step computes."""
+        return self.images_per_second / max(self.loader_wait, 1e-9)
+
 
 @dataclass
 class Evaluation(Metrics):

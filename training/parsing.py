@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from .errors import UserError
+from .errors import UserError, check_text
 
 ASIDE = ("For full helptext", "Argument helptext")  # sections of a complaint that repeat the help
 
@@ -20,8 +20,10 @@ def command_line(options: Any, arguments: Sequence[str], **settings: Any) -> Any
     """`tyro.cli`.
 
     Raises:
-        UserError: for what tyro draws a box around.
+        UserError: for what tyro draws a box around, and for what is no text.
     """
+    for argument in arguments:
+        check_text("the argument", argument)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -11,7 +11,7 @@ from .randomness import Draws
 from .tensorboard import Board
 from .train_state import TrainState
 
-SHOWN_INPUTS, SHOWN_MISTAKES = 64, 32
+SHOWN_INPUTS, SHOWN_MISTAKES = 64, 16
 
 
 def show_inputs(board: Board, state: TrainState, dataset: Subset) -> None:

@@ -30,17 +30,26 @@ def confusion(predictions: Tensor, targets: Tensor, classes: list[str]) -> Figur
     return figure
 
 
-def mistakes(images: Tensor, titles: list[str], columns: int = 8) -> Figure:
+def mistakes(images: Tensor, titles: list[str], columns: int = 4) -> Figure:
     """A grid of images (N, C, S, S) in [0, 1], each under its title."""
     rows = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(1.3 * columns, 1.5 * rows), layout="constrained")
+    figure = Figure(figsize=(1.5 * columns, 1.9 * rows), layout="constrained")
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for axes, image, title in zip(figure.axes, images, titles, strict=False):
         pixels = image.permute(1, 2, 0).squeeze(2).numpy()
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
-        axes.set_title(title, fontsize=8)
+        axes.set_title(title, fontsize=14)  # read at the size of TensorBoard's cards
     return figure
+
+
+def mistake(target: str, guess: str, width: int = 11) -> str:
+    """The title of a misclassified image: on two lines, cut to `width`, where names are long."""
+    if len(title := f"{target} as {guess}") <= width:
+        return title
+    return "\n".join(
+        n if len(n) <= width else f"{n[: width - 1]}…" for n in (target, f"as {guess}")
+    )
 
 
 def filters(weight: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor
 from .options import Options
 from .randomness import Draws
 
+LIGHTING = 0.1  # standard deviation of the shift along each principal component, in the paper
+
 
 class Preprocess(torch.nn.Module):
     """(N, C, S, S) uint8 -> (N, C, S, S) floats in `memory_format`, (pixel/255 - mean) / std.
@@ -21,9 +23,10 @@ class Preprocess(torch.nn.Module):
                     (section III-A); black enters at the border.
         crop-flip   a shift by up to an eighth of the image and, every other time, a mirror
                     image, as everybody does on CIFAR (He et al. 2015, section 4.2: 4 of 32).
+        crop-flip-lighting      the same, and colours are shifted (Krizhevsky et al. 2012,
+                    section 4.1).
 
-    With `lighting`, colours are shifted, too (Krizhevsky et al. 2012, section 4.1).  The random
-    numbers are given, a row for each image (randomness.py).
+    The random numbers are given, a row for each image (randomness.py).
     """
 
     mean: Tensor
@@ -33,8 +36,7 @@ class Preprocess(torch.nn.Module):
         self, options: Options, memory_format: torch.memory_format = torch.contiguous_format
     ) -> None:
         super().__init__()
-        self.augment, self.lighting = options.augment, options.lighting
-        self.memory_format = memory_format
+        self.augment, self.memory_format = options.augment, memory_format
         dtype = getattr(torch, options.dtype)
         self.register_buffer("mean", torch.tensor(options.mean, dtype=dtype)[:, None, None])
         self.register_buffer("std", torch.tensor(options.std, dtype=dtype)[:, None, None])
@@ -44,10 +46,10 @@ class Preprocess(torch.nn.Module):
         if self.training and draws is not None:
             if self.augment == "affine":
                 x = random_affine(x, draws.uniform)
-            elif self.augment == "crop-flip":
+            elif self.augment in ("crop-flip", "crop-flip-lighting"):
                 x = random_crop_flip(x, draws.uniform)
-            if self.lighting:
-                x = random_lighting(x, self.lighting * draws.normal)
+            if self.augment == "crop-flip-lighting":
+                x = random_lighting(x, LIGHTING * draws.normal)
         return ((x - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
 

@@ -3,7 +3,8 @@
 The order of an epoch follows from (seed, epoch), a change to an image from (seed, epoch, image), a
 mixture of a batch from (seed, epoch, step).  So a run that is resumed at any step draws what it
 would have drawn, whatever the number of workers; dropout alone draws from torch's own generator,
-whose state a checkpoint keeps.
+whose state a checkpoint keeps.  Of several processes, each mixes its own share of a batch, and has
+a generator for dropout of its own; all else does not depend on their number.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ORDER, IMAGES, MIXTURE = range(3)  # what is drawn
+ORDER, IMAGES, MIXTURE, DROPOUT = range(4)  # what is drawn
 
 
 def seed_everything(seed: int) -> None:

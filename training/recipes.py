@@ -6,8 +6,11 @@ options.  Figures are measured, with seeds and spread, in docs/results.md.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 from . import imagenet_recipes
 from .catalog import DATA
@@ -183,11 +186,10 @@ def pattern(model: str, data: str) -> Options:
 
     python train.py --model "INPUT -> [[CONV3-16 -> RELU]*2 -> POOL2]*2 -> [FC64 -> RELU] -> FC"
     """
-    from models.pattern import PatternError, parse  # imports torch: only for who asks for one
-
+    grammar = _grammar()
     try:
-        size, _ = parse(model)
-    except PatternError as error:
+        size, _ = grammar.parse(model)
+    except grammar.PatternError as error:
         raise UserError(f"--model: {error}") from None
     options = replace(small(data), model=model, lr=0.01, warmup_epochs=1)
     if data == "digits":
@@ -198,6 +200,18 @@ def pattern(model: str, data: str) -> Options:
     if height != width:
         raise UserError(f"--model: images are square here, but INPUT says {height}x{width}")
     return replace(options, image_size=height)
+
+
+def _grammar() -> ModuleType:
+    """A copy of `models.pattern` without the package around it, which imports torch: a mistake in a
+    pattern is told at once."""
+    file = Path(__file__).parent.parent / "models" / "pattern.py"
+    spec = importlib.util.spec_from_file_location("pattern", file)
+    assert spec is not None
+    assert spec.loader is not None
+    grammar = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(grammar)
+    return grammar
 
 
 RECIPES: dict[str, Callable[[str], Options]] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from .distributed import world_size
 from .files import write_text
 from .metrics import Evaluation, Metrics
 
@@ -23,13 +24,15 @@ COLUMNS = (
 
 
 def write_environment(folder: Path, device: torch.device) -> None:
-    """environment.json: versions, device, threads, and the commit of this code, if it has one."""
+    """environment.json: versions, device, processes, threads, and the commit of this code, if it
+    has one."""
     environment = {
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "device": str(device),
         "device_name": _device_name(device),
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
         "git_commit": _commit(),
     }

@@ -12,11 +12,12 @@ import torch
 from torch.utils.data import Subset
 
 from . import checkpoint, data
+from .distributed import gather_objects, is_writer, rank, world_size
 from .images import contents
 from .loop import Diverged, TrainingPass
 from .meter import Meter
 from .options import Options, checkpoint_interval, ended_by
-from .randomness import Draws
+from .randomness import DROPOUT, Draws, seed_of
 from .tensorboard import Board
 from .train_state import TrainState
 
@@ -50,10 +51,16 @@ class Run:
         left = None if limit is None else limit - self.state.step
         batches = data.training_batches(
             self.train_set, options, epoch, first=self.batch, count=left,
-            smallest=self.state.smallest_batch(), pin=self.pin,
+            smallest=self.state.smallest_batch(), smallest_share=self.state.smallest_share(),
+            pin=self.pin,
         )  # fmt: skip
         draws = Draws(len(self.train_set.dataset), options.seed, epoch)  # type: ignore[arg-type]
-        return TrainingPass(batches, epoch, draws, self.batch, self.meter)
+        steps = self.batch + len(batches)
+        later = (options.epochs - epoch) * steps
+        if left is not None:
+            later = min(later, left - len(batches))
+        shared = len(self.train_set) if world_size() > 1 else None
+        return TrainingPass(batches, epoch, draws, self.batch, self.meter, shared, later)
 
     @property
     def pin(self) -> bool:
@@ -70,26 +77,36 @@ class Run:
     def save(self, *names: str) -> None:
         """Checkpoints of where the run stands, written one after the other.
 
+        All processes call it, and the writer writes.
+
         Raises:
             Diverged: numbers that are not finite would be kept.
         """
         if not all_finite(self.state.model):
             raise Diverged(self.state.step)
-        self.meter.read_if_any()
+        self.meter.synchronize()
         if not math.isfinite(self.meter.loss_sum):
             raise Diverged(self.state.step)
+        random = gather_objects(checkpoint.random_state())
+        self.saved_at = time.monotonic()
+        if not is_writer():
+            return
         self.board.flush()  # the curves are on the disk before the checkpoint that follows them
         for name in names:
-            checkpoint.save(self.folder / name, self.options, **self.state_dict())
+            checkpoint.save(self.folder / name, self.options, **self.state_dict(random))
         if self.options.keep:
             checkpoint.keep(self.folder, self.state.step, self.options.keep)
-        self.saved_at = time.monotonic()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, random: list[dict[str, Any]]) -> dict[str, Any]:
+        """
+        Args:
+            random: where the generators of every process stand.
+        """
         meter = self.meter
         return {
             **self.state.state_dict(),
-            "random": checkpoint.random_state(),
+            "random": random[0],
+            "random_of_others": random[1:],
             "epoch": self.epoch,
             "batch": self.batch,
             "sums": [meter.loss_sum, meter.correct, meter.seen],
@@ -102,10 +119,20 @@ class Run:
 
     def continue_from(self, saved: dict[str, Any]) -> None:
         """Where training stood, but for the `TrainState`, which has been loaded."""
-        self.epoch, self.batch, self.meter = saved["epoch"], saved["batch"], Meter(*saved["sums"])
+        self.epoch, self.batch = saved["epoch"], saved["batch"]
+        self.meter = Meter(*saved["sums"])
         self.best, self.best_epoch = saved["best"], saved["best_epoch"]
         self.metrics = saved["metrics"]
-        checkpoint.restore_random_state(saved["random"])
+        random = [saved["random"], *saved.get("random_of_others", [])]
+        if rank() < len(random):
+            checkpoint.restore_random_state(random[rank()])
+        else:
+            self.draw_dropout_anew()
+
+    def draw_dropout_anew(self) -> None:
+        """Each process but the first from a generator of its own; the others' images are others."""
+        if rank() > 0:
+            torch.manual_seed(seed_of(self.options.seed, self.state.step, DROPOUT, rank()))
 
 
 @torch.no_grad()

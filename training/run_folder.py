@@ -15,7 +15,7 @@ from models.pattern import is_pattern
 from . import checkpoint
 from .command_line import CHANGEABLE, is_checkpoint, run_folder
 from .errors import UserError
-from .options import Options, ended_by, save_yaml, to_dict
+from .options import Options, ended_by, to_dict, to_yaml
 
 NEEDED = (  # of a checkpoint, to continue from it
     "model", "ema", "optimizer", "scheduler", "plateau", "scaler", "step", "skipped", "random",
@@ -57,7 +57,7 @@ def _appears_as(hidden: Path, folder: Path, options: Options) -> bool:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         return False
     named = dataclasses.replace(options, name=folder.name, resume=None)
-    save_yaml(named, hidden / "config.yaml")
+    (hidden / "config.yaml").write_text(to_yaml(named))  # an OSError is about the named folder
     try:
         hidden.rename(folder)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -17,10 +18,9 @@ def scheduler(optimizer: Optimizer, options: Options, steps_per_epoch: int) -> L
     steps = options.epochs * steps_per_epoch
     if options.limit_steps is not None:
         steps = min(steps, options.limit_steps)
-    floor = options.min_lr / options.lr
     warmup = round(options.warmup_epochs * steps_per_epoch)
 
-    def factor(step: int) -> float:
+    def factor(step: int, floor: float) -> float:
         """What the highest learning rate is multiplied by before step number `step`, from 0."""
         rise = min(1.0, (step + 1) / (warmup + 1))
         if options.schedule == "one-cycle":
@@ -34,7 +34,11 @@ def scheduler(optimizer: Optimizer, options: Options, steps_per_epoch: int) -> L
             return 1.0  # `plateau` lowers it
         return max(floor, half_cosine((step - warmup) / max(1, steps - warmup)))
 
-    return LambdaLR(optimizer, factor)
+    def above(floor: float) -> Callable[[int], float]:
+        return lambda step: factor(step, floor)
+
+    highest = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    return LambdaLR(optimizer, [above(options.min_lr / lr) for lr in highest])
 
 
 def half_cosine(progress: float) -> float:

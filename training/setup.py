@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 
@@ -11,9 +12,11 @@ from layers.interop.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
 from . import data
-from .continued import check_data, load_state
+from .continued import branch_off, check_data, is_older, load_state
 from .device import choose_device
+from .distributed import is_writer, sharers, world_size
 from .errors import UserError
+from .job import shared_folder
 from .lock import lock
 from .memory import check_fits
 from .options import Options, save_yaml
@@ -23,8 +26,9 @@ from .randomness import seed_everything
 from .records import other_threads, write_environment
 from .run import Run
 from .run_folder import continued_folder, new_folder
-from .tensorboard import Board
-from .train_state import new_train_state
+from .run_summary import write_summary
+from .tensorboard import Board, remove_events
+from .train_state import TrainState, new_train_state
 
 
 def set_up(options: Options, resources: ExitStack) -> Run:
@@ -44,7 +48,8 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     seed_everything(options.seed)
     steps = data.steps_per_epoch(len(train_set), options.batch_size)
     state = new_train_state(options, len(classes), steps, device)
-    _check_batches(options, state.smallest_batch(), len(train_set))
+    state.plan(len(train_set))
+    _check_batches(options, state, len(train_set))
     folder, saved = (None, None) if options.resume is None else continued_folder(options)
     if saved is not None and folder is not None and options.resume is not None:
         check_data(saved, options, folder, [train_set, val_set], classes)
@@ -53,8 +58,32 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     if saved is None and options.weights:
         origin = state.start_from_weights()
     if folder is None:
-        folder = new_folder(options)
+        folder = shared_folder(new_folder(options) if is_writer() else None)
         options = state.options = dataclasses.replace(options, name=folder.name)
+    else:
+        folder = shared_folder(folder)
+    if is_writer():
+        _open(folder, options, device, resources)
+    if saved is None and is_writer():
+        remove_events(folder)
+    board = Board(folder, None if saved is None else saved["step"], writes=is_writer())
+    resources.callback(board.close)
+    run = Run(options, folder, train_set, val_set, classes, state, board)
+    announce(run, origin)
+    if saved is not None:
+        run.continue_from(saved)
+        if options.resume is not None and is_older(options.resume):
+            branch_off(run)
+    else:
+        if is_writer():
+            write_summary(folder, board, options, state.model, state.smallest_batch())
+            show_inputs(board, state, train_set)
+        run.draw_dropout_anew()
+    return run
+
+
+def _open(folder: Path, options: Options, device: torch.device, resources: ExitStack) -> None:
+    """Lock the folder of a run, and write what it holds beside checkpoints and curves."""
     resources.enter_context(lock(folder))
     if options.resume is not None:
         (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs
@@ -68,19 +97,9 @@ def set_up(options: Options, resources: ExitStack) -> Run:
             f"rounded in another order; OMP_NUM_THREADS={before} keeps the numbers the same\n"
         )
     save_yaml(dataclasses.replace(options, resume=None), folder / "config.yaml")
-    resume_step = None if options.resume is None else (saved or {}).get("step", 0)
-    board = Board(folder, resume_step)
-    resources.callback(board.close)
-    run = Run(options, folder, train_set, val_set, classes, state, board)
-    announce(run, origin)
-    if saved is None:
-        show_inputs(board, state, train_set)
-    else:
-        run.continue_from(saved)
-    return run
 
 
-def _check_batches(options: Options, smallest: int, images: int) -> None:
+def _check_batches(options: Options, state: TrainState, images: int) -> None:
     """That every step has as many images as the network can train with, and memory for them."""
     batch = min(options.batch_size, images)
     check_fits(
@@ -88,6 +107,11 @@ def _check_batches(options: Options, smallest: int, images: int) -> None:
         f"a batch's {batch:,} images of {options.image_size} x {options.image_size} pixels",
         "give a smaller --image-size or --batch-size",
     )
+    smallest = state.smallest_batch()
+    with_images = sharers(batch, state.smallest_share())
+    if with_images < world_size():
+        idle = world_size() - with_images
+        say(f"  {idle} of {world_size()} processes get none of a step's {batch} images\n")
     if smallest == 1:
         return
     if options.batch_size // options.accumulate < smallest:
@@ -114,11 +138,15 @@ def announce(run: Run, origin: str | None) -> None:
     convolutions = f", convolutions in {conv_precision()}" if tensor_cores else ""
     amp = f", amp {options.amp}" if options.amp != "none" else ""
     images = f"{len(run.train_set):,} training and {len(run.val_set):,} validation images"
+    processes = f", {world_size()} processes" if world_size() > 1 else ""
     rows = [
         ("model", f"{options.model}, {parameters:,} parameters{frozen}, {options.layers} layers"),
         *([("weights", origin)] if origin else []),
         ("data", f"{options.data}, {images}"),
-        ("device", f"{state.device}, {options.dtype}{amp}{convolutions}, {state.memory_format}"),
+        (
+            "device",
+            f"{state.device}, {options.dtype}{amp}{convolutions}, {state.memory_format}{processes}",
+        ),
         ("run", str(run.folder)),
     ]
     say(table(rows) + "\n")

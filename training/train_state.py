@@ -14,11 +14,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
+import layers
 import models
 from models.pattern import PatternError, is_pattern
 from models.pretrained import builder_options
 
+from .data import steps_per_epoch
 from .device import MEMORY_FORMATS, choose_memory_format
+from .distributed import parallel
 from .errors import UserError, unknown
 from .fine_tuning import load_weights, parameter_groups
 from .mixture import mixture
@@ -36,7 +39,7 @@ class TrainState:
 
     options: Options
     model: torch.nn.Module
-    forward: Callable[[Tensor], Any]  # the model, or what torch.compile made of it
+    forward: Callable[[Tensor], Any]  # the model, parallel and compiled where it is asked for
     criterion: torch.nn.Module
     preprocess: Preprocess
     mixture: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
@@ -63,6 +66,16 @@ class TrainState:
         """Images that a step needs: batch normalisation has no variance of one."""
         norms = torch.nn.modules.batchnorm._BatchNorm
         return 2 if any(isinstance(m, norms) for m in self.model.modules()) else 1
+
+    def plan(self, images: int) -> None:
+        """The schedule over epochs of so many images; a last batch that is too small for batch
+        normalisation is left out of them."""
+        steps = steps_per_epoch(images, self.options.batch_size, self.smallest_batch())
+        self.scheduler = scheduler(self.optimizer, self.options, steps)
+
+    def smallest_share(self) -> int:
+        """Images of a step that a process needs, unless it has none."""
+        return 1 if self.options.sync_bn else self.smallest_batch()
 
     def epoch_ended(self, val_loss: float) -> None:
         """The plateau schedule looks at the validation loss; later steps start from its rate."""
@@ -160,6 +173,8 @@ def new_train_state(
     layout = MEMORY_FORMATS[memory_format]
     copies = training_copies(options, device) if training else 1
     model = new_model(options, num_classes, copies).to(device).to(memory_format=layout)
+    if options.sync_bn:
+        model = layers.SyncBatchNorm.convert_sync_batchnorm(model)
     criterion = models.criterion(model, models.LAYER_SETS[options.layers], options.label_smoothing)
     optimizer = new_optimizer(model, options)
     decay = options.ema
@@ -168,11 +183,12 @@ def new_train_state(
         if decay is not None
         else None
     )
+    forward = parallel(model, device) if training else model
     classes = num_classes if options.num_classes is None else options.num_classes
     return TrainState(
         options,
         model,
-        torch.compile(model) if options.compile else model,
+        torch.compile(forward) if options.compile else forward,
         criterion.to(device),
         Preprocess(options, layout).to(device),
         mixture(options, classes),

@@ -84,6 +84,8 @@ def deconvnet(
     seen, _ = volumes.volumes(loaded.model, x)
     with_maps = [name for name, volume in seen.items() if volume.has_maps]
     usual = [v.name for v in volumes.finished(loaded.model, seen) if v.has_maps and not v.is_pooled]
+    if not usual:
+        raise UserError(f"{loaded.title} has no maps to look at: it needs a convolution")
     for name in chosen(layers, with_maps) or spread(usual, LAYERS):
         length = seen[name].x.shape[1]
         numbers = maps or range(min(most, length))
@@ -115,10 +117,14 @@ def deconvnet(
 
 
 def receptive_field(model: torch.nn.Module, x: Tensor, name: str) -> ReceptiveField | None:
-    """Of a layer, or of a block, which is that of the last layer in it."""
+    """Of a layer, or of a block, which is that of the last layer in it; None if it is not known, or
+    larger than the images."""
     calls = walk(model, x.shape)
     inside = [call.name for call in calls if call.name == name or name in call.path]
-    return receptive_fields(calls)[inside[-1]] if inside else None
+    field = receptive_fields(calls)[inside[-1]] if inside else None
+    if field is None or max(field.size) > min(x.shape[2:]):
+        return None
+    return field
 
 
 def occlusion(

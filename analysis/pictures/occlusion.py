@@ -14,8 +14,8 @@ from .sheet import FAINT, Sheet
 
 MARGIN, HEAD, FOOT = 20, 92, 44  # pixels: around all, above the pictures, below those of a row
 SIDE, SPACE = 200, 26  # of a picture, between pictures
-HEAT = matplotlib.colormaps["YlOrRd_r"]  # dark where the probability falls
-SHARE = 0.75  # of colour, where it is laid over the image
+HEAT = matplotlib.colormaps["Reds_r"]  # dark where the probability falls
+SHADE = 0.78  # of a colour where the image that it is laid over is black
 
 
 @dataclass
@@ -43,10 +43,14 @@ def draw(title: str, found: Sequence[Occlusion], classes: Sequence[str]) -> Shee
     sheet.text(words, MARGIN, MARGIN + 17, 10.5, FAINT)
     lefts = [MARGIN + place * (SIDE + SPACE) for place in range(3)]
     for left, heading in zip(
-        lefts, ("image, and the square", "probability of its class", "most probable class"),
+        lefts, ("image, and the square", "probability of class", "most probable class"),
         strict=True,
     ):  # fmt: skip
         sheet.text(heading, left, HEAD - 18, 11)
+    scale = HEAT(np.linspace(0, 1, 64))[None, :, :3]
+    sheet.image(scale, lefts[1] + SIDE - 62, HEAD - 15, 36, 9)
+    sheet.text("0", lefts[1] + SIDE - 66, HEAD - 17, 9, FAINT, ha="right")
+    sheet.text("100%", lefts[1] + SIDE, HEAD - 17, 9, FAINT, ha="right")
     for number, one in enumerate(found):
         _row(sheet, one, lefts, HEAD + number * (SIDE + FOOT), classes)
     return sheet
@@ -86,7 +90,7 @@ def _over(colours: np.ndarray, image: np.ndarray) -> np.ndarray:
         for length, cells in zip((height, width), colours.shape, strict=False)
     )
     grey = image.mean(-1, keepdims=True)
-    return SHARE * colours[rows][:, columns] + (1 - SHARE) * grey
+    return colours[rows][:, columns] * (SHADE + (1 - SHADE) * grey)
 
 
 def _classes(winners: Tensor, most: int = 9) -> tuple[list[tuple[int, str]], np.ndarray]:

@@ -36,7 +36,8 @@ class Map:
         Args:
             images: (count, C, S, S) in [0, 1].
             units: (count, 3), as in analysis/strongest.py.
-            field: of the layer; if it is not known, whole images are shown.
+            field: of the layer; None if it is not known, or larger than the images, which are then
+                shown whole.
             projections: by method, (count, C, S, S).
         """
         self.number, self.is_grey = number, images.shape[1] == 1
@@ -57,10 +58,10 @@ def crop(pixels: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
     """(top, left, bottom, right) of an image (h, w, 3), filled up with grey beyond its border."""
     top, left, bottom, right = window
     cut = pixels[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    patch = np.full((bottom - top, right - left, 3), OUTSIDE)
     above, before = max(0, -top), max(0, -left)
-    below, behind = (bottom - top) - above - cut.shape[0], (right - left) - before - cut.shape[1]
-    around = (above, below), (before, behind), (0, 0)
-    return np.pad(cut, around, constant_values=OUTSIDE)
+    patch[above : above + cut.shape[0], before : before + cut.shape[1]] = cut
+    return patch
 
 
 def draw(title: str, words: str, maps: Sequence[Map]) -> Sheet:
@@ -79,9 +80,7 @@ def draw(title: str, words: str, maps: Sequence[Map]) -> Sheet:
     sheet.text(title, MARGIN, MARGIN - 3, 14, weight="bold")
     sheet.text(words, MARGIN, MARGIN + 17, 10.5, FAINT)
     if maps[0].is_grey:
-        legend = (
-            "projections: red where a brighter pixel, blue where a darker one, raises the response"
-        )
+        legend = "in projections, red is where a unit wants brighter pixels, blue where darker ones"
         sheet.text(legend, MARGIN, MARGIN + 33, 10.5, FAINT)
     for index, one in enumerate(maps):
         row, column = divmod(index, across)

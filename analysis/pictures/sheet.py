@@ -1,9 +1,9 @@
 """A picture laid out by hand: pixels, lines and words, each at its place.
 
 Pictures of filters and of activation maps consist of hundreds of small images whose pixels must not
-be blurred, so they are put down one by one, in whole pixels.  Lengths are CSS pixels, at which a
-browser shows the picture on a page; a file has `DENSITY` pixels for each, so that letters are sharp
-on every screen.
+be blurred, so they are put down in whole pixels, all of them below lines and words.  Lengths are
+CSS pixels, at which a browser shows the picture on a page; a file has `DENSITY` pixels for each, so
+that letters are sharp on every screen.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -30,7 +31,8 @@ class Sheet:
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = round(width), round(height)
         size = self.width / 100, self.height / 100  # inches
-        self.figure = Figure(figsize=size, dpi=100 * DENSITY, facecolor="white")
+        self.figure = Figure(figsize=size, dpi=100 * DENSITY)
+        self.canvas = np.full((self.height * DENSITY, self.width * DENSITY, 3), 255, np.uint8)
 
     def image(
         self, pixels: np.ndarray, left: float, top: float, width: float, height: float
@@ -41,8 +43,7 @@ class Sheet:
         whole = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
         is_larger = whole.width > size[0] or whole.height > size[1]
         whole = whole.resize(size, Image.Resampling.BOX if is_larger else Image.Resampling.NEAREST)
-        bottom = self.height * DENSITY - top - size[1]
-        self.figure.figimage(np.asarray(whole), left, bottom, origin="upper")
+        self.canvas[top : top + size[1], left : left + size[0]] = np.asarray(whole)
 
     def text(
         self, words: str, left: float, top: float, size: float = 11, color: str = INK, **style: Any
@@ -71,8 +72,8 @@ class Sheet:
 
     def pixels(self) -> np.ndarray:
         """(height, width, 3) uint8, as in the file."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+        if not self.figure.images:
+            self.figure.figimage(self.canvas, origin="upper")  # below lines and words
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()

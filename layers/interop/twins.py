@@ -50,9 +50,12 @@ def to_torch(model: M) -> M:
 
 def _twin(kind: type | None) -> type | None:
     """The layer of torch.nn that a layer of ours is derived from."""
-    if kind is None or not _is_ours(kind) or kind.__base__ is torch.nn.Module:
+    if kind is None or not _is_ours(kind):
         return None
-    return kind.__base__
+    while _is_ours(kind):  # SyncBatchNorm is derived from our BatchNorm2d
+        kind = kind.__base__
+        assert kind is not None
+    return None if kind is torch.nn.Module else kind
 
 
 def _is_ours(thing: type | FunctionType) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..interop.dry_run import few
 from ..ops.dtypes import upcast
 from ..ops.geometry import Geometry, Pair
 from ..ops.registry import Kernel
@@ -74,7 +75,7 @@ def _add_products(w_row: Tensor, y: Tensor, x: Tensor) -> None:
     groups = len(w_row)
     images = 1 if y.is_cpu else max(1, workspace_bytes(y) // (w_row.numel() * y.element_size()))
     parts = (t.split(images * groups) for t in (y, x))
-    for left, right in zip(*parts, strict=True):
+    for left, right in few([*zip(*parts, strict=True)]):
         if images == 1 and w_row.dtype == y.dtype:
             w_row.baddbmm_(left, right.mT)
         else:

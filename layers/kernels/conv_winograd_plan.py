@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..interop.dry_run import few
 from ..ops.geometry import Pair
 from .conv_im2col import partition_images
 from .openmp import num_threads
@@ -73,10 +74,10 @@ class Plan(NamedTuple):
         band, images = rows if images else max(1, budget // columns), max(1, images)
         chunks = [
             (slice(first, min(first + images, total)), slice(top, min(top + band, rows)))
-            for first in range(0, total, images)
-            for top in range(0, rows, band)
+            for first in few(range(0, total, images))
+            for top in few(range(0, rows, band))
         ]
-        some_filters = [slice(k, min(k + some, filters)) for k in range(0, filters, some)]
+        some_filters = [slice(k, min(k + some, filters)) for k in few(range(0, filters, some))]
         return cls(chunks, some_filters, columns, images * band * columns, groups, channels)
 
     def tile_scratch(self, like: Tensor) -> Sequence[Tensor]:

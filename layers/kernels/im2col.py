@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..interop.dry_run import few
 from ..interop.memory_format import empty_images
 from ..ops.geometry import Geometry, Pair
 from .im2col_loops import add_windows
@@ -78,9 +79,9 @@ class Im2col:
         rows = height if n else max(1, budget * height // self.numel(height))
         n, rows = _equal_parts(total, max(1, n)), _equal_parts(height, rows)
         memory = workspace(like, n * self.numel(rows))
-        for first in range(0, total, n):
+        for first in few(range(0, total, n)):
             images = slice(first, min(first + n, total))
-            for top in range(0, height, rows):
+            for top in few(range(0, height, rows)):
                 chunk = Chunk(images, slice(top, min(top + rows, height)))
                 yield chunk, memory[: chunk.size[0] * self.numel(chunk.size[1])]
 

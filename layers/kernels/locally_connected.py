@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..interop.dry_run import few
 from ..ops.dtypes import upcast_dtype
 from ..ops.geometry import Geometry, Pair
 from ..ops.registry import Kernel
@@ -87,7 +88,7 @@ def locally_connected2d_weight(
 def _rows(like: Tensor, row_size: int, height: int) -> Iterator[slice]:
     """Rows of the output, as many at a time as fit the workspace."""
     step = max(1, workspace_bytes(like) // max(1, row_size * like.element_size()))
-    for start in range(0, height, step):
+    for start in few(range(0, height, step)):
         yield slice(start, min(start + step, height))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..interop.dry_run import few
 from ..interop.memory_format import empty_images
 from ..ops.dtypes import HALF_PRECISION
 from ..ops.geometry import Geometry, Pair
@@ -36,7 +37,7 @@ def window_sum_backward(
 def chunks(images: Tensor) -> Iterator[slice]:
     size = images[:1].numel() * images.element_size()
     step = max(1, CHUNK // max(1, size))
-    for start in range(0, len(images), step):
+    for start in few(range(0, len(images), step)):
         yield slice(start, start + step)
 
 

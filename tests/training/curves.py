@@ -18,12 +18,12 @@ def events(folder):
 def rates(steps=10, **options):
     """The learning rate at every step, as a part of the highest; `steps` in an epoch."""
     parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
     options = dataclasses.replace(recipe("lenet", "digits"), **options)
+    optimizer = torch.optim.SGD([parameter], options.lr)
     schedule = scheduler(optimizer, options, steps)
     found = []
     for _ in range(options.epochs * steps):
-        found.append(schedule.get_last_lr()[0])
+        found.append(schedule.get_last_lr()[0] / options.lr)
         optimizer.step()
         schedule.step()
     return found

@@ -139,8 +139,8 @@ def test_an_optimizer_of_another_version(copy):
 
 def test_a_run_that_cannot_be_written_to_is_evaluated(copy):
     """The results are what was asked for; the picture is not."""
-    shutil.rmtree(copy / "run" / "evaluate-test", ignore_errors=True)
-    (copy / "run" / "evaluate-test").write_text("in the way")
+    (copy / "run" / "confusion_test.png").unlink(missing_ok=True)
+    (copy / "run" / "confusion_test.png").mkdir()  # in the way
     with pytest.warns(UserWarning, match=r"confusion_test\.png and .* are not written \("):
         results = evaluate_checkpoint(copy / "run", data_root=copy / "images")
     assert results["images"] == 8

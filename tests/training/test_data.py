@@ -12,7 +12,13 @@ from torch.testing import assert_close
 
 from training import data
 from training.errors import UserError
-from training.preprocess import Preprocess, random_affine, random_crop_flip
+from training.preprocess import (
+    EIGENVALUES,
+    EIGENVECTORS,
+    Preprocess,
+    random_affine,
+    random_crop_flip,
+)
 from training.randomness import Draws
 from training.recipes import recipe
 
@@ -50,11 +56,11 @@ def test_validation_is_stratified_and_seeded():
 
 def test_a_few_pixels_more_are_background_and_others_are_resized():
     images = torch.full((2, 1, 28, 28), 200, dtype=torch.uint8)
-    padded = data._fit(images, 32)
+    padded = data.fit(images, 32)
     assert torch.equal(padded[:, :, 2:-2, 2:-2], images)
     assert padded[:, :, :2].sum() == 0
-    assert data._fit(images, 64).float().mean() == 200
-    assert data._fit(images, 14).shape == (2, 1, 14, 14)
+    assert data.fit(images, 64).float().mean() == 200
+    assert data.fit(images, 14).shape == (2, 1, 14, 14)
 
 
 def test_missing_data_that_cannot_be_downloaded(monkeypatch, tmp_path):
@@ -169,6 +175,24 @@ def test_preprocess_scales_and_augments_in_training_only():
     assert not torch.allclose(preprocess.train()(images, draws), expected)
     double = Preprocess(dataclasses.replace(options, dtype="float64"))
     assert double.eval()(images).dtype == torch.float64
+
+
+def test_lighting_adds_a_mixture_of_the_principal_components():
+    """The same to every pixel; by a tenth of each eigenvalue, times a normal number."""
+    options = dataclasses.replace(
+        recipe("lenet", "cifar10"), mean=(0.0,) * 3, std=(1.0,) * 3, image_size=8, dtype="float64",
+        augment="crop-flip-lighting",
+    )  # fmt: skip
+    options.check()
+    images = torch.full((2, 3, 8, 8), 51, dtype=torch.uint8)
+    draws = Draws(2, seed=0, epoch=1)
+    draws.uniform[:] = 0.5  # no shift
+    shifts = Preprocess(options).train()(images, draws) - 0.2
+    amounts = 0.1 * draws.normal.double() * torch.tensor(EIGENVALUES, dtype=torch.float64)
+    expected = amounts @ torch.tensor(EIGENVECTORS, dtype=torch.float64)
+    assert_close(shifts, expected[:, :, None, None].expand_as(shifts))
+    with pytest.raises(UserError, match="needs images of three channels; give crop-flip"):
+        dataclasses.replace(options, mean=(0.0,), std=(1.0,)).check()
 
 
 def test_affine_of_nothing_is_nothing_and_each_image_moves_on_its_own():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint, epochs, fit
+from analysis import predicted_memory
+from training import checkpoint, epochs, fit, memory
 from training.errors import UserError
 from training.out_of_memory import out_of_memory
 from training.tensorboard import Board
@@ -101,6 +103,32 @@ def test_out_of_memory_names_the_batch(quick, error, monkeypatch):
         UserError, match=r"with 32 images at a time, --batch-size 64 .* --accumulate 4"
     ):
         fit.fit(dataclasses.replace(quick, accumulate=2))
+
+
+def test_out_of_memory_names_the_largest_batch_that_fits(quick, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(epochs, "train_one_epoch", fail)
+    monkeypatch.setattr(memory, "free", lambda _: 2_000_000)
+    with pytest.raises(UserError, match=r"in half the memory\. By prediction") as caught:
+        fit.fit(quick)
+    size = int(re.search(r"prediction (\d+) at", str(caught.value))[1])
+    assert 0 < size < 64
+    assert str(caught.value).endswith(f"--batch-size {size}, or --accumulate {-(-64 // size)}")
+    monkeypatch.setattr(memory, "free", lambda _: 1)
+    with pytest.raises(UserError, match=r"By prediction not even one fits the 0\.0 GB"):
+        fit.fit(quick)
+
+
+def test_out_of_memory_without_a_prediction(quick, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(epochs, "train_one_epoch", fail)
+    monkeypatch.setattr(predicted_memory, "largest_batch", fail)
+    with pytest.raises(UserError, match=r"in half the memory$"):
+        fit.fit(quick)
 
 
 def test_another_error_is_no_lack_of_memory(quick):

@@ -12,6 +12,7 @@ from layers.ops.registry import record
 from tests.training.curves import events
 from training import fit
 from training.layer_sets import UnequalStart, compare
+from training.train_state import TrainState
 
 
 def like_torch(**changed):
@@ -91,3 +92,10 @@ def test_a_layer_that_computes_something_else_is_found_in_float64(quick, sets):
     sets(wrong=like_torch(ReLU=ReLU))
     found, _ = compare(dataclasses.replace(quick, epochs=1, dtype="float64"))
     assert found.failed == ["wrong"]
+
+
+def test_the_plateau_is_told_of_every_epoch(quick, monkeypatch):
+    told = []
+    monkeypatch.setattr(TrainState, "epoch_ended", lambda self, loss: told.append(loss))
+    found, _ = compare(dataclasses.replace(quick, epochs=1), ["custom", "torch"])
+    assert told == [curves.val_losses[0] for curves in found.curves.values()]

@@ -28,6 +28,26 @@ def test_the_machine_has_memory():
     assert 2**28 < memory.total() <= 2**62
 
 
+def test_what_is_free_is_a_part_of_it():
+    before = memory.free(torch.device("cpu"))
+    assert before is None or 0 < before <= memory.total()
+
+
+def test_a_device_that_does_not_say_what_is_free(monkeypatch):
+    monkeypatch.setattr(torch, "get_device_module", lambda _: object())
+    assert memory.free(torch.device("mps")) is None
+
+
+def test_what_an_accelerator_s_allocator_keeps_is_free(monkeypatch):
+    class Allocator:
+        mem_get_info = staticmethod(lambda _: (100, 1000))
+        memory_reserved = staticmethod(lambda _: 50)
+        memory_allocated = staticmethod(lambda _: 20)
+
+    monkeypatch.setattr(torch, "get_device_module", lambda _: Allocator)
+    assert memory.free(torch.device("cuda")) == 130
+
+
 def test_looking_at_the_size_draws_no_random_numbers():
     options = {"nn": torch.nn, "num_classes": 10, "in_channels": 1, "image_size": 16}
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from models.pattern import is_pattern
 from training.catalog import DATA
 from training.command_line import parse
 from training.errors import UserError
-from training.options import from_dict, load_yaml, save_yaml, to_dict
+from training.options import Options, from_dict, load_yaml, save_yaml, to_dict
 from training.recipes import RECIPES, may_be_pattern, recipe
 
 ROOT = Path(__file__).parent.parent.parent
@@ -129,20 +129,55 @@ def test_what_may_be_a_pattern(model):
     assert may_be_pattern(model) == is_pattern(model)
 
 
-@pytest.mark.parametrize("arguments", [["--model", "lenot"], ["--modle", "x"], ["--epochs", "x"]])
-def test_mistypes_are_told_without_importing_torch(arguments):
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["train.py", "--model", "lenot"],
+        ["train.py", "--data", "minst"],
+        ["train.py", "--modle", "x"],
+        ["train.py", "--epochs", "x"],
+        ["train.py", "--model", "INPUT -> KONV3"],
+        ["train.py", "--config", "absent"],
+        ["evaluate.py", "runs", "--splti", "val"],
+        ["compare.py", "layers", "conv3d"],
+        ["compare.py", "models", "lennet"],
+        ["compare.py", "train", "lenot"],
+    ],
+    ids=" ".join,
+)
+def test_mistypes_are_told_without_importing_torch(line, tmp_path):
+    """Which takes seconds."""
+    if line[0] == "compare.py":
+        line = [*line, "--output", str(tmp_path)]
     code = (
-        "import sys, runpy; sys.argv = ['train.py', *sys.argv[1:]]\n"
-        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "import sys, runpy; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "except SystemExit as end: assert end.code == 2\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code, *line], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_options_that_belong_together_stand_together(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"], "")
+    printed = capsys.readouterr().out  # where there is no terminal, without boxes
+    _, *parts = re.split(r"^ (\w+) options\s*$", printed, flags=re.MULTILINE)
+    found = {
+        title: set(re.findall(r"^  --([a-z][a-z-]*)", part, re.MULTILINE))
+        for title, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+    groups = {base.__name__.lower(): base for base in Options.__bases__}
+    assert list(found) == list(groups)[::-1]
+    for title, base in groups.items():
+        assert found[title] == {f.name.replace("_", "-") for f in dataclasses.fields(base)}
+        assert len(found[title]) <= 10
+    assert sum(map(len, found.values())) == len(dataclasses.fields(Options)) < 50
 
 
 def test_a_resumed_run_keeps_its_options(tmp_path):

@@ -42,6 +42,7 @@ def test_the_surroundings_are_written_down(quick):
     assert torch.__version__.startswith(environment["torch"])
     assert environment["device"] == "cpu"
     assert environment["threads"] == torch.get_num_threads()
+    assert environment["processes"] == 1
     assert set(environment) >= {"python", "torchvision", "numba", "git_commit", "platform"}
 
 

@@ -18,7 +18,7 @@ def test_a_folder_appears_with_its_options(quick, monkeypatch):
         raise KeyboardInterrupt
 
     options = dataclasses.replace(quick, name="mine")
-    monkeypatch.setattr(run_folder, "save_yaml", killed)
+    monkeypatch.setattr(run_folder, "to_yaml", killed)
     with pytest.raises(KeyboardInterrupt):
         run_folder.new_folder(options)
     assert not (quick.logdir / "mine").exists()

@@ -1,11 +1,16 @@
 """The learning rate over time."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from tests.training.curves import rates
+from training.errors import UserError
+from training.recipes import recipe
+from training.schedule import scheduler
+from training.train_state import new_train_state
 
 
 def test_schedules():
@@ -55,3 +60,31 @@ def test_limited_steps_are_the_whole_schedule():
     assert limited[:10] == pytest.approx(
         [0.5 * (1 + math.cos(math.pi * i / 10)) for i in range(10)]
     )
+
+
+def test_the_least_rate_is_the_head_s_too():
+    """--min-lr is a rate, and not a part of each group's highest."""
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": parameters[:1], "lr": 0.1}, {"params": parameters[1:], "lr": 1.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    options = dataclasses.replace(
+        recipe("lenet", "digits"), lr=0.1, head_lr=1.0, min_lr=0.01, warmup_epochs=0, epochs=2
+    )
+    schedule = scheduler(optimizer, options, 10)
+    for _ in range(20):
+        optimizer.step()
+        schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([0.01, 0.01])
+    with pytest.raises(UserError, match=r"--min-lr 0\.01 is more than --head-lr 0\.001"):
+        dataclasses.replace(options, head_lr=0.001).check()
+
+
+def test_the_whole_schedule_is_over_the_steps_that_are_taken():
+    """A last batch of one image, which batch normalisation cannot train with, is no step."""
+    options = dataclasses.replace(
+        recipe("resnet20", "digits"), batch_size=8, epochs=1, schedule="cosine", image_size=8
+    )
+    state = new_train_state(options, 10, 99, torch.device("cpu"))
+    state.plan(33)
+    factor = state.scheduler.lr_lambdas[0]
+    assert [factor(step) for step in (0, 2, 4)] == pytest.approx([1, 0.5, 0])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from training import checkpoint, fit
 from training.loop import train_step
 from training.randomness import Draws, generator, seed_everything
 from training.recipes import recipe
@@ -194,3 +195,26 @@ def test_a_short_batch_has_fewer_parts():
     loss, correct = train_step(state, images[:5], targets[:5])
     assert loss.isfinite()
     assert len(correct) == 5
+
+
+def test_four_parts_of_32_are_128():
+    chance = generator(2)
+    images = torch.randint(256, (128, 1, 16, 16), dtype=torch.uint8, generator=chance)
+    targets = torch.randint(10, (128,), generator=chance)
+    found = []
+    for parts in (1, 4):
+        state = state_of(batch_size=128, accumulate=parts)
+        for _ in range(3):
+            train_step(state, images, targets)
+        found.append(weights(state.model))
+    assert_close(*found, rtol=0, atol=1e-12)
+
+
+def test_skipped_steps_are_shown(quick, monkeypatch, capsys):
+    original = torch.amp.GradScaler
+    large = dict(init_scale=2.0**40)  # which overflows a few times
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: original(*a, **k, **large))
+    fit.fit(dataclasses.replace(quick, name="run", amp="fp16", epochs=1))
+    skipped = checkpoint.load(quick.logdir / "run" / "last.pt")[1]["skipped"]
+    assert skipped > 5
+    assert f"skipped by fp16 {skipped}\n" in capsys.readouterr().out
