@@ -116,6 +116,7 @@ class _Page:
             name: whole[name] if plan.numbers >= len(whole[name]) else maps[: plan.numbers]
             for name, maps in ranked.items()
         }
+        self.drawn[INPUT] = self.with_numbers[INPUT] = whole[INPUT]
 
     def estimate(self) -> float:
         """Bytes of the numbers, in base64; pictures come on top."""

@@ -46,7 +46,8 @@ function sliding(network, layer, image, at, weightOf) {
   const sums = [[terms.length > 1 ? `sum over ${terms.length} maps` : "sum", add(terms.map((t) => t.sum))]];
   if (terms.length < perGroup) {
     const known = sums[0][1] + (bias || 0);
-    sums.push([`the other ${perGroup - terms.length} maps, not on this page`, value - known]);
+    const others = perGroup - terms.length;
+    sums.push([`the other ${others === 1 ? "map" : `${others} maps`}, not on this page`, value - known]);
   }
   if (bias !== null) sums.push(["bias", bias]);
   return { terms, sums, total: add(sums.map(([, number]) => number)), isPartial: terms.length < perGroup };

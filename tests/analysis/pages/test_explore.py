@@ -287,6 +287,14 @@ def test_a_large_network_shows_a_choice_of_maps_and_says_so(visit, write):
     assert browser.text("#no-unit") == f"The numbers of map {others} are not on this page."
 
 
+def test_of_an_image_all_channels_are_there(monkeypatch):
+    monkeypatch.setattr(exploring, "PLANS", [exploring.Plan(1, 2, 24)])
+    image, first, *_ = contents(build("pattern")[0])["layers"]
+    assert (image["maps"], image["drawn"]) == (None, [0, 1, 2])
+    assert len(first["maps"]) == 1
+    assert len(first["drawn"]) == 2
+
+
 def test_a_network_of_too_many_layers_is_refused(monkeypatch):
     monkeypatch.setattr(exploring, "MAX_BYTES", 50_000)
     with pytest.raises(ValueError, match="no room for the 12 layers of this network"):
