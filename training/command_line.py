@@ -1,6 +1,6 @@
 """From the command line to `Options`, in two readings.
 
-First --model, --data and --resume alone, because they decide the defaults; then everything.
+First --model, --data, --weights and --resume alone, because they decide the defaults; then everything.
 tyro builds the parser from the dataclass: names, types, choices, help and defaults have one source.
 The names of the networks come from the recipes.
 """
@@ -27,7 +27,7 @@ from .option_groups import (
 )
 from .options import Options, load_yaml
 from .parsing import command_line
-from .recipes import RECIPES, recipe
+from .recipes import RECIPES, in_imagenet_s_units, recipe
 
 CHANGEABLE = ("epochs", "workers", "device", "log_every", "data_root")  # when a run is resumed
 
@@ -36,6 +36,7 @@ CHANGEABLE = ("epochs", "workers", "device", "log_every", "data_root")  # when a
 class _Choice:
     model: str = Options.model
     data: str = Options.data
+    weights: str | None = None
     resume: Path | None = None
     config: Path | None = None
 
@@ -96,6 +97,8 @@ def parse(arguments: Sequence[str], description: str) -> Options:
         defaults = dataclasses.replace(load_yaml(choice.config), name="", resume=None)
     else:
         defaults = recipe(choice.model, choice.data)
+        if choice.weights == "imagenet":
+            defaults = in_imagenet_s_units(defaults)
     default = _CommandLine.of(defaults)
     options = command_line(
         _CommandLine, arguments, default=default, description=description

@@ -253,6 +253,14 @@ def recipe(model: str, data: str) -> Options:
     raise unknown("model", model, RECIPES)
 
 
+def in_imagenet_s_units(options: Options) -> Options:
+    """Colours scaled as torchvision's weights expect them, whatever the recipe does from chance."""
+    facts = DATA["imagefolder"]
+    if len(options.mean) != len(facts.mean):
+        return options
+    return replace(options, mean=facts.mean, std=facts.std)
+
+
 def may_be_pattern(model: str) -> bool:
     """`models.pattern.is_pattern`, for which torch would be imported."""
     return "->" in model or model.upper().startswith("INPUT")

@@ -246,3 +246,13 @@ def test_a_run_from_before_lighting_was_a_choice_of_augment():
     assert from_dict(before).augment == "crop-flip-lighting"
     with pytest.raises(UserError, match="lighting is not known here"):
         from_dict(plain | {"lighting": 0.7})
+
+
+def test_torchvision_s_weights_see_the_pixels_they_were_trained_on():
+    chosen = ["--model", "alexnet_owt", "--data", "imagefolder"]
+    assert parse(chosen, "").std == (1 / 255,) * 3
+    facts = DATA["imagefolder"]
+    pretrained = parse([*chosen, "--weights", "imagenet"], "")
+    assert (pretrained.mean, pretrained.std) == (facts.mean, facts.std)
+    own = parse([*chosen, "--weights", "imagenet", "--std", "1", "1", "1"], "")
+    assert own.std == (1, 1, 1)
