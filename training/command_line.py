@@ -1,6 +1,6 @@
 """From the command line to `Options`, in two readings.
 
-First --model, --data, --weights and --resume alone, because they decide the defaults; then everything.
+First --model, --data, --weights and --resume alone, because they decide the defaults; then all.
 tyro builds the parser from the dataclass: names, types, choices, help and defaults have one source.
 The names of the networks come from the recipes.
 """
