@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```\n((?:python .*\n(?:    .*\n)*)+)```\n", re.MULTILINE)
+PICTURE = re.compile(r"^!\[.*\]\(.*\)\n", re.MULTILINE)  # of other runs: the tour draws its own
+LINK = re.compile(r"\]\((?!http|#)([^)]+)\)")
 PICTURES, PAGES = {".png", ".svg"}, {".html"}
 
 
@@ -54,6 +56,12 @@ def parts(text: str) -> list[str | list[str]]:
     return result
 
 
+def to_html(text: str, folder: Path) -> str:
+    """Markdown, whose links lead to the files beside it, from any page."""
+    text = LINK.sub(lambda link: f"]({(folder / link[1]).as_uri()})", PICTURE.sub("", text))
+    return markdown.markdown(text, extensions=["fenced_code", "tables"])
+
+
 def files(folder: Path) -> dict[Path, int]:
     kinds = PICTURES | PAGES
     return {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.suffix in kinds}
@@ -83,8 +91,7 @@ def main(options: Options) -> None:
     with tqdm(total=total, unit="command", disable=None) as progress:
         for part in text_and_commands:
             if isinstance(part, str):
-                html = markdown.markdown(part, extensions=["fenced_code", "tables"])
-                shown.append((html, []))
+                shown.append((to_html(part, options.chapter.resolve().parent), []))
                 continue
             for command in part:
                 progress.set_description(command[:60])
