@@ -185,5 +185,6 @@ def size(n: int | None) -> str:
 def text(summary: Summary, width: int = 200) -> str:
     """The table without colours."""
     written = io.StringIO()
-    show(summary, Console(file=written, width=width, color_system=None))
+    console = Console(file=written, width=width, color_system=None, force_jupyter=False)
+    show(summary, console)  # a notebook would be written to, too
     return "".join(f"{line.rstrip()}\n" for line in written.getvalue().splitlines())
