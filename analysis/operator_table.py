@@ -33,6 +33,7 @@ TESTS = {  # in tests/layers/, of files in layers/ whose tests are not test_<the
     "lp_pool": ["pooling"],
     "max_pool": ["max_pooling"],
     "softmax": ["normalization"],
+    "sync_batch_norm": ["distributed"],
 }
 
 HEADER = """# The operators
@@ -176,10 +177,12 @@ def functional_tests(user: str) -> Iterator[str]:
 
 
 def bound(thing: Any) -> tuple[str, str]:
-    """The file of the upper storey in which a Function or operator has a name, and the name."""
-    prefix = f"{layers.__name__}."
-    for path, module in sys.modules.items():
-        if path.startswith(prefix) and path.count(".") == 1:
+    """The file of the upper storey, or of the side room that has a Function of its own, in which a
+    Function or operator has a name, and the name."""
+    prefix, side_room = f"{layers.__name__}.", f"{layers.__name__}.distributed."
+    for path, module in [*sys.modules.items()]:
+        is_upper = path.startswith(prefix) and path.count(".") == 1
+        if is_upper or path.startswith(side_room):
             for name, value in vars(module).items():
                 if value is thing:
                     return f"{path.replace('.', '/')}.py", name

@@ -54,7 +54,8 @@ def test_what_is_kept_is_what_torch_is_given(operator, shapes, compute):
 def test_listed_files_test_what_they_are_listed_for():
     """They name one of the functions of the file in layers/ that the row names."""
     for row in operator_table.document().splitlines():
-        module = "".join({*re.findall(r"\(\.\./layers/(\w+)\.py\)", row)}) or "cross_entropy"
-        names = [name for name in L.__all__ if getattr(L, name).__module__ == f"layers.{module}"]
+        files = {*re.findall(r"\(\.\./(layers/(?:distributed/)?\w+)\.py\)", row)}
+        module = ("".join(files) or "layers/cross_entropy").replace("/", ".")
+        names = [name for name in L.__all__ if getattr(L, name).__module__ == module]
         for file in re.findall(r"\(\.\./(tests/layers/\S+)\)", row):
             assert re.search(rf"\b({'|'.join(names)})\b", (ROOT / file).read_text()), row

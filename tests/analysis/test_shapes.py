@@ -21,7 +21,7 @@ def test_ids_are_unique():
 def test_every_operator_is_in_the_table():
     twins = {name for name in layers.__all__ if name[0].isupper() and hasattr(torch.nn, name)}
     structure = {"Flatten", "Identity", "Module", "ModuleList", "Parameter", "Sequential"}
-    siblings = {"LogSoftmax", "MaxUnpool2d"}  # of Softmax and MaxPool2d
+    siblings = {"LogSoftmax", "MaxUnpool2d", "SyncBatchNorm"}  # of Softmax, MaxPool2d, BatchNorm2d
     assert {row.layer for row in shapes.ROWS} == twins - structure - siblings | {
         "LocallyConnected2d"
     }

@@ -159,7 +159,7 @@ import warnings
 warnings.simplefilter("always")
 warnings.showwarning = lambda message, *_: print(message)
 import numpy as np
-from kernels.conv_winograd_loops import LANES, write
+from package.kernels.conv_winograd_loops import LANES, write
 image = np.zeros((1, 1, 3))
 write(np.arange(16.0 * LANES), image, 0, 0, 0, 3)
 print(*image.ravel())
@@ -168,10 +168,11 @@ print(*image.ravel())
 
 @pytest.fixture
 def copy(tmp_path):
-    """A folder with layers/kernels/ alone, nothing compiled yet."""
+    """A folder with layers/kernels/ and interop/ alone, nothing compiled yet."""
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "layers" / "kernels", tmp_path / "kernels", ignore=ignore)
-    (tmp_path / "kernels" / "__init__.py").write_text("")
+    for room in ("kernels", "interop"):
+        shutil.copytree(ROOT / "layers" / room, tmp_path / "package" / room, ignore=ignore)
+        (tmp_path / "package" / room / "__init__.py").write_text("")
     return tmp_path
 
 
@@ -188,7 +189,7 @@ def test_a_loop_is_compiled_again_when_one_that_it_calls_changes(copy):
     assert run(WRITE, copy) == "0.0 1.0 2.0\n"
     assert {file: file.stat().st_mtime_ns for file in compiled(copy)} == times
 
-    shared = copy / "kernels" / "loops.py"
+    shared = copy / "package" / "kernels" / "loops.py"
     source = shared.read_text()
     assert " = values[first + c]\n" in source
     shared.write_text(source.replace(" = values[first + c]\n", " = values[first + c] + 1\n"))
@@ -210,7 +211,7 @@ def test_what_was_not_written_to_its_end_is_compiled_again(copy):
 @needs_jit
 def test_where_nothing_can_be_written(copy):
     """First beside the sources, then in the user's cache either."""
-    (copy / "kernels" / "__pycache__").write_text("a file, where a folder should be")
+    (copy / "package" / "kernels" / "__pycache__").write_text("a file, where a folder should be")
     user = copy / "user"
     user.mkdir()
     assert run(WRITE, copy, XDG_CACHE_HOME=str(user)) == "0.0 1.0 2.0\n"

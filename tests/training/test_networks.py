@@ -43,7 +43,8 @@ def few_images(monkeypatch):
 
 def test_a_network_with_auxiliary_heads_trains_and_is_judged(tmp_path, few_images):
     """Its accuracy is that of the logits, its graph is drawn, its checkpoint evaluated."""
-    metrics = fit.fit(small_run("googlenet", 47, tmp_path))
+    options = dataclasses.replace(small_run("googlenet", 47, tmp_path), profile=True)
+    metrics = fit.fit(options)  # with histograms
     folder = tmp_path / "googlenet-digits"
     run, train = events(folder), events(folder / "train")
     assert run.Tags()["graph"]

@@ -67,8 +67,7 @@ def test_fit_writes_what_it_says(quick, capsys):
     assert {"filters", "inputs/original", "misclassified", "confusion_matrix"} <= set(
         run.Tags()["images"]
     )
-    assert "weights/features.0.weight" in run.Tags()["histograms"]
-    assert "gradients/features.0.weight" in run.Tags()["histograms"]
+    assert not run.Tags()["histograms"]  # which --profile asks for
     assert run.Tags()["graph"]
     assert "options/text_summary" in run.Tags()["tensors"]
     assert "_hparams_/session_start_info" in run.summary_metadata
