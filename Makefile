@@ -29,7 +29,7 @@ test: $(VENV)/installed-dev  ## set up, then run the tests
 	$(BIN)/python $(PYTEST)
 	TRITON_INTERPRET=1 $(BIN)/python $(PYTEST) tests/triton  # the kernels of a GPU, on a CPU
 
-test-slow: $(VENV)/installed-dev  ## what takes minutes: a run that is killed twenty times
+test-slow: $(VENV)/installed-dev  ## what takes minutes: runs that are killed, several processes, memory measured
 	$(BIN)/python -m pytest -m slow
 
 test-without-kernels: $(VENV)/installed-dev  ## the functional tests, in a copy without layers/kernels/
