@@ -19,6 +19,7 @@
 # %%
 import os
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -33,6 +34,9 @@ import layers.functional as F
 import models
 from analysis.predicted_memory import largest_batch, predict
 from analysis.receptive_field import receptive_fields
+from analysis.strongest import strongest
+from analysis.summary import summarize
+from analysis.summary_table import text
 from analysis.surgery import to_convolutional
 from analysis.walk import walk
 from training import visualize
@@ -78,6 +82,16 @@ print(tuple(volume), f"{units:,} units, {units * (11 * 11 * 3 + 1):,} parameters
 print(f"{sum(p.numel() for p in conv1.parameters()):,} with it")
 
 # %% [markdown]
+# The paper says 224 pixels, which gives 54.25: the windows do not tile the image. A layer leaves
+# out what is left over; a network written as a pattern warns.
+
+# %%
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    models.build("INPUT[3x224x224] -> CONV11-96s4p0 -> RELU -> FC10")
+print(conv1(torch.randn(1, 3, 224, 224)).shape[2:], *(warning.message for warning in caught))
+
+# %% [markdown]
 # ## As a matrix product
 #
 # Every window is stretched into a column: X_col is 363 × 3025, a row of W is a filter.
@@ -103,7 +117,31 @@ print(
     (x * F.conv2d_input(x.shape, w, g, **options)).sum().item(),
     (w * F.conv2d_weight(x, w.shape, g, **options)).sum().item(),
 )
-torch.autograd.gradgradcheck(F.conv2d, (x.requires_grad_(), w.requires_grad_()))
+inputs = x.requires_grad_(), w.requires_grad_()
+torch.autograd.gradcheck(F.conv2d, inputs), torch.autograd.gradgradcheck(F.conv2d, inputs)
+
+# %% [markdown]
+# ## 1×1 and dilated convolutions
+#
+# A filter of 1 × 1 is a dot product over depth at every pixel: a matrix product.
+
+# %%
+pixels = torch.randn(1, 3, 32, 32)
+w_1x1 = torch.randn(8, 3, 1, 1)
+as_matrix = torch.einsum("kc,nchw->nkhw", w_1x1[:, :, 0, 0], pixels)
+print((F.conv2d(pixels, w_1x1) - as_matrix).abs().max().item())
+
+# %% [markdown]
+# A dilated filter has gaps between its weights, and sees more with as many. Two layers of 3 × 3
+# see 5 × 5, with dilations 1 and 2 they see 7 × 7, and a third with dilation 4 sees 15 × 15. The
+# walk over a network gives a row for each call.
+
+# %%
+pattern = "INPUT[1x32x32] -> CONV3-4 -> CONV3-4d2 -> CONV3-4d4 -> FC10"
+calls = walk(models.build(pattern), (1, 1, 32, 32))
+fields = receptive_fields(calls)
+for call in calls:
+    print(f"{call.name:<14}{call.op:<10}{tuple(call.shape)!s:<20}{fields[call.name].size}")
 
 # %% [markdown]
 # ## Pooling, and its switches
@@ -122,17 +160,33 @@ print(
 )
 
 # %% [markdown]
-# ## What a unit sees
+# ## Normalisation
 #
-# Two layers of 3 × 3 see 5 × 5, with dilations 1 and 2 they see 7 × 7, and a third with dilation 4
-# sees 15 × 15. The walk over a network gives a row for each call.
+# AlexNet damps every activation by its neighbours across channels, after its equation. Batch
+# normalisation, which stayed, gives each channel mean 0 and variance 1 over the batch.
 
 # %%
-pattern = "INPUT[1x32x32] -> CONV3-4 -> CONV3-4d2 -> CONV3-4d4 -> FC10"
-calls = walk(models.build(pattern), (1, 1, 32, 32))
-fields = receptive_fields(calls)
-for call in calls:
-    print(f"{call.name:<14}{call.op:<10}{tuple(call.shape)!s:<20}{fields[call.name].size}")
+activations = 5 + 3 * torch.randn(8, 16, 10, 10)
+squares = torch.nn.functional.pad(activations**2, (0, 0, 0, 0, 2, 2))
+sums = sum(squares[:, k : k + 16] for k in range(5))
+damped = F.local_response_norm(activations, 5, 1e-4, 0.75, 2.0, divide_alpha=False)
+equation = activations / (2 + 1e-4 * sums) ** 0.75
+print("difference from the equation", (damped - equation).abs().max().item())
+normalised = layers.BatchNorm2d(16)(activations)
+print(
+    f"mean {normalised.mean((0, 2, 3)).abs().max():.6f}, "
+    f"variance {normalised.var((0, 2, 3), correction=0).mean():.4f}"
+)
+
+# %% [markdown]
+# ## A network as a pattern
+#
+# The chapter's notation is a network: it is built, and its volumes, weights and receptive fields
+# are listed.
+
+# %%
+pattern = "INPUT[1x32x32] -> [CONV3-16 -> RELU -> POOL2]*2 -> FC64 -> RELU -> FC10"
+print(text(summarize(models.build(pattern), (1, 1, 32, 32), name="a pattern", layers="custom")))
 
 # %% [markdown]
 # ## Train a network
@@ -148,10 +202,17 @@ results = fit(replace(recipe("lenet", "digits"), epochs=10))
 #
 # Its filters, before and after; an image on its way through; what the maps of the second
 # convolution respond to, by a deconvnet; and what becomes of the answer when a grey square covers a
-# part of the image.
+# part of the image. Some maps respond to few images, or to none; the deconvnet is shown for maps
+# that respond to at least nine, as many as a panel has patches.
 
 # %%
 trained = load_network("runs/lenet-digits")
+
+
+batches = ((trained.sees(images), numbers) for images, numbers in trained.batches(360, 256))
+ninth = strongest(trained.model, "features.4", batches).values[:, 8]
+respond = ninth.gt(0).nonzero().flatten().tolist()
+print(f"{len(respond)} of {len(ninth)} maps respond to nine images or more: {respond}")
 
 
 def show(paths):
@@ -162,7 +223,11 @@ def show(paths):
 with Album(Path("pictures"), trained.step) as album:
     show(visualize.filters(trained, album, ["features.0"]))
     show(visualize.columns(trained, album, ["7"], [], 12, 8))
-    show(visualize.deconvnet(trained, album, ["features.4"], [], 8, ["deconvnet"], None, 256))
+    show(
+        visualize.deconvnet(
+            trained, album, ["features.4"], respond[:8], 8, ["deconvnet"], None, 256
+        )
+    )
     show(visualize.occlusion(trained, album, ["7"], None, None, 128, 64))
 
 # %% [markdown]

@@ -31,4 +31,5 @@ def test_the_notebook_runs():
     printed = str([cell.get("outputs") for cell in notebook.cells])
     assert "105,705,600 parameters without sharing" in printed
     assert "(363, 3025)" in printed
+    assert "does not tile neatly: 54.25" in printed
     assert "test accuracy" in printed
