@@ -4,9 +4,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import models
 import visualize
+from analysis.pictures import projections
+from analysis.pictures.sheet import Sheet
 from training.command_line import parse
 from training.errors import UserError
 from training.fit import fit
@@ -51,6 +55,22 @@ def test_pictures_of_a_run(arguments, names, folder, command):
         assert str(path) in printed
         assert np.asarray(Image.open(path)).std() > 10
     assert any((folder / "pictures").glob("events.out.tfevents.*"))
+
+
+def test_maps_that_respond_to_nothing_are_left_out(command, tmp_path, monkeypatch):
+    network = models.build("lenet")
+    with torch.no_grad():
+        network.features[0].bias[[0, 2]] = -1e3
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    drawn = []
+    monkeypatch.setattr(
+        projections, "draw", lambda title, words, maps: drawn.append((words, maps)) or Sheet(9, 9)
+    )
+    command("deconvnet", "lenet", "--weights", tmp_path / "weights.pt", "--layer", "features.1",
+            "--maps", "3", "--images", "20", "--output", tmp_path / "pictures")  # fmt: skip
+    ((words, maps),) = drawn
+    assert [one.number for one in maps] == [1, 3, 4]
+    assert words.endswith("2 of 6 maps respond to none")
 
 
 def test_a_network_by_its_name_and_an_image_file(command, tmp_path):

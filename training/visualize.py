@@ -88,12 +88,15 @@ def deconvnet(
         raise UserError(f"{loaded.title} has no maps to look at: it needs a convolution")
     for name in chosen(layers, with_maps) or spread(usual, LAYERS):
         length = seen[name].x.shape[1]
-        numbers = maps or range(min(most, length))
-        if max(numbers) >= length:
-            raise UserError(f"--map {max(numbers)}: {name} has {length} maps, from 0")
+        if maps and max(maps) >= length:
+            raise UserError(f"--map {max(maps)}: {name} has {length} maps, from 0")
         batches = ((loaded.sees(some), which) for some, which in loaded.batches(count, batch_size))
         watched = Progress(batches, -(-count // batch_size), name)
         top = strongest(loaded.model, name, watched)
+        responding = (top.values[:, 0] > 0).nonzero().flatten().tolist()
+        numbers = maps or responding[:most]
+        if not numbers:
+            raise UserError(f"{loaded.title}: no map of {name} responds to any of these images")
         field = receptive_field(loaded.model, x, name)
         drawn = []
         for number in numbers:
@@ -113,6 +116,8 @@ def deconvnet(
         size = "whole images" if field is None else "patches of {} x {} pixels".format(*field.size)
         title = f"{loaded.title}: what the maps of {name} respond to"
         words = f"{count:,} test images of {loaded.options.data}; {size}, the strongest first"
+        if len(responding) < length:
+            words += f"; {length - len(responding)} of {length} maps respond to none"
         yield album.add("deconvnet", name, projections.draw(title, words, drawn))
 
 
