@@ -157,6 +157,8 @@ def main(options: Options) -> None:
     _, killed = checkpoint.load(logdir / "killed" / "last.pt")
     settled, spread_of_memory = spread(samples, options.minutes)
     plot(samples, settled, kills, options.plot)
+    rows = [f"{s.minute:.2f},{s.age:.0f},{s.megabytes:.1f}\n" for s in samples]
+    (logdir / "memory.csv").write_text("minute,age_of_process,megabytes\n" + "".join(rows))
     memories = [sample.megabytes for sample in settled]
     print(f"{options.minutes:g} minutes, {killed['step']} steps, killed {len(kills)} times")
     print(
