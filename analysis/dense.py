@@ -50,9 +50,11 @@ class Dense(torch.nn.Module):
         return self.pass_stride // self.shifts
 
     def map(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, num_classes, H', W'), H' = floor((H - window) / stride) + 1."""
-        if self.shifts == 1:
-            return self.network(x)
+        """(N, C, H, W) -> (N, num_classes, H', W'), H' = floor((H - window) / stride) + 1.
+
+        A convolution that pads rounds up, and has places beyond the last whole window: these are
+        left out.
+        """
         places = [
             (size - window) // self.stride + 1
             for size, window in zip(x.shape[2:], self.window, strict=True)
@@ -63,7 +65,8 @@ class Dense(torch.nn.Module):
                 scores = self.network(x[:, :, row * self.stride :, column * self.stride :])
                 if result is None:
                     result = scores.new_empty((*scores.shape[:2], *places))
-                result[:, :, row :: self.shifts, column :: self.shifts] = scores
+                part = result[:, :, row :: self.shifts, column :: self.shifts]
+                part.copy_(scores[:, :, : part.shape[2], : part.shape[3]])
         assert result is not None
         return result
 

@@ -71,16 +71,25 @@ def to_convolutional(model: torch.nn.Module, image: Sequence[int]) -> GraphModul
             )
     vectors: dict[Node, tuple[int, ...]] = {}  # nodes that give vectors: the volume they stand for
     for node in list(graph.graph.nodes):
-        if _is_flatten(node):
+        if _is_flatten(node, graph):
             vectors[node] = _shape(node.all_input_nodes[0])[1:]
             continue
         module = _module(graph, node)
         if isinstance(module, torch.nn.AdaptiveAvgPool2d):
             _replace(graph, node, _window(node, module))
+        elif node.op in ("call_function", "call_method") and (
+            _name(node) == "adaptive_avg_pool2d" or _makes_a_vector(node)
+        ):
+            raise SurgeryError(
+                f"{_name(node)} in its forward takes the whole volume, whatever its size: write "
+                "AdaptiveAvgPool2d and flatten, which are known here"
+            )
         before = next((n for n in node.all_input_nodes if n in vectors), None)
         if before is None or node.op == "output":
             continue
         if isinstance(module, torch.nn.Linear):
+            if not _is_only(graph, node):
+                raise SurgeryError(f"{node.target} is called more than once, on other volumes")
             _replace(graph, node, _convolution(module, vectors[before]))
             vectors[node] = (module.out_features, 1, 1)
         elif isinstance(module, ELEMENTWISE) or (module is None and _name(node) in FUNCTIONS):
@@ -91,7 +100,7 @@ def to_convolutional(model: torch.nn.Module, image: Sequence[int]) -> GraphModul
         else:
             raise SurgeryError(f"{_name(node)} reads a vector, and does not say how for a map")
     for node in list(graph.graph.nodes):
-        if _is_flatten(node):
+        if _is_flatten(node, graph):
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.graph.erase_node(node)
     graph.recompile()
@@ -156,7 +165,7 @@ def fold_batch_norm(model: torch.nn.Module, image: Sequence[int]) -> GraphModule
             continue
         before = node.all_input_nodes[0]
         conv = _module(graph, before)
-        if isinstance(conv, torch.nn.Conv2d) and len(before.users) == 1:
+        if isinstance(conv, torch.nn.Conv2d) and len(before.users) == 1 and _is_only(graph, before):
             _replace(graph, before, fuse_conv_bn_eval(conv, norm))
             node.replace_all_uses_with(before)
             graph.graph.erase_node(node)
@@ -212,8 +221,24 @@ def _of_the_same_set(layer: torch.nn.Module) -> ModuleType:
     return layers if type(layer).__module__.startswith("layers") else torch.nn
 
 
-def _is_flatten(node: Node) -> bool:
-    return _name(node) == "flatten" and len(_shape(node)) == 2
+def _is_flatten(node: Node, graph: GraphModule) -> bool:
+    is_layer = isinstance(_module(graph, node), torch.nn.Flatten)
+    return (is_layer or _name(node) == "flatten") and len(_shape(node)) == 2
+
+
+def _makes_a_vector(node: Node) -> bool:
+    """Whether a volume goes in and a vector comes out."""
+    before = [_shape(n) for n in node.all_input_nodes if "tensor_meta" in n.meta]
+    return (
+        "tensor_meta" in node.meta
+        and len(_shape(node)) == 2
+        and any(len(shape) == 4 for shape in before)
+    )
+
+
+def _is_only(graph: GraphModule, node: Node) -> bool:
+    """Whether a module is called nowhere else."""
+    return sum(n.op == "call_module" and n.target == node.target for n in graph.graph.nodes) == 1
 
 
 def _name(node: Node) -> str:

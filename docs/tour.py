@@ -20,6 +20,10 @@ import markdown
 import tyro
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from training import errors
+from training.outputs import check_output
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```\n((?:python .*\n(?:    .*\n)*)+)```\n", re.MULTILINE)
 PICTURE = re.compile(r"^!\[.*\]\(.*\)\n", re.MULTILINE)  # of other runs: the tour draws its own
@@ -69,7 +73,10 @@ def files(folder: Path) -> dict[Path, int]:
 
 def run(command: str, folder: Path) -> Ran:
     """A line `python SCRIPT ...`, whose script is ours and whose files land in the folder."""
-    _, script, *arguments = shlex.split(command, comments=True)
+    try:
+        _, script, *arguments = shlex.split(command, comments=True)
+    except ValueError as error:  # a quotation without its end
+        return Ran(command, str(error), 2)
     before, start = files(folder), time.monotonic()
     done = subprocess.run(
         [sys.executable, str(ROOT / script), *arguments],
@@ -84,6 +91,9 @@ def run(command: str, folder: Path) -> Ran:
 
 
 def main(options: Options) -> None:
+    if not options.chapter.is_file():
+        raise errors.UserError(f"--chapter {options.chapter} is no file")
+    check_output("--output", options.output)
     options.output.mkdir(parents=True, exist_ok=True)
     shown: list[tuple[str, list[Ran]]] = []
     text_and_commands = parts(options.chapter.read_text())
@@ -110,4 +120,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    errors.run(lambda: main(tyro.cli(Options, description=__doc__)))

@@ -160,6 +160,9 @@ def check(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> N
         parts = [f"they lack {missing[0]}"] if missing else []
         parts += [f"they have {unexpected[0]}, which it has not"] if unexpected else []
         raise ValueError(f"these are not the weights of {name}: {' and '.join(parts)}")
+    for key, tensor in expected.items():
+        if key in state and (problem := _problem(state[key], tensor)):
+            raise ValueError(f"{key} {problem} in these weights: save plain, finite numbers")
     differing = [k for k in expected if k in state and state[k].shape != expected[k].shape]
     if not differing:
         return
@@ -174,3 +177,17 @@ def check(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> N
         f"{key} is {there} in these weights, but {here} in {name}: they were trained on images of "
         "another size, or as another network"
     )
+
+
+def _problem(there: Tensor, here: Tensor) -> str | None:
+    """Why a tensor of a file cannot become one of a network."""
+    if there.layout != torch.strided or there.is_quantized or there.is_meta:
+        kind = (
+            "quantized" if there.is_quantized else "without numbers" if there.is_meta else "sparse"
+        )
+        return f"is {kind}"
+    if here.is_floating_point() != there.is_floating_point():
+        return f"is {str(there.dtype).removeprefix('torch.')}"
+    if there.is_floating_point() and not there.isfinite().all():
+        return "is not finite"
+    return None

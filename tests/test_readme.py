@@ -16,7 +16,7 @@ def test_a_layer_and_a_network_of_your_own(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
     monkeypatch.setitem(RECIPES, "mynet", RECIPES["lenet"])
     section = (ROOT / "README.md").read_text().split("## A layer and a network of your own")[1]
-    exec(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1], {"__name__": "mine"})
+    exec(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1], {"__name__": "__main__"})
     accuracy = float(re.search(r"test accuracy +([\d.]+)%", capsys.readouterr().out)[1])
     assert accuracy == pytest.approx(96, abs=4)
     assert (tmp_path / "runs" / "mynet-digits" / "best.pt").exists()

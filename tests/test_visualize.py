@@ -14,6 +14,7 @@ from analysis.pictures.sheet import Sheet
 from training.command_line import parse
 from training.errors import UserError
 from training.fit import fit
+from training.visualize import distinct
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,8 @@ def test_what_cannot_be_drawn(arguments, words, command, tmp_path):
     with pytest.raises(UserError, match=words):
         command(*arguments, "--output", tmp_path / "pictures")
     assert not (tmp_path / "pictures").exists()
+
+
+def test_pictures_of_files_of_the_same_name():
+    assert list(distinct(["a/x.png", "b/x.png", "3"]).values()) == ["x", "x-2", "3"]
+    assert list(distinct(["x.png", "x.png"]).values()) == ["x"]

@@ -60,7 +60,7 @@ class LoadedNetwork:
 
     def name_of(self, which: str) -> str:
         """An image, as `image` takes it, in words."""
-        return f"test image {which}" if which.isdigit() else Path(which).name
+        return f"test image {which}" if which.isdecimal() else Path(which).name
 
     def sees(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 -> what the network is given, on its device."""
@@ -108,7 +108,7 @@ class LoadedNetwork:
         Raises:
             UserError: no such file or number, or a file that is no image.
         """
-        if not which.isdigit():
+        if not which.isdecimal():
             return self.pixels(open_image(which)), None
         if int(which) >= len(self.test_set):
             raise UserError(

@@ -23,6 +23,7 @@ from analysis.summary_table import show, size
 from .errors import UserError, is_out_of_memory
 from .summary_target import Target, find
 
+LARGEST = 1e15  # bytes, of --memory
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12,
          "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}  # fmt: skip
 CHAPTER = "vgg16"  # the network of the chapter's table
@@ -75,10 +76,7 @@ def summarize_target(
         if not predicted:
             return target, summary, None
         options = dict(optimizer=optimizer, dtype=precision, nn=target.nn)
-        memory = Memory(
-            predict(target.model, shape, **options),
-            predict_inference(target.model, shape, **options),
-        )
+        memory = _predicted(target, shape, options)
         if available is not None:
             largest = (
                 largest_batch(target.model, target.image, available, way, **options).size
@@ -91,6 +89,25 @@ def summarize_target(
         if measure:
             memory = _measure(target, memory, shape, options)
     return target, summary, memory
+
+
+def _predicted(target: Target, shape: tuple[int, ...], options: dict[str, Any]) -> Memory:
+    """
+    Raises:
+        UserError: a network of the reader's own that cannot be run without numbers, or not trained.
+    """
+    try:
+        return Memory(
+            predict(target.model, shape, **options),
+            predict_inference(target.model, shape, **options),
+        )
+    except Exception as error:
+        if target.layers != "own":
+            raise
+        raise UserError(
+            f"the memory of a training step of {target.name} cannot be predicted "
+            f"({first_line(error)}): give --explain, which leaves it out"
+        ) from None
 
 
 def _or_explain(run: Callable[[], Summary], name: str, shape: tuple[int, ...]) -> Summary:
@@ -141,7 +158,10 @@ def bytes_of(text: str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
     if match is None or match[2] not in UNITS or not float(match[1]):
         raise UserError(f"--memory must be a size such as 12GB or 12GiB, got {text!r}")
-    return float(match[1]) * UNITS[match[2]]
+    found = float(match[1]) * UNITS[match[2]]
+    if found > LARGEST:
+        raise UserError(f"--memory must be at most {LARGEST / 1e12:.0f}TB, got {text!r}")
+    return found
 
 
 def print_summary(

@@ -25,6 +25,7 @@ from .errors import UserError, unknown
 from .loaded_network import LoadedNetwork
 from .progress import Progress
 
+LONGEST = 100  # letters of a picture's name
 LAYERS = 4  # of the deconvnet, by default
 
 
@@ -53,6 +54,7 @@ def columns(
     maps: int,
 ) -> Iterator[Path]:  # fmt: skip
     """Each image on its way through the network."""
+    names_of_files = distinct(images)
     for which in images:
         image, truth = loaded.image(which)
         seen, output = volumes.volumes(loaded.model, loaded.sees(image[None]))
@@ -66,7 +68,7 @@ def columns(
             truth,
             maps,
         )
-        yield album.add("columns", Path(which).stem, sheet)
+        yield album.add("columns", names_of_files[which], sheet)
 
 
 def deconvnet(
@@ -157,7 +159,22 @@ def occlusion(
             )
         )  # fmt: skip
     sheet = occlusion_picture.draw(f"{loaded.title}: occlusion", drawn, loaded.classes)
-    yield album.add("occlusion", "-".join(Path(which).stem for which in images), sheet)
+    files = "-".join(distinct(images).values())
+    if len(files) > LONGEST:
+        files = f"{Path(images[0]).stem[:LONGEST]}-and-{len(images) - 1}-more"
+    yield album.add("occlusion", files, sheet)
+
+
+def distinct(images: Sequence[str]) -> dict[str, str]:
+    """By image a name for its picture: the file's, numbered where two files have the same."""
+    names: dict[str, str] = {}
+    for which in dict.fromkeys(images):
+        name, number = Path(which).stem, 1
+        while name in names.values():
+            number += 1
+            name = f"{Path(which).stem}-{number}"
+        names[which] = name
+    return names
 
 
 def chosen(given: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -168,7 +168,7 @@ def main(options: Options) -> None:
     total = classes.numel()
     print(f"a strip of {x.shape[3]} pixels gives a map of {maps.shape[2]} places")
     print(f"largest difference from {len(windows)} crops: {difference:.1e} of the largest score")
-    print(f"{options.strips} strips, {total} digits: {1 - wrong / total:.2%} read")
+    print(f"{options.strips} strips, {total} digits: {max(0, 1 - wrong / total):.2%} read")
     draw(strips[0, 0][None], maps[0], *readings[0], dense.stride).savefig(options.picture, dpi=100)
 
 

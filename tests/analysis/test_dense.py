@@ -139,3 +139,14 @@ def test_the_network_stays_as_it_is():
     before = {name: p.clone() for name, p in network.named_parameters()}
     Dense(network, (1, 32, 32)).map(torch.zeros(1, 1, 40, 40, dtype=torch.float64))
     assert all(torch.equal(p, before[name]) for name, p in network.named_parameters())
+
+
+@pytest.mark.parametrize("shifts", [1, 2])
+@pytest.mark.parametrize("size", [33, 37])
+@torch.no_grad()
+def test_a_padded_network_has_no_places_beyond_its_windows(size, shifts):
+    dense = Dense(build("resnet20", 32), (3, 32, 32), shifts)
+    places = (size - 32) // dense.stride + 1
+    x = torch.randn(1, 3, size, size, dtype=torch.float64)
+    assert dense.map(x).shape == (1, 5, places, places)
+    assert cost(build("resnet20", 32), (3, 32, 32), size, shifts).places == (places, places)

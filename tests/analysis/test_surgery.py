@@ -123,3 +123,56 @@ def test_a_batch_norm_before_its_convolution_stays():
     x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     assert (folded(x) - network(x)).abs().max() <= 1e-9 * network(x).abs().max()
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+
+
+class Twice(torch.nn.Module):
+    """One convolution, called twice, with a batch norm behind the second call."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2d(4, 4, 3, padding=1)
+        self.norm = layers.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(self.conv(x)))
+
+
+@torch.no_grad()
+def test_a_convolution_that_is_called_twice_is_not_folded():
+    network = Twice().eval()
+    network.norm.running_mean.uniform_(-1, 1)
+    x = torch.randn(2, 4, 8, 8)
+    assert torch.equal(fold_batch_norm(network, (4, 8, 8))(x), network(x))
+
+
+class Head(torch.nn.Module):
+    def __init__(self, flatten, inputs=4):
+        super().__init__()
+        self.conv, self.flatten = layers.Conv2d(1, 4, 3), flatten
+        self.fc = layers.Linear(inputs, 5)
+
+    def forward(self, x):
+        return self.fc(self.flatten(self.conv(x)))
+
+
+def test_a_flatten_layer_is_known():
+    network = Head(torch.nn.Flatten(), 4 * 6 * 6)
+    sliding = to_convolutional(network, (1, 8, 8))
+    x = torch.randn(1, 1, 10, 10)
+    with torch.no_grad():
+        assert sliding(x).shape == (1, 5, 3, 3)
+        assert torch.allclose(sliding(x)[..., 2, 1], network(x[..., 2:, 1:9]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 1).flatten(1),
+        lambda x: x.mean((2, 3)),
+        lambda x: x.amax((2, 3)),
+    ],
+    ids=["adaptive", "mean", "amax"],
+)
+def test_what_takes_the_whole_volume_is_refused(flatten):
+    with pytest.raises(SurgeryError, match="takes the whole volume"):
+        to_convolutional(Head(flatten), (1, 8, 8))

@@ -262,3 +262,21 @@ def test_torchvision_is_imported_only_for_its_weights():
 
 def is_torchvision(value):
     return isinstance(value, ModuleType) and value.__name__.startswith("torchvision")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w: (100 * w).int(), "is int32 in these weights"),
+        (lambda w: w.to(torch.complex64), "is complex64"),
+        (lambda w: w.to_sparse(), "is sparse"),
+        (lambda w: w.to("meta"), "is without numbers"),
+        (lambda w: w / 0, "is not finite"),
+    ],
+    ids=["whole", "complex", "sparse", "meta", "infinite"],
+)
+def test_weights_that_are_no_plain_numbers(change, words):
+    expected = models.build("lenet").state_dict()
+    key = "features.0.weight"
+    with pytest.raises(ValueError, match=f"{key} {words}"):
+        pretrained.check(expected | {key: change(expected[key])}, expected, "lenet")
