@@ -228,12 +228,14 @@ def _is_flatten(node: Node, graph: GraphModule) -> bool:
 
 def _makes_a_vector(node: Node) -> bool:
     """Whether a volume goes in and a vector comes out."""
-    before = [_shape(n) for n in node.all_input_nodes if "tensor_meta" in n.meta]
-    return (
-        "tensor_meta" in node.meta
-        and len(_shape(node)) == 2
-        and any(len(shape) == 4 for shape in before)
-    )
+    before = [_dimensions(n) for n in node.all_input_nodes]
+    return _dimensions(node) == 2 and 4 in before
+
+
+def _dimensions(node: Node) -> int | None:
+    """Of its output; None for several, as of a chunk."""
+    shape = getattr(node.meta.get("tensor_meta"), "shape", None)
+    return None if shape is None else len(shape)
 
 
 def _is_only(graph: GraphModule, node: Node) -> bool:

@@ -12,10 +12,10 @@ SMALL = {  # an image of the smallest convenient size
     "lenet": (1, 32, 32), "lenet5": (1, 32, 32), PATTERN: (1, 16, 16),
     "INPUT[1x16x16] -> CONV3-4 -> GAP -> FC": (1, 16, 16), "resnet20": (3, 32, 32),
     "allcnn_c": (3, 32, 32), "resnet18": (3, 64, 64), "preact_resnet110": (3, 32, 32),
-    "googlenet": (3, 64, 64), "googlenet_bn": (3, 64, 64),
+    "googlenet": (3, 64, 64), "googlenet_bn": (3, 64, 64), "alexnet": (3, 99, 99),
 }  # fmt: skip
 LARGE = {
-    "alexnet": (3, 99, 99), "alexnet_owt": (3, 224, 224), "zfnet": (3, 99, 99),
+    "alexnet_owt": (3, 224, 224), "zfnet": (3, 99, 99),
     "zfnet_512": (3, 99, 99), "vgg11": (3, 224, 224), "vgg11_lrn": (3, 64, 64),
     "vgg16_c": (3, 64, 64), "vgg16": (3, 224, 224), "vgg19": (3, 224, 224),
     "vgg16_bn": (3, 224, 224), "resnet50": (3, 64, 64), "resnet50_v1": (3, 64, 64),
