@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, data
+from . import checkpoint
 from .fine_tuning import train_mode
 from .interrupt import Request
 from .loop import train_step
@@ -32,10 +32,9 @@ def first_bad_place(run: Run, request: Request) -> str | None:
         run.state.load_state_dict(saved)
         run.continue_from(saved)
     else:
-        steps = data.steps_per_epoch(len(run.train_set), run.options.batch_size)
+        images, device = len(run.train_set), run.state.device
         seed_everything(run.options.seed)
-        run.state = new_train_state(run.options, len(run.classes), steps, run.state.device)
-        run.state.plan(len(run.train_set))
+        run.state = new_train_state(run.options, len(run.classes), images, device)
         if run.options.weights:
             run.state.start_from_weights()
         run.epoch = run.batch = 0

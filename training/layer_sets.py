@@ -45,9 +45,7 @@ class LayerSetTraining:
         self.layers, self.train, self.val = options.layers, train, val
         self.curves = Curves(len(train))
         seed_everything(options.seed)
-        steps = data.steps_per_epoch(len(train), options.batch_size)
-        self.state = new_train_state(options, classes, steps, torch.device(options.device))
-        self.state.plan(len(train))
+        self.state = new_train_state(options, classes, len(train), torch.device(options.device))
         self.random = checkpoint.random_state()
 
     def training_step(self, step: int, loss: float, *_: object) -> None:

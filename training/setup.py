@@ -46,9 +46,7 @@ def set_up(options: Options, resources: ExitStack) -> Run:
     data.load(options, "test")  # which a long run should not find to be damaged at its end
     (train_set, val_set), classes = data.load(options, "train", "val")
     seed_everything(options.seed)
-    steps = data.steps_per_epoch(len(train_set), options.batch_size)
-    state = new_train_state(options, len(classes), steps, device)
-    state.plan(len(train_set))
+    state = new_train_state(options, len(classes), len(train_set), device)
     _check_batches(options, state, len(train_set))
     folder, saved = (None, None) if options.resume is None else continued_folder(options)
     if saved is not None and folder is not None and options.resume is not None:

@@ -63,15 +63,8 @@ class TrainState:
         return torch.autocast(self.device.type, AMP[amp], enabled=amp != "none")
 
     def smallest_batch(self) -> int:
-        """Images that a step needs: batch normalisation has no variance of one."""
-        norms = torch.nn.modules.batchnorm._BatchNorm
-        return 2 if any(isinstance(m, norms) for m in self.model.modules()) else 1
-
-    def plan(self, images: int) -> None:
-        """The schedule over epochs of so many images; a last batch that is too small for batch
-        normalisation is left out of them."""
-        steps = steps_per_epoch(images, self.options.batch_size, self.smallest_batch())
-        self.scheduler = scheduler(self.optimizer, self.options, steps)
+        """Images that a step needs."""
+        return smallest_batch(self.model)
 
     def smallest_share(self) -> int:
         """Images of a step that a process needs, unless it has none."""
@@ -166,9 +159,13 @@ def new_model(options: Options, num_classes: int, copies: int = 1) -> torch.nn.M
 
 
 def new_train_state(
-    options: Options, num_classes: int, steps: int, device: torch.device, training: bool = True
+    options: Options, num_classes: int, images: int, device: torch.device, training: bool = True
 ) -> TrainState:
-    """A fresh network with its loss, optimiser and schedule; `steps` in an epoch."""
+    """A fresh network with its loss, optimiser and schedule.
+
+    Args:
+        images: of an epoch; a last batch that is too small for the network is no step of it.
+    """
     memory_format = choose_memory_format(options.memory_format, device)
     layout = MEMORY_FORMATS[memory_format]
     copies = training_copies(options, device) if training else 1
@@ -177,6 +174,7 @@ def new_train_state(
         model = layers.SyncBatchNorm.convert_sync_batchnorm(model)
     criterion = models.criterion(model, models.LAYER_SETS[options.layers], options.label_smoothing)
     optimizer = new_optimizer(model, options)
+    steps = steps_per_epoch(images, options.batch_size, smallest_batch(model))
     decay = options.ema
     ema = (
         AveragedModel(model, multi_avg_fn=partial(_average, decay), use_buffers=True)
@@ -200,6 +198,12 @@ def new_train_state(
         device,
         memory_format,
     )
+
+
+def smallest_batch(model: torch.nn.Module) -> int:
+    """Images that a training step needs: batch normalisation has no variance of one."""
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    return 2 if any(isinstance(m, norms) for m in model.modules()) else 1
 
 
 @torch.no_grad()

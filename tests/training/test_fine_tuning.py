@@ -83,9 +83,11 @@ def test_head_lr_is_a_rate_of_its_own_on_the_same_schedule(quick, trained):
 
 def test_a_frozen_head_s_rate_is_the_head_s(quick, trained):
     options = dataclasses.replace(quick, weights=str(trained), freeze=True, lr=0.5, head_lr=0.01)
-    train_state = new_train_state(options, 10, 5, CPU)
+    train_state = new_train_state(options, 10, 5 * options.batch_size, CPU)
     assert [group["initial_lr"] for group in train_state.optimizer.param_groups] == [0.01]
-    train_state = new_train_state(dataclasses.replace(options, head_lr=None), 10, 5, CPU)
+    train_state = new_train_state(
+        dataclasses.replace(options, head_lr=None), 10, 5 * options.batch_size, CPU
+    )
     assert [group["initial_lr"] for group in train_state.optimizer.param_groups] == [0.5]
 
 
@@ -96,7 +98,7 @@ def test_one_group_of_everything_is_what_it_was(quick, optimizer):
     for head_lr in (None, quick.lr):
         options = dataclasses.replace(quick, optimizer=optimizer, head_lr=head_lr)
         seed_everything(0)
-        train_state = new_train_state(options, 10, 5, CPU)
+        train_state = new_train_state(options, 10, 5 * options.batch_size, CPU)
         x, targets = torch.randn(8, 1, 16, 16), torch.arange(8)
         for _ in range(3):
             train_state.optimizer.zero_grad()
@@ -110,14 +112,16 @@ def test_one_group_of_everything_is_what_it_was(quick, optimizer):
 
 def test_frozen_batch_normalisation_keeps_its_statistics(quick):
     options = dataclasses.replace(quick, model=WITH_NORM, weights="any", freeze=True)
-    model = new_train_state(options, 10, 5, CPU).model
+    model = new_train_state(options, 10, 5 * options.batch_size, CPU).model
     before = {key: value.clone() for key, value in model.state_dict().items()}
     train_mode(model)
     assert model.training
     model(torch.randn(4, 1, 16, 16))
     head = {f"features.5.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
     assert changed(before, model.state_dict()) == head
-    free = new_train_state(dataclasses.replace(options, freeze=False), 10, 5, CPU).model
+    free = new_train_state(
+        dataclasses.replace(options, freeze=False), 10, 5 * options.batch_size, CPU
+    ).model
     train_mode(free)
     assert all(module.training for module in free.modules())
 
@@ -267,11 +271,11 @@ def test_the_average_expects_the_same_pixels(quick, monkeypatch):
     torch.save(Rescaling(10, 16).state_dict(), quick.logdir / "weights.pth")
     weights = str(quick.logdir / "weights.pth")
     options = dataclasses.replace(quick, model="googlenet_bn", weights=weights, ema=0.9)
-    state = new_train_state(options, 10, 5, CPU)
+    state = new_train_state(options, 10, 5 * options.batch_size, CPU)
     state.start_from_weights()
     assert state.model.transform_input
     assert state.evaluated.transform_input
-    resumed = new_train_state(options, 10, 5, CPU)
+    resumed = new_train_state(options, 10, 5 * options.batch_size, CPU)
     resumed.load_state_dict(state.state_dict())
     assert resumed.evaluated.transform_input
 

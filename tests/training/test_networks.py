@@ -71,7 +71,7 @@ def test_training_accuracy_is_that_of_the_logits(tmp_path):
 def test_zfnet_s_filters_stay_small(tmp_path, layers):
     """A step that would blow them up is followed by the paper's renormalisation."""
     options = dataclasses.replace(small_run("zfnet", 44, tmp_path), layers=layers)
-    state = new_train_state(options, 10, 10, torch.device("cpu"))
+    state = new_train_state(options, 10, 10 * options.batch_size, torch.device("cpu"))
     convolutions = [m for m in state.model.modules() if isinstance(m, torch.nn.Conv2d)]
     for convolution in convolutions:
         convolution.weight.data *= 30  # RMS 0.3

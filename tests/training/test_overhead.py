@@ -44,7 +44,7 @@ def bare(state, batches, draws):
 
 
 def seconds(loop, options, images):
-    state = new_train_state(options, 10, IMAGES // options.batch_size, CPU)
+    state = new_train_state(options, 10, IMAGES, CPU)
     batches = data.training_batches(images, options, 1)
     draws = Draws(IMAGES, options.seed, 1)
     start = time.perf_counter()

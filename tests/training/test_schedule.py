@@ -84,7 +84,6 @@ def test_the_whole_schedule_is_over_the_steps_that_are_taken():
     options = dataclasses.replace(
         recipe("resnet20", "digits"), batch_size=8, epochs=1, schedule="cosine", image_size=8
     )
-    state = new_train_state(options, 10, 99, torch.device("cpu"))
-    state.plan(33)
+    state = new_train_state(options, 10, 33, torch.device("cpu"))
     factor = state.scheduler.lr_lambdas[0]
     assert [factor(step) for step in (0, 2, 4)] == pytest.approx([1, 0.5, 0])

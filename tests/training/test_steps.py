@@ -21,7 +21,12 @@ LENET = dataclasses.replace(
 
 def state_of(**changes):
     seed_everything(0)
-    return new_train_state(dataclasses.replace(LENET, **changes), 10, 4, CPU)
+    return new_train_state(
+        dataclasses.replace(LENET, **changes),
+        10,
+        4 * changes.get("batch_size", LENET.batch_size),
+        CPU,
+    )
 
 
 def batch(number=0):

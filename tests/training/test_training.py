@@ -22,7 +22,7 @@ def losses(options, steps):
     """The training losses of the first steps, from the options' seed."""
     seed_everything(options.seed)
     (dataset,), classes = data.load(options, "train")
-    state = new_train_state(options, len(classes), steps, torch.device("cpu"))
+    state = new_train_state(options, len(classes), steps * options.batch_size, torch.device("cpu"))
     found, epoch = [], 0
     while len(found) < steps:
         epoch += 1
