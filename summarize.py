@@ -29,10 +29,12 @@ class Options:
     """Height and width in pixels; by default the network's own, 224 for one of yours."""
     batch_size: int = 1
     """Images, for which work and memory are given."""
-    optimizer: Literal["sgd", "nesterov", "adamw"] = "sgd"
-    """Whose state is counted in the memory of a training step."""
-    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
-    """Precision; the half ones as torch.autocast."""
+    optimizer: Literal["sgd", "nesterov", "adamw"] | None = None
+    """Whose state is counted in the memory of a training step; by default sgd's, or that of the one
+    that a checkpoint was trained with."""
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None
+    """Precision; the half ones as torch.autocast. By default float32, or what a checkpoint was
+    trained in."""
     layers: Literal["custom", "torch", "reference"] | None = None
     """Whose layers: ours, torch.nn's, or ours by their plain definitions alone; by default ours, or
     those that a checkpoint was trained with."""

@@ -50,19 +50,21 @@ def summarize_target(
     image_size: int | None = None,
     batch_size: int = 1,
     arguments: str = "",
-    optimizer: str = "sgd",
-    dtype: str = "float32",
+    optimizer: str | None = None,
+    dtype: str | None = None,
     available: float | None = None,
     measure: bool = False,
     predicted: bool = True,
 ) -> tuple[Target, Summary, Memory | None]:
     """Everything that `summarize.py` computes; no memory unless `predicted`.
 
+    Args:
+        optimizer, dtype: by default those that a checkpoint was trained with, or SGD and float32.
     Raises:
         UserError: no such network, or images that it does not take; says what to try.
     """
     target = find(name, layers=layers, image_size=image_size, arguments=arguments)
-    precision = getattr(torch, dtype)
+    precision = target.dtype if dtype is None else getattr(torch, dtype)
     with models.computing(target.layers):
         if precision == torch.float64:
             target = replace(target, model=target.model.double())
@@ -75,7 +77,9 @@ def summarize_target(
         )  # fmt: skip
         if not predicted:
             return target, summary, None
-        options = dict(optimizer=optimizer, dtype=precision, nn=target.nn)
+        options: dict[str, Any] = dict(
+            optimizer=optimizer or target.optimizer, dtype=precision, nn=target.nn
+        )
         memory = _predicted(target, shape, options)
         if available is not None:
             largest = (

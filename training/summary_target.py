@@ -19,7 +19,7 @@ from models.pattern_network import PatternNetwork
 
 from . import checkpoint
 from .errors import UserError, unknown
-from .train_state import new_model
+from .train_state import AMP, new_model
 
 OWN_IMAGE_SIZE = 224  # pixels, of a reader's network, which does not say
 
@@ -32,6 +32,8 @@ class Target:
     image: tuple[int, int, int]  # (C, H, W)
     build: Callable[[], torch.nn.Module]  # with numbers, as for measuring
     model: torch.nn.Module  # without numbers, if they are not needed
+    dtype: torch.dtype = torch.float32  # that a checkpoint was trained with
+    optimizer: str = "sgd"  # ... and whose
 
 
 def find(
@@ -117,7 +119,11 @@ def _checkpoint(path: Path, layers: str | None, image_size: int | None) -> Targe
         model = new_model(options, classes)
     image = (len(options.mean), options.image_size, options.image_size)
     name = "pattern" if is_pattern(options.model) else options.model
-    return Target(name, options.layers, nn, image, lambda: new_model(options, classes), model)
+    dtype = getattr(torch, options.dtype) if options.amp == "none" else AMP[options.amp]
+    return Target(
+        name, options.layers, nn, image, lambda: new_model(options, classes), model, dtype,
+        options.optimizer,
+    )  # fmt: skip
 
 
 def _own(name: str, image_size: int | None, arguments: str) -> Target:
