@@ -10,7 +10,7 @@ zeros around it and a place in the image has neighbours: see docs/surgery.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 
 import torch
@@ -62,49 +62,61 @@ def to_convolutional(model: torch.nn.Module, image: Sequence[int]) -> GraphModul
         SurgeryError: a layer has weights for every position, or is not known.
     """
     graph = trace(model, image)
-    for node in graph.graph.nodes:
-        is_local = isinstance(_module(graph, node), layers.LocallyConnected2d)
-        if is_local:
-            raise SurgeryError(
-                f"{node.target} is locally connected: it has other weights at every position of an "
-                "image of one size, so it cannot slide over a larger one"
-            )
-    vectors: dict[Node, tuple[int, ...]] = {}  # nodes that give vectors: the volume they stand for
+    volumes: dict[Node, tuple[int, ...]] = {}  # of the nodes that give vectors: what they stand for
     for node in list(graph.graph.nodes):
-        if _is_flatten(node, graph):
-            vectors[node] = _shape(node.all_input_nodes[0])[1:]
-            continue
-        module = _module(graph, node)
-        if isinstance(module, torch.nn.AdaptiveAvgPool2d):
+        _refuse(graph, node)
+        if _is_flatten(graph, node):
+            volumes[node] = _shape(node.all_input_nodes[0])[1:]
+        elif isinstance(module := _module(graph, node), torch.nn.AdaptiveAvgPool2d):
             _replace(graph, node, _window(node, module))
-        elif node.op in ("call_function", "call_method") and (
-            _name(node) == "adaptive_avg_pool2d" or _makes_a_vector(node)
-        ):
-            raise SurgeryError(
-                f"{_name(node)} in its forward takes the whole volume, whatever its size: write "
-                "AdaptiveAvgPool2d and flatten, which are known here"
-            )
-        before = next((n for n in node.all_input_nodes if n in vectors), None)
-        if before is None or node.op == "output":
-            continue
-        if isinstance(module, torch.nn.Linear):
-            if not _is_only(graph, node):
-                raise SurgeryError(f"{node.target} is called more than once, on other volumes")
-            _replace(graph, node, _convolution(module, vectors[before]))
-            vectors[node] = (module.out_features, 1, 1)
-        elif isinstance(module, ELEMENTWISE) or (module is None and _name(node) in FUNCTIONS):
-            vectors[node] = vectors[before]
-        elif module is not None and math.prod(vectors[before][1:]) == 1:
-            _replace(graph, node, PerPosition(module))
-            vectors[node] = (_shape(node)[1], 1, 1)
-        else:
-            raise SurgeryError(f"{_name(node)} reads a vector, and does not say how for a map")
+        elif node.op != "output" and (read := [n for n in node.all_input_nodes if n in volumes]):
+            volumes[node] = _rewrite(graph, node, volumes[read[0]])
     for node in list(graph.graph.nodes):
-        if _is_flatten(node, graph):
+        if _is_flatten(graph, node):
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.graph.erase_node(node)
     graph.recompile()
     return graph
+
+
+def _refuse(graph: GraphModule, node: Node) -> None:
+    """
+    Raises:
+        SurgeryError: what a node does to a volume of one size, it cannot do to a larger one.
+    """
+    if isinstance(_module(graph, node), layers.LocallyConnected2d):
+        raise SurgeryError(
+            f"{node.target} is locally connected: it has other weights at every position of an "
+            "image of one size, so it cannot slide over a larger one"
+        )
+    is_function = node.op in ("call_function", "call_method") and not _is_flatten(graph, node)
+    if is_function and (_name(node) == "adaptive_avg_pool2d" or _makes_a_vector(node)):
+        raise SurgeryError(
+            f"{_name(node)} in its forward takes the whole volume, whatever its size: write "
+            "AdaptiveAvgPool2d and flatten, which are known here"
+        )
+
+
+def _rewrite(graph: GraphModule, node: Node, volume: tuple[int, ...]) -> tuple[int, ...]:
+    """Make a node behind vectors that stand for a volume one behind that volume.
+
+    Returns:
+        the volume that its own vectors stand for.
+    Raises:
+        SurgeryError: it is not known how.
+    """
+    module = _module(graph, node)
+    if isinstance(module, torch.nn.Linear):
+        if not _is_only(graph, node):
+            raise SurgeryError(f"{node.target} is called more than once, on other volumes")
+        _replace(graph, node, _convolution(module, volume))
+        return module.out_features, 1, 1
+    if isinstance(module, ELEMENTWISE) or (module is None and _name(node) in FUNCTIONS):
+        return volume
+    if module is not None and math.prod(volume[1:]) == 1:
+        _replace(graph, node, PerPosition(module))
+        return _shape(node)[1], 1, 1
+    raise SurgeryError(f"{_name(node)} reads a vector, and does not say how for a map")
 
 
 def to_linear(
@@ -221,7 +233,7 @@ def _of_the_same_set(layer: torch.nn.Module) -> ModuleType:
     return layers if type(layer).__module__.startswith("layers") else torch.nn
 
 
-def _is_flatten(node: Node, graph: GraphModule) -> bool:
+def _is_flatten(graph: GraphModule, node: Node) -> bool:
     is_layer = isinstance(_module(graph, node), torch.nn.Flatten)
     return (is_layer or _name(node) == "flatten") and len(_shape(node)) == 2
 
@@ -244,8 +256,7 @@ def _is_only(graph: GraphModule, node: Node) -> bool:
 
 
 def _name(node: Node) -> str:
-    target: str | Callable = node.target
-    return target if isinstance(target, str) else target.__name__
+    return node.target if isinstance(node.target, str) else node.target.__name__
 
 
 def _module(graph: GraphModule, node: Node) -> torch.nn.Module | None:
