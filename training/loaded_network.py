@@ -33,7 +33,7 @@ from .image_folder import centre
 from .options import Options
 from .preprocess import Preprocess
 from .randomness import seed_everything
-from .recipes import RECIPES, recipe
+from .recipes import RECIPES, in_imagenet_s_units, recipe
 from .train_state import AMP, TrainState, load_model, new_train_state
 
 LARGE = 64  # pixels: what sees as many was made for photographs, not for digits
@@ -203,8 +203,7 @@ def _named(name: str, weights: str, seed: int, changes: dict[str, Any]) -> Loade
     options = replace(recipe(name, changes.get("data") or _usual_data(name)), **changes, seed=seed)
     options = replace(options, weights=None if weights == "random" else weights)
     if options.weights and name in pretrained.TORCHVISION and options.data == "imagefolder":
-        facts = DATA["imagefolder"]  # torchvision scales pixels so, whatever our recipe does
-        options = replace(options, mean=facts.mean, std=facts.std)
+        options = in_imagenet_s_units(options)
     device = choose_device(options.device)
     data_is_given = "data" in changes or "data_root" in changes
     classes = _classes(options, data_is_given)

@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Subset
-from torchvision.transforms.v2.functional import normalize
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import layers
 import models
 from analysis.dense import Dense, crops
 from training import checkpoint, data
+from training.preprocess import Preprocess
 
 SIZE, CENTRE = 32, 16  # LeNet's window
 DIGITS, NEAREST, FARTHEST = 6, 20, 40  # of a strip; pixels between centres
@@ -146,9 +146,7 @@ def main(options: Options) -> None:
     network.load_state_dict(saved["model"])
     wider = with_none(network)
 
-    def prepared(strips: Tensor) -> Tensor:
-        return normalize(strips / 255, list(trained.mean), list(trained.std))
-
+    prepared = Preprocess(trained).eval()
     generator = torch.Generator().manual_seed(options.seed)
     dense = Dense(wider, (1, SIZE, SIZE))
     learn(dense, prepared, *digits_of(parts[0]), options.steps, generator)
@@ -179,8 +177,9 @@ def digits_of(part: Subset) -> tuple[Tensor, Tensor]:
 
 
 def learn(
-    dense: Dense, prepared, digits: Tensor, targets: Tensor, steps: int, generator: torch.Generator
-) -> None:
+    dense: Dense, prepared: Preprocess, digits: Tensor, targets: Tensor, steps: int,
+    generator: torch.Generator,
+) -> None:  # fmt: skip
     """Train the convolutional network on strips, all places at once."""
     optimizer = torch.optim.SGD(dense.parameters(), 0.05, 0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=steps)

@@ -9,11 +9,9 @@ interruption.  The exit code is 1 if a weight differs, or if memory in the last 
 the time spreads by more than 2 %.
 """
 
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,9 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 
+from tests.training.test_kills import kill, start
 from training import checkpoint
 
-ROOT = Path(__file__).parents[2]
 OPTIONS = [
     "--model", "lenet", "--epochs", "1000", "--augment", "affine", "--mixup", "0.2",
     "--ema", "0.999", "--amp", "bf16", "--workers", "2",
@@ -52,14 +50,6 @@ class Sample:
     minute: float  # since the soak began
     age: float  # seconds since its process did
     megabytes: float
-
-
-def start(*options: str) -> subprocess.Popen:
-    command = [sys.executable, "train.py", *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.DEVNULL
-    )
 
 
 def memory(pid: int) -> float:
@@ -90,7 +80,7 @@ def killed_run(
     chance, begin, samples, kills = random.Random(0), time.monotonic(), [], []
     end = begin + 60 * minutes
     last_kill = end - 2 * SETTLED  # later, the process may not be there yet to be asked to stop
-    process = start(*options, "--name", folder.name, "--checkpoint-every", "1m")
+    process = start(folder.parent, *options, "--name", folder.name, "--checkpoint-every", "1m")
     while True:
         kill_at = time.monotonic() + 60 * chance.uniform(2, 8)
         kill_at = kill_at if kill_at < last_kill else end
@@ -99,10 +89,9 @@ def killed_run(
             raise SystemExit(f"the run ended by itself, with exit code {process.returncode}")
         if time.monotonic() >= end:
             break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
         kills.append((time.monotonic() - begin) / 60)
-        process = start("--resume", str(folder))
+        process = start(folder.parent, "--resume", str(folder))
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 143, process.returncode
     return samples, kills
@@ -111,11 +100,10 @@ def killed_run(
 def whole_run(folder: Path, options: list[str], step: int) -> None:
     """The same run without interruption, until the checkpoint of a step is there."""
     every = ["--checkpoint-every", f"{step}steps", "--keep", "1"]
-    process = start(*options, "--name", folder.name, *every)
+    process = start(folder.parent, *options, "--name", folder.name, *every)
     while not (folder / f"step-{step}.pt").exists() and process.poll() is None:
         time.sleep(2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill(process)
 
 
 def equal(a: dict, b: dict) -> bool:
@@ -143,8 +131,8 @@ def plot(samples: list[Sample], settled: list[Sample], kills: list[float], path:
     minutes = [sample.minute for sample in samples]
     axes.plot(minutes, [sample.megabytes for sample in samples], lw=0.6, color="tab:gray")
     axes.plot([s.minute for s in settled], [s.megabytes for s in settled], ".", color="tab:blue")
-    for kill in kills:
-        axes.axvline(kill, color="tab:red", lw=0.8)
+    for minute in kills:
+        axes.axvline(minute, color="tab:red", lw=0.8)
     axes.set(xlabel="minutes", ylabel="memory, MB", ylim=(0, None))
     axes.set_title("grey: every 2 s; blue: each minute's maximum; red: SIGKILL", fontsize=9)
     figure.savefig(path, dpi=110)
@@ -152,7 +140,7 @@ def plot(samples: list[Sample], settled: list[Sample], kills: list[float], path:
 
 def main(options: Options) -> None:
     logdir = options.logdir or Path(mkdtemp(prefix="soak-"))
-    data = ["--data", options.data, "--data-root", str(options.data_root), "--logdir", str(logdir)]
+    data = ["--data", options.data, "--data-root", str(options.data_root)]
     samples, kills = killed_run(logdir / "killed", [*OPTIONS, *data], options.minutes)
     _, killed = checkpoint.load(logdir / "killed" / "last.pt")
     settled, spread_of_memory = spread(samples, options.minutes)
