@@ -164,7 +164,8 @@ def new_train_state(
     """A fresh network with its loss, optimiser and schedule.
 
     Args:
-        images: of an epoch; a last batch that is too small for the network is no step of it.
+        images: of an epoch; a last batch that is too small for the network is no step of it. What
+            only evaluates has no schedule, so any number does.
     """
     memory_format = choose_memory_format(options.memory_format, device)
     layout = MEMORY_FORMATS[memory_format]
@@ -174,7 +175,7 @@ def new_train_state(
         model = layers.SyncBatchNorm.convert_sync_batchnorm(model)
     criterion = models.criterion(model, models.LAYER_SETS[options.layers], options.label_smoothing)
     optimizer = new_optimizer(model, options)
-    steps = steps_per_epoch(images, options.batch_size, smallest_batch(model))
+    steps = max(1, steps_per_epoch(images, options.batch_size, smallest_batch(model)))
     decay = options.ema
     ema = (
         AveragedModel(model, multi_avg_fn=partial(_average, decay), use_buffers=True)

@@ -87,3 +87,10 @@ def test_the_whole_schedule_is_over_the_steps_that_are_taken():
     state = new_train_state(options, 10, 33, torch.device("cpu"))
     factor = state.scheduler.lr_lambdas[0]
     assert [factor(step) for step in (0, 2, 4)] == pytest.approx([1, 0.5, 0])
+
+
+def test_a_network_with_batch_norm_is_evaluated_without_a_training_set():
+    """One image is no step of it, and no schedule of no steps is made."""
+    options = recipe("resnet20", "digits")
+    state = new_train_state(options, 10, 1, torch.device("cpu"), training=False)
+    assert state.smallest_batch() == 2
