@@ -7,6 +7,7 @@ python summarize.py runs/lenet-mnist --memory 12GB
 python summarize.py torchvision.models:densenet121 --batch-size 16 --measure
 """
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -64,12 +65,13 @@ def main() -> None:
 
     available = None if options.memory is None else bytes_of(options.memory)
     predicted = options.json or options.measure or available is not None or not options.explain
-    _, summary, memory = summarize_target(
-        options.network, layers=options.layers, image_size=options.image_size,
-        batch_size=options.batch_size, arguments=options.arguments, optimizer=options.optimizer,
-        dtype=options.dtype, available=available, measure=options.measure,
-        predicted=predicted,
-    )  # fmt: skip
+    with contextlib.redirect_stdout(sys.stderr):  # what a network of yours prints
+        _, summary, memory = summarize_target(
+            options.network, layers=options.layers, image_size=options.image_size,
+            batch_size=options.batch_size, arguments=options.arguments,
+            optimizer=options.optimizer, dtype=options.dtype, available=available,
+            measure=options.measure, predicted=predicted,
+        )  # fmt: skip
     if options.json and memory is not None:
         print(as_json(summary, memory))
     else:

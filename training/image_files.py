@@ -36,19 +36,19 @@ class Unreadable(Exception):
     """Why a file is no image."""
 
 
-def open_image(path: str) -> Image.Image:
+LEAVE_OUT = "mend or remove it, or leave such files out with --on-bad-image skip"
+
+
+def open_image(path: str, advice: str = LEAVE_OUT) -> Image.Image:
     """The image in a file, upright, in RGB.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read; ends with the advice.
     """
     try:
         return read_image(path)
     except Unreadable as error:
-        raise UserError(f"{path} cannot be read as an image: {error}; {ADVICE}") from None
-
-
-ADVICE = "mend or remove it, or leave such files out with --on-bad-image skip"
+        raise UserError(f"{path} cannot be read as an image: {error}; {advice}") from None
 
 
 def problem(path: str, whole: bool) -> str | None:

@@ -24,7 +24,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from .errors import UserError
-from .image_files import ADVICE, open_image, problem
+from .image_files import LEAVE_OUT, open_image, problem
 from .images import Contents, Images
 from .options import Options
 from .progress import Progress
@@ -138,7 +138,7 @@ def _without_bad_files(folder: Folder, options: Options) -> Folder:
     if not skip:
         path, reason = next(iter(bad.items()))
         others = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise UserError(f"{path}{others} cannot be read as an image: {reason}; {ADVICE}")
+        raise UserError(f"{path}{others} cannot be read as an image: {reason}; {LEAVE_OUT}")
     named = ", ".join(f"{path} ({reason})" for path, reason in list(bad.items())[:NAMED])
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     warnings.warn(

@@ -109,7 +109,7 @@ class LoadedNetwork:
             UserError: no such file or number, or a file that is no image.
         """
         if not which.isdecimal():
-            return self.pixels(open_image(which)), None
+            return self.pixels(open_image(which, advice="give another")), None
         if int(which) >= len(self.test_set):
             raise UserError(
                 f"--image {which}: {self.options.data} has {len(self.test_set):,} test images, "

@@ -124,6 +124,11 @@ def _or_explain(run: Callable[[], Summary], name: str, shape: tuple[int, ...]) -
             raise UserError(
                 "batch normalisation has no variance of one value: give --batch-size 2"
             ) from None
+        if re.search(r"missing \d+ required positional argument", str(error)):
+            raise UserError(
+                f"{name} is given one batch of images, and {first_line(error)}: wrap it in a "
+                "module whose forward takes images alone"
+            ) from None
         images = " x ".join(map(str, shape))
         raise UserError(
             f"{name} raises {first_line(error)} for images {images}: give the size that it takes "

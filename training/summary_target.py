@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 import models
 from analysis.check_target import Arguments, InvalidCheck, first_line, load
@@ -50,12 +51,17 @@ def find(
     Raises:
         UserError: there is no such network, or it cannot be built; says what to write.
     """
+    path, (source, colon, _) = Path(name), name.rpartition(":")
+    ours = is_pattern(name) or name in models.MODELS or path.exists()
+    if ours and arguments:
+        raise UserError(f"--args are of the constructor of a network of yours, and {name} is ours")
     if is_pattern(name) or name in models.MODELS:
         return _ours(name, layers or "custom", image_size)
-    path, (source, colon, _) = Path(name), name.rpartition(":")
     if path.exists():
         return _checkpoint(path, layers, image_size)
     if colon and source:
+        if layers is not None:
+            raise UserError(f"--layers chooses whose layers our networks have; {name} has its own")
         return _own(name, image_size, arguments)
     if path.suffix == ".pt" or len(path.parts) > 1:
         raise UserError(f"there is no run and no checkpoint at {name}")
@@ -156,6 +162,11 @@ def _own(name: str, image_size: int | None, arguments: str) -> Target:
         ) from None
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"{name} makes no torch.nn.Module, but {type(model).__name__}")
+    if any(map(is_lazy, model.parameters())):
+        raise UserError(
+            f"{name} has lazy layers, whose shapes come from the first images: run some through it "
+            "where it is made, or write the shapes"
+        )
     size = image_size or OWN_IMAGE_SIZE
     return Target(name, "own", torch.nn, (_in_channels(model), size, size), build, model)
 

@@ -1,11 +1,14 @@
 """summarize.py on runs: their network, precision and optimiser."""
 
 import dataclasses
+import json
+import sys
 
 import pytest
 import torch
 
 import layers
+import summarize
 from training.errors import UserError
 from training.fit import fit
 from training.summarize import bytes_of, summarize_target
@@ -45,3 +48,54 @@ def test_half_precision_is_that_of_amp(run):
 def test_sizes_that_are_none(text):
     with pytest.raises(UserError, match="--memory must be"):
         bytes_of(text)
+
+
+OWN = """
+import torch
+
+class Lazy(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.LazyLinear(10))
+
+class Two(torch.nn.Module):
+    def forward(self, images, masks):
+        return images * masks
+
+class Talkative(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Conv2d(3, 4, 3))
+        print("made")
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    file = tmp_path / "own_networks.py"
+    file.write_text(OWN)
+    return file
+
+
+def test_a_network_that_one_batch_of_images_does_not_describe(own):
+    with pytest.raises(UserError, match="has lazy layers"):
+        summarize_target(f"{own}:Lazy")
+    with pytest.raises(UserError, match="'masks': wrap it in a module whose forward takes images"):
+        summarize_target(f"{own}:Two")
+
+
+@pytest.mark.parametrize("name", ["lenet", "INPUT[3x8x8] -> FC10"])
+def test_arguments_of_a_network_that_takes_none(name):
+    with pytest.raises(UserError, match="--args are of the constructor of a network of yours"):
+        find(name, arguments="3")
+
+
+def test_layers_of_a_network_that_has_its_own(own):
+    with pytest.raises(UserError, match="Talkative has its own"):
+        find(f"{own}:Talkative", layers="torch")
+
+
+def test_json_is_all_that_is_printed(own, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["summarize.py", f"{own}:Talkative", "--json"])
+    summarize.main()
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["totals"]["parameters"] == 4 * 28
+    assert "made" in printed.err
