@@ -18,10 +18,10 @@ import tyro
 from tqdm import tqdm
 
 from training import errors
-from training.bounds import check_bounds
-from training.malloc import keep_freed_memory
-from training.outputs import check_output
-from training.parsing import command_line
+from training.arguments.bounds import check_bounds
+from training.arguments.outputs import check_output
+from training.arguments.parsing import command_line
+from training.memory.malloc import keep_freed_memory
 
 if TYPE_CHECKING:
     from analysis.benchmark_config import BenchmarkConfig

@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 import tyro
 
 from training import errors
-from training.bounds import check_bounds
-from training.malloc import keep_freed_memory
-from training.parsing import command_line
+from training.arguments.bounds import check_bounds
+from training.arguments.parsing import command_line
+from training.memory.malloc import keep_freed_memory
 from training.recipes import RECIPES
 
 RUN = tyro.conf.arg(metavar="RUN", help_behavior_hint="")
@@ -98,11 +98,9 @@ def main() -> None:
     if images:
         raise SystemExit(_classify(options, checkpoint, images))
     assert checkpoint is not None
-    from training.evaluate_checkpoint import (  # imports torch: not before --help has been answered
-        evaluate_checkpoint,
-        report,
-    )
-    from training.views import Views
+    # These import torch: not before --help has been answered.
+    from training.evaluation.evaluate_checkpoint import evaluate_checkpoint, report
+    from training.evaluation.views import Views
 
     results = evaluate_checkpoint(
         checkpoint, split=options.split or "test", layers=options.layers, data_name=options.data,
@@ -145,9 +143,9 @@ def _sources(options: Options) -> tuple[Path | None, tuple[Path, ...]]:
 
 def _classify(options: Options, checkpoint: Path | None, images: tuple[Path, ...]) -> int:
     """1 if a file had to be left out."""
-    from training.answer_report import printable, show
-    from training.classify_files import classify_files
-    from training.files import to_json
+    from training.checkpoints.files import to_json
+    from training.evaluation.answer_report import printable, show
+    from training.evaluation.classify_files import classify_files
 
     document, classified = classify_files(
         images, checkpoint=checkpoint, model=options.model, weights=options.weights,

@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 import tyro
 
 from training import errors
-from training.bounds import check_bounds
-from training.parsing import command_line
+from training.arguments.bounds import check_bounds
+from training.arguments.parsing import command_line
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def main() -> None:
     description = (__doc__ or "").split("\n")[0]
     options = command_line(Options, sys.argv[1:], description=description)
     check_bounds(batch_size=options.batch_size, image_size=options.image_size)
-    from training.summarize import (  # imports torch: not before --help has been answered
+    from training.inspection.summarize import (  # torch: not before --help has been answered
         as_json,
         bytes_of,
         print_summary,

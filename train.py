@@ -7,9 +7,9 @@ python train.py --resume runs/lenet-mnist
 import sys
 
 from training import errors
-from training.command_line import parse
-from training.malloc import keep_freed_memory
-from training.outputs import check_output
+from training.arguments.command_line import parse
+from training.arguments.outputs import check_output
+from training.memory.malloc import keep_freed_memory
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ import tyro
 
 from analysis.pages.conv_demo_options import ConvDemoOptions
 from training import errors
-from training.bounds import check_bounds
-from training.malloc import keep_freed_memory
-from training.outputs import check_output
-from training.parsing import command_line
+from training.arguments.bounds import check_bounds
+from training.arguments.outputs import check_output
+from training.arguments.parsing import command_line
+from training.memory.malloc import keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +136,12 @@ def main() -> None:
     if options.output is not None:
         check_output("--output", options.output.parent if is_page else options.output)
     keep_freed_memory()
-    from training import pages, visualize  # import torch: not before --help has been answered
-    from training.album import Album
-    from training.loaded_network import load_network
+    from training.inspection import (  # import torch: not before --help has been answered
+        pages,
+        visualize,
+    )
+    from training.inspection.album import Album
+    from training.inspection.loaded_network import load_network
 
     if isinstance(options, ConvDemo):
         print(f"  {pages.conv_demo(options.options, options.output)}")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from training import errors
-from training.outputs import check_output
+from training.arguments.outputs import check_output
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```\n((?:python .*\n(?:    .*\n)*)+)```\n", re.MULTILINE)

@@ -39,10 +39,10 @@ from analysis.summary import summarize
 from analysis.summary_table import text
 from analysis.surgery import to_convolutional
 from analysis.walk import walk
-from training import visualize
-from training.album import Album
 from training.fit import fit
-from training.loaded_network import load_network
+from training.inspection import visualize
+from training.inspection.album import Album
+from training.inspection.loaded_network import load_network
 from training.recipes import recipe
 
 # %% [markdown]

@@ -66,11 +66,11 @@ def begun(monkeypatch):
 
     monkeypatch.setattr("training.setup.show_inputs", lambda *_: None)
     monkeypatch.setattr("training.fit.train", stop)
-    monkeypatch.setattr("training.evaluate_checkpoint.evaluate", stop)
+    monkeypatch.setattr("training.evaluation.evaluate_checkpoint.evaluate", stop)
     monkeypatch.setattr("analysis.layer_benchmark.LayerBenchmark.run", stop)
     monkeypatch.setattr("analysis.model_benchmark.ModelBenchmark.run", stop)
     monkeypatch.setattr("training.layer_sets.compare", stop)
-    monkeypatch.setattr("training.data.TORCHVISION", {})
+    monkeypatch.setattr("training.data.datasets.TORCHVISION", {})
 
 
 def outcome(command, arguments):

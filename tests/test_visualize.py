@@ -11,10 +11,10 @@ import models
 import visualize
 from analysis.pictures import projections
 from analysis.pictures.sheet import Sheet
-from training.command_line import parse
+from training.arguments.command_line import parse
 from training.errors import UserError
 from training.fit import fit
-from training.visualize import distinct
+from training.inspection.visualize import distinct
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .distributed import device_name
 from .errors import UserError
+from .processes.distributed import device_name
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 

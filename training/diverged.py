@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from .checkpoints import checkpoint
 from .fine_tuning import train_mode
 from .interrupt import Request
 from .loop import train_step
-from .progress import Progress, say
+from .monitor.progress import Progress, say
 from .randomness import MIXTURE, seed_everything
 from .run import Run
 from .train_state import new_train_state

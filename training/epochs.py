@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 
-from . import data
-from .distributed import agree, is_writer, wait_for_all, world_size
+from .data.batches import evaluation_batches
 from .interrupt import Interrupted, Request
 from .loop import Diverged, evaluate, train_one_epoch
-from .metrics import Evaluation, Metrics
-from .pictures import show_mistakes
-from .profiling import Unprofiled, profiler
-from .progress import described, say
-from .records import write_epoch
+from .monitor.metrics import Evaluation, Metrics
+from .monitor.pictures import show_mistakes
+from .monitor.profiling import Unprofiled, profiler
+from .monitor.progress import described, say
+from .monitor.records import write_epoch
+from .processes.distributed import agree, is_writer, wait_for_all, world_size
 from .run import Run
 
 
@@ -64,7 +64,9 @@ def _validate(run: Run) -> Evaluation:
         Diverged: the training loss is measured before the update that may ruin the network.
     """
     options = run.options
-    batches = data.loader(run.val_set, options.batch_size, workers=options.workers, pin=run.pin)
+    batches = evaluation_batches(
+        run.val_set, options.batch_size, workers=options.workers, pin=run.pin
+    )
     seen = evaluate(run.state, batches, "validation")
     if not math.isfinite(seen.loss):
         raise Diverged(run.state.step)

@@ -7,18 +7,20 @@ from contextlib import ExitStack
 
 import models
 
-from . import checkpoint, data
-from .distributed import is_writer, wait_for_all, world_size
+from .checkpoints import checkpoint
+from .checkpoints.files import to_json, write_text
+from .data import datasets
+from .data.batches import evaluation_batches
 from .diverged import first_bad_place
 from .epochs import train
 from .errors import UserError
-from .files import to_json, write_text
 from .interrupt import Request, at_signals
-from .job import joined
 from .loop import Diverged, evaluate
+from .memory.out_of_memory import out_of_memory
+from .monitor.progress import say, table
 from .options import Options
-from .out_of_memory import out_of_memory
-from .progress import say, table
+from .processes.distributed import is_writer, wait_for_all, world_size
+from .processes.job import joined
 from .run import Run
 from .setup import set_up
 from .train_state import load_model
@@ -66,8 +68,8 @@ def test(run: Run) -> dict[str, float]:
     wait_for_all()  # until it is written
     _, saved = checkpoint.load(run.folder / "best.pt")
     load_model(run.state.evaluated, saved)
-    (dataset,), _ = data.load(run.options, "test")
-    batches = data.loader(dataset, run.options.batch_size, workers=run.options.workers)
+    (dataset,), _ = datasets.load(run.options, "test")
+    batches = evaluation_batches(dataset, run.options.batch_size, workers=run.options.workers)
     result = evaluate(run.state, batches, "test")
     return {
         "test_accuracy": result.acc1,

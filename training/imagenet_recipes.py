@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .catalog import DATA
+from .data.catalog import DATA
 from .options import Options
 
 

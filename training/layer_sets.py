@@ -23,14 +23,16 @@ from analysis.benchmark_config import machine
 from analysis.curves import BASELINE, Curves, TrainingComparison
 from analysis.parity import dropouts
 
-from . import checkpoint, data
+from .checkpoints import checkpoint
+from .checkpoints.run_folder import new_folder
+from .data import datasets
+from .data.batches import evaluation_batches, training_batches
 from .device import choose_device
 from .errors import UserError
 from .loop import Diverged, TrainingPass, evaluate, train_one_epoch
+from .monitor.progress import described, say
 from .options import Options
-from .progress import described, say
 from .randomness import Draws, seed_everything
-from .run_folder import new_folder
 from .train_state import new_train_state
 
 
@@ -59,9 +61,7 @@ class LayerSetTraining:
         """
         checkpoint.restore_random_state(self.random)
         options, state = self.state.options, self.state
-        batches = data.training_batches(
-            self.train, options, number, smallest=state.smallest_batch()
-        )
+        batches = training_batches(self.train, options, number, smallest=state.smallest_batch())
         draws = Draws(len(self.train.dataset), options.seed, number)  # type: ignore[arg-type]
         training = TrainingPass(batches, number, draws)
         try:
@@ -103,10 +103,10 @@ def compare(
         UnequalStart: the layer sets do not start from the same parameters.
     """
     device = choose_device(options.device, getattr(torch, options.dtype))
-    (train_set, val_set), classes = data.load(options, "train", "val")
-    (test_set,), _ = data.load(options, "test")
+    (train_set, val_set), classes = datasets.load(options, "train", "val")
+    (test_set,), _ = datasets.load(options, "test")
     size, workers = options.batch_size, options.workers
-    val, test = (data.loader(part, size, workers=workers) for part in (val_set, test_set))
+    val, test = (evaluation_batches(part, size, workers=workers) for part in (val_set, test_set))
     options = replace(options, device=str(device))
     trainings = {
         layers: LayerSetTraining(_with(layers, options), len(classes), train_set, val)

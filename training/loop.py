@@ -15,11 +15,11 @@ from torch import Tensor
 
 import models
 
-from .distributed import gather, no_sync, rank, sharers, synchronize_buffers, world_size
 from .fine_tuning import train_mode
-from .meter import Meter
-from .metrics import Evaluation, Metrics, Recorder
-from .progress import Progress
+from .monitor.meter import Meter
+from .monitor.metrics import Evaluation, Metrics, Recorder
+from .monitor.progress import Progress
+from .processes.distributed import gather, no_sync, rank, sharers, synchronize_buffers, world_size
 from .randomness import MIXTURE, Draws, drawing_from
 from .train_state import TrainState
 

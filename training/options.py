@@ -10,10 +10,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from .bounds import check_bounds
-from .errors import UserError, check_text
-from .files import write_text
-from .option_groups import (
+from .arguments.bounds import check_bounds
+from .arguments.option_groups import (
     Augmentation,
     Computation,
     Data,
@@ -22,6 +20,8 @@ from .option_groups import (
     Records,
     Schedule,
 )
+from .checkpoints.files import write_text
+from .errors import UserError, check_text
 
 
 # A dataclass has the fields of its bases from the last to the first.

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from . import imagenet_recipes
-from .catalog import DATA
+from .data.catalog import DATA
 from .errors import UserError, unknown
 from .imagenet_recipes import in_grey_levels
 from .options import Options

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from . import checkpoint, data
-from .distributed import gather_objects, is_writer, rank, world_size
-from .images import contents
+from .checkpoints import checkpoint
+from .data.batches import training_batches
+from .data.images import contents
 from .loop import Diverged, TrainingPass
-from .meter import Meter
+from .monitor.meter import Meter
+from .monitor.tensorboard import Board
 from .options import Options, checkpoint_interval, ended_by
+from .processes.distributed import gather_objects, is_writer, rank, world_size
 from .randomness import DROPOUT, Draws, seed_of
-from .tensorboard import Board
 from .train_state import TrainState
 
 
@@ -49,7 +50,7 @@ class Run:
         options, epoch = self.options, self.epoch + 1
         limit = options.limit_steps
         left = None if limit is None else limit - self.state.step
-        batches = data.training_batches(
+        batches = training_batches(
             self.train_set, options, epoch, first=self.batch, count=left,
             smallest=self.state.smallest_batch(), smallest_share=self.state.smallest_share(),
             pin=self.pin,

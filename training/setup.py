@@ -11,23 +11,23 @@ import torch
 from layers.interop.precision import conv_precision
 from models.pattern_network import PatternNetwork
 
-from . import data
-from .continued import branch_off, check_data, is_older, load_state
+from .checkpoints.continued import branch_off, check_data, is_older, load_state
+from .checkpoints.lock import lock
+from .checkpoints.run_folder import continued_folder, new_folder
+from .data import datasets
 from .device import choose_device
-from .distributed import is_writer, sharers, world_size
 from .errors import UserError
-from .job import shared_folder
-from .lock import lock
-from .memory import check_fits
+from .memory.machine import check_fits
+from .monitor.pictures import show_inputs
+from .monitor.progress import log_to, say, table
+from .monitor.records import other_threads, write_environment
+from .monitor.run_summary import write_summary
+from .monitor.tensorboard import Board, remove_events
 from .options import Options, save_yaml
-from .pictures import show_inputs
-from .progress import log_to, say, table
+from .processes.distributed import is_writer, sharers, world_size
+from .processes.job import shared_folder
 from .randomness import seed_everything
-from .records import other_threads, write_environment
 from .run import Run
-from .run_folder import continued_folder, new_folder
-from .run_summary import write_summary
-from .tensorboard import Board, remove_events
 from .train_state import TrainState, new_train_state
 
 
@@ -43,8 +43,8 @@ def set_up(options: Options, resources: ExitStack) -> Run:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     device = choose_device(options.device, getattr(torch, options.dtype))
-    data.load(options, "test")  # which a long run should not find to be damaged at its end
-    (train_set, val_set), classes = data.load(options, "train", "val")
+    datasets.load(options, "test")  # which a long run should not find to be damaged at its end
+    (train_set, val_set), classes = datasets.load(options, "train", "val")
     seed_everything(options.seed)
     state = new_train_state(options, len(classes), len(train_set), device)
     _check_batches(options, state, len(train_set))

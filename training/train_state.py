@@ -19,15 +19,15 @@ import models
 from models.pattern import PatternError, is_pattern
 from models.pretrained import builder_options
 
-from .data import steps_per_epoch
+from .data.batches import steps_per_epoch
+from .data.mixture import mixture
+from .data.preprocess import Preprocess
 from .device import MEMORY_FORMATS, choose_memory_format
-from .distributed import parallel
 from .errors import UserError, unknown
 from .fine_tuning import load_weights, parameter_groups
-from .mixture import mixture
-from .network_size import build_if_it_fits, training_copies
+from .memory.network_size import build_if_it_fits, training_copies
 from .options import Options
-from .preprocess import Preprocess
+from .processes.distributed import parallel
 from .schedule import plateau, scheduler
 
 AMP = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

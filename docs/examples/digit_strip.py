@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import layers
 import models
 from analysis.dense import Dense, crops
-from training import checkpoint, data
-from training.preprocess import Preprocess
+from training.checkpoints import checkpoint
+from training.data import datasets
+from training.data.preprocess import Preprocess
 
 SIZE, CENTRE = 32, 16  # LeNet's window
 DIGITS, NEAREST, FARTHEST = 6, 20, 40  # of a strip; pixels between centres
@@ -141,7 +142,7 @@ def main(options: Options) -> None:
     trained = replace(trained, data=options.data, data_root=options.data_root)
     if trained.model != "lenet" or trained.image_size != SIZE:
         raise SystemExit(f"{path} is a {trained.model}: give a run of lenet with 32 x 32 pixels")
-    parts, _ = data.load(trained, "train", "test")
+    parts, _ = datasets.load(trained, "train", "test")
     network = models.build("lenet")
     network.load_state_dict(saved["model"])
     wider = with_none(network)

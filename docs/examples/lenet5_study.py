@@ -19,10 +19,12 @@ import tyro
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from training import checkpoint, data
+from training.checkpoints import checkpoint
+from training.data import datasets
+from training.data.batches import evaluation_batches
 from training.device import choose_device
 from training.loop import evaluate
-from training.plots import mistakes
+from training.monitor.plots import mistakes
 from training.train_state import load_model, new_train_state
 
 ROOT = Path(__file__).parents[2]
@@ -67,11 +69,11 @@ def draw_errors(errors: dict[str, list[float]], path: Path) -> None:
 def draw_mistakes(folder: Path, data_root: Path, path: Path) -> int:
     """Every test image that is mistaken, under "class -> answer"; returns how many there are."""
     options, saved = checkpoint.load(folder / "best.pt")
-    (test,), classes = data.load(options, "test")
+    (test,), classes = datasets.load(options, "test")
     device = choose_device("auto", torch.float32)
     state = new_train_state(options, len(classes), 1, device, training=False)
     load_model(state.evaluated, saved)
-    seen = evaluate(state, data.loader(test, options.batch_size), "test")
+    seen = evaluate(state, evaluation_batches(test, options.batch_size), "test")
     wrong = (seen.predictions != seen.targets).nonzero().flatten()
     images = torch.stack([test[int(index)][0] for index in wrong]).float() / 255
     titles = [f"{classes[seen.targets[i]]} → {classes[seen.predictions[i]]}" for i in wrong]

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from training import data
+from training.data import datasets
+from training.data.batches import training_batches
 from training.recipes import recipe
 
 IMAGES, PASSES = 66, 7  # two of the images are for validation, which must have some
@@ -43,11 +44,11 @@ def main() -> None:
         options = replace(
             recipe("resnet50", "imagefolder"), data_root=Path(folder), batch_size=16, workers=0
         )
-        (train,), _ = data.load(options, "train")
+        (train,), _ = datasets.load(options, "train")
         rates = []
         for epoch in range(1, PASSES + 1):
             start = time.perf_counter()
-            seen = sum(len(which) for *_, which in data.training_batches(train, options, epoch))
+            seen = sum(len(which) for *_, which in training_batches(train, options, epoch))
             rates.append(seen / (time.perf_counter() - start))
     print(f"{size / 1e3:.0f} kB a file, {statistics.median(rates):.0f} images a second")
 

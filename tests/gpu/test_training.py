@@ -12,7 +12,7 @@ import torch
 import layers
 import models
 from analysis import accuracy
-from training import checkpoint
+from training.checkpoints import checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
 

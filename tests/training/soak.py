@@ -22,7 +22,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from tests.training.test_kills import kill, start
-from training import checkpoint
+from training.checkpoints import checkpoint
 
 OPTIONS = [
     "--model", "lenet", "--epochs", "1000", "--augment", "affine", "--mixup", "0.2",

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from training import checkpoint, fit
+from training import fit
+from training.checkpoints import checkpoint
 from training.diverged import watched
 from training.errors import UserError
 

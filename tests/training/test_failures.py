@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from analysis import predicted_memory
-from training import checkpoint, epochs, fit, memory
+from training import epochs, fit
+from training.checkpoints import checkpoint
 from training.errors import UserError
-from training.out_of_memory import out_of_memory
-from training.tensorboard import Board
+from training.memory import machine
+from training.memory.out_of_memory import out_of_memory
+from training.monitor.tensorboard import Board
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -110,13 +112,13 @@ def test_out_of_memory_names_the_largest_batch_that_fits(quick, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(epochs, "train_one_epoch", fail)
-    monkeypatch.setattr(memory, "free", lambda _: 2_000_000)
+    monkeypatch.setattr(machine, "free", lambda _: 2_000_000)
     with pytest.raises(UserError, match=r"in half the memory\. By prediction") as caught:
         fit.fit(quick)
     size = int(re.search(r"prediction (\d+) at", str(caught.value))[1])
     assert 0 < size < 64
     assert str(caught.value).endswith(f"--batch-size {size}, or --accumulate {-(-64 // size)}")
-    monkeypatch.setattr(memory, "free", lambda _: 1)
+    monkeypatch.setattr(machine, "free", lambda _: 1)
     with pytest.raises(UserError, match=r"By prediction not even one fits the 0\.0 GB"):
         fit.fit(quick)
 

@@ -9,9 +9,11 @@ import torch
 import models
 from models import pretrained
 from tests.training.curves import events
-from training import checkpoint, data, epochs, fit, recipes
+from training import epochs, fit, recipes
+from training.checkpoints import checkpoint
+from training.data import datasets
 from training.errors import UserError
-from training.evaluate_checkpoint import evaluate_checkpoint
+from training.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from training.fine_tuning import load_weights, train_mode
 from training.randomness import seed_everything
 from training.train_state import new_model, new_train_state
@@ -129,13 +131,13 @@ def test_frozen_batch_normalisation_keeps_its_statistics(quick):
 @pytest.fixture
 def three_classes(monkeypatch):
     """Digits with other classes: modulo three."""
-    original = data._digits
+    original = datasets._digits
 
     def digits(*arguments):
         whole = original(*arguments)
-        return data.InMemory(whole.images, whole.targets % 3, ["a", "b", "c"])
+        return datasets.InMemory(whole.images, whole.targets % 3, ["a", "b", "c"])
 
-    monkeypatch.setattr(data, "_digits", digits)
+    monkeypatch.setattr(datasets, "_digits", digits)
 
 
 def test_other_classes_replace_the_head(quick, trained, three_classes, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training import checkpoint
+from training.checkpoints import checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
 SIZES = ["1400k"] + [

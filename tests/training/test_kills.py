@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.training.curves import events
-from training import checkpoint
+from training.checkpoints import checkpoint
 
 pytestmark = pytest.mark.slow
 

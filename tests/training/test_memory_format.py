@@ -7,11 +7,12 @@ import torch
 import yaml
 
 from tests.training.curves import events
-from training import checkpoint, fit
-from training.command_line import parse
+from training import fit
+from training.arguments.command_line import parse
+from training.checkpoints import checkpoint
 from training.device import MEMORY_FORMATS
 from training.errors import UserError
-from training.evaluate_checkpoint import evaluate_checkpoint
+from training.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from training.recipes import recipe
 from training.train_state import new_train_state
 

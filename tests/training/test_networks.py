@@ -8,8 +8,9 @@ from torch.utils.data import Subset
 
 import models
 from tests.training.curves import events
-from training import data, fit
-from training.evaluate_checkpoint import evaluate_checkpoint
+from training import fit
+from training.data import datasets
+from training.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from training.loop import TrainingPass, train_one_epoch
 from training.recipes import recipe
 from training.train_state import new_train_state
@@ -32,13 +33,13 @@ def small_run(model, size, tmp_path):
 @pytest.fixture
 def few_images(monkeypatch):
     """The first 16 images of every part."""
-    original = data.load
+    original = datasets.load
 
     def load(options, *names):
-        datasets, classes = original(options, *names)
-        return [Subset(part.dataset, list(part.indices)[:16]) for part in datasets], classes
+        parts, classes = original(options, *names)
+        return [Subset(part.dataset, list(part.indices)[:16]) for part in parts], classes
 
-    monkeypatch.setattr(data, "load", load)
+    monkeypatch.setattr(datasets, "load", load)
 
 
 def test_a_network_with_auxiliary_heads_trains_and_is_judged(tmp_path, few_images):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from models.pattern import is_pattern
-from training.catalog import DATA
-from training.command_line import parse
+from training.arguments.command_line import parse
+from training.data.catalog import DATA
 from training.errors import UserError
 from training.options import Options, from_dict, load_yaml, save_yaml, to_dict
 from training.recipes import RECIPES, may_be_pattern, recipe

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import Subset
 
-from training import data
-from training.images import InMemory
+from training.data.batches import training_batches
+from training.data.images import InMemory
 from training.loop import TrainingPass, train_one_epoch
-from training.malloc import keep_freed_memory
+from training.memory.malloc import keep_freed_memory
 from training.randomness import Draws
 from training.recipes import recipe
 from training.train_state import new_train_state
@@ -45,7 +45,7 @@ def bare(state, batches, draws):
 
 def seconds(loop, options, images):
     state = new_train_state(options, 10, IMAGES, CPU)
-    batches = data.training_batches(images, options, 1)
+    batches = training_batches(images, options, 1)
     draws = Draws(IMAGES, options.seed, 1)
     start = time.perf_counter()
     loop(state, batches, draws)

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from training import checkpoint, fit
-from training.command_line import parse
+from training import fit
+from training.arguments.command_line import parse
+from training.checkpoints import checkpoint
 from training.errors import UserError
-from training.evaluate_checkpoint import evaluate_checkpoint
+from training.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from training.options import load_yaml
 from training.recipes import recipe, small
 

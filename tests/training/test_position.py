@@ -14,7 +14,10 @@ import torch
 from PIL import Image
 
 from tests.training.curves import events
-from training import checkpoint, data, epochs, fit
+from training import epochs, fit
+from training.checkpoints import checkpoint
+from training.data import datasets
+from training.data.batches import training_batches
 from training.errors import UserError
 from training.interrupt import Interrupted
 from training.options import checkpoint_interval
@@ -81,14 +84,14 @@ def test_interrupted_after_any_step(rich, step, monkeypatch):
 
 
 def test_resuming_reads_no_image_twice(quick, monkeypatch):
-    (train, _), _ = data.load(quick, "train", "val")
+    (train, _), _ = datasets.load(quick, "train", "val")
     asked = []
     kind = type(train.dataset)
     original = kind.__getitems__
     monkeypatch.setattr(kind, "__getitems__", lambda self, i: asked.extend(i) or original(self, i))
-    whole = [which for *_, which in data.training_batches(train, quick, 3)]
+    whole = [which for *_, which in training_batches(train, quick, 3)]
     asked.clear()
-    rest = [which for *_, which in data.training_batches(train, quick, 3, first=18)]
+    rest = [which for *_, which in training_batches(train, quick, 3, first=18)]
     assert torch.equal(torch.cat(rest), torch.cat(whole[18:]))
     assert len(asked) == len(torch.cat(rest))
 
@@ -156,7 +159,7 @@ def test_a_run_that_an_option_ended_is_not_tested_again(quick, option, value, mo
 @pytest.fixture
 def folder(tmp_path):
     """Digits written out as an image folder."""
-    digits = data._digits(20, training=True)
+    digits = datasets._digits(20, training=True)
     for part, chosen in (("train", range(120)), ("val", range(120, 150))):
         for i in chosen:
             path = tmp_path / "images" / part / str(int(digits.targets[i]) % 3) / f"{i}.png"

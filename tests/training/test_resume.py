@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from tests.training.curves import events, rates
-from training import checkpoint, fit
+from training import fit
+from training.checkpoints import checkpoint
 from training.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from training import data, epochs, fit
+from training import epochs, fit
+from training.data import datasets
 from training.errors import UserError, lost_worker
 from training.interrupt import Request
 
@@ -41,7 +42,7 @@ def test_a_signal_to_the_whole_group(tmp_path, number, code):
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_a_worker_that_is_killed(quick, monkeypatch):
-    original = data.InMemory.__getitems__
+    original = datasets.InMemory.__getitems__
 
     def killed(self, indices):
         if os.getpid() != main:
@@ -49,7 +50,7 @@ def test_a_worker_that_is_killed(quick, monkeypatch):
         return original(self, indices)
 
     main = os.getpid()
-    monkeypatch.setattr(data.InMemory, "__getitems__", killed)
+    monkeypatch.setattr(datasets.InMemory, "__getitems__", killed)
     with pytest.raises(
         UserError, match=r"was lost \((Killed|it ended)\) with --workers 1: give fewer, .* --resume"
     ):

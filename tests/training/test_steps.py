@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from training import checkpoint, fit
+from training import fit
+from training.checkpoints import checkpoint
 from training.loop import train_step
 from training.randomness import Draws, generator, seed_everything
 from training.recipes import recipe

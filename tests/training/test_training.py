@@ -9,10 +9,12 @@ import torch
 
 from layers.ops.registry import record
 from tests.training.curves import events
-from training import data, epochs, fit
+from training import epochs, fit
+from training.data import datasets
+from training.data.batches import training_batches
 from training.errors import UserError
-from training.evaluate_checkpoint import evaluate_checkpoint
-from training.plots import confusion
+from training.evaluation.evaluate_checkpoint import evaluate_checkpoint
+from training.monitor.plots import confusion
 from training.randomness import seed_everything
 from training.recipes import recipe
 from training.train_state import new_train_state
@@ -21,12 +23,12 @@ from training.train_state import new_train_state
 def losses(options, steps):
     """The training losses of the first steps, from the options' seed."""
     seed_everything(options.seed)
-    (dataset,), classes = data.load(options, "train")
+    (dataset,), classes = datasets.load(options, "train")
     state = new_train_state(options, len(classes), steps * options.batch_size, torch.device("cpu"))
     found, epoch = [], 0
     while len(found) < steps:
         epoch += 1
-        for images, targets, _ in data.training_batches(dataset, options, epoch):
+        for images, targets, _ in training_batches(dataset, options, epoch):
             loss = state.criterion(state.model(state.preprocess(images)), targets)
             state.optimizer.zero_grad()
             loss.backward()
@@ -123,13 +125,13 @@ def test_the_reference_is_trained_and_judged_by_the_definitions_alone(quick):
 
 def test_another_number_of_classes_is_refused(quick, monkeypatch):
     fit.fit(dataclasses.replace(quick, epochs=1))
-    original = data.load
+    original = datasets.load
 
     def fewer(options, *parts):
-        datasets, classes = original(options, *parts)
-        return datasets, classes[:7]
+        parts, classes = original(options, *parts)
+        return parts, classes[:7]
 
-    monkeypatch.setattr(data, "load", fewer)
+    monkeypatch.setattr(datasets, "load", fewer)
     with pytest.raises(UserError, match="tells 10 classes apart, but digits has 7"):
         evaluate_checkpoint(quick.logdir / "lenet-digits")
 

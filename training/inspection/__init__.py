@@ -1,0 +1,1 @@
+"""What `summarize.py` and `visualize.py` do: a network in numbers, and in pictures."""

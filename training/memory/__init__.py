@@ -1,0 +1,1 @@
+"""What fits the memory of this machine, and what is said where something does not."""
