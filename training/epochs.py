@@ -8,6 +8,7 @@ import time
 from .data.batches import evaluation_batches
 from .interrupt import Interrupted, Request
 from .loop import Diverged, evaluate, train_one_epoch
+from .memory.tidy import tidying
 from .monitor.metrics import Evaluation, Metrics
 from .monitor.pictures import show_mistakes
 from .monitor.profiling import Unprofiled, profiler
@@ -24,19 +25,21 @@ def train(run: Run, request: Request) -> None:
         Diverged: the loss is no longer finite.
         Interrupted: a signal came; the checkpoint of the step before is written.
     """
-    while not run.done:
-        started = time.monotonic()
-        label = f"epoch {run.epoch + 1}/{run.options.epochs}"
-        trained = _train_epoch(run, label, request)
-        seen = _validate(run)
-        say(
-            f"{label}  train {described(trained.described())}  "
-            f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
-            + (f"  skipped by fp16 {run.state.skipped}" if run.state.skipped else "")
-        )
-        run.state.epoch_ended(seen.loss)
-        _end_epoch(run, trained, seen, time.monotonic() - started)
-        _stop_if_asked(run, *agree(request.number or 0))
+    with tidying() as tidy:
+        while not run.done:
+            started = time.monotonic()
+            label = f"epoch {run.epoch + 1}/{run.options.epochs}"
+            trained = _train_epoch(run, label, request)
+            seen = _validate(run)
+            say(
+                f"{label}  train {described(trained.described())}  "
+                f"val loss {seen.loss:.4f}  acc {seen.acc1:.2%}"
+                + (f"  skipped by fp16 {run.state.skipped}" if run.state.skipped else "")
+            )
+            run.state.epoch_ended(seen.loss)
+            _end_epoch(run, trained, seen, time.monotonic() - started)
+            _stop_if_asked(run, *agree(request.number or 0))
+            tidy()
 
 
 def _train_epoch(run: Run, label: str, request: Request) -> Metrics:

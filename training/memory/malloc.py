@@ -1,4 +1,4 @@
-"""Memory that a training step frees is kept for the next step."""
+"""Memory that a training step frees is kept for the next step, until an epoch ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ def keep_freed_memory() -> None:
     and zeroed anew at its first use, which for a small network costs as much as the arithmetic
     (docs/performance.md).  Without glibc nothing happens.
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
+    if (libc := _glibc()) is not None:
         libc.mallopt(M_TRIM_THRESHOLD, LARGEST)
         libc.mallopt(M_MMAP_MAX, 0)
+
+
+def give_back_freed_memory() -> None:
+    """Give the pages that are free now back to the system.  Without glibc nothing happens."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
