@@ -57,7 +57,9 @@ def training_batches(
     return _loader(dataset, indices, options.workers, pin)
 
 
-def evaluation_batches(dataset: Subset, batch_size: int, *, workers: int = 0, pin: bool = False) -> DataLoader:
+def evaluation_batches(
+    dataset: Subset, batch_size: int, *, workers: int = 0, pin: bool = False
+) -> DataLoader:
     """The images of a part in their order, for an evaluation.
 
     Of several processes, each has a share of the images, and of the batch size; a process that has

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +23,16 @@ import torchvision
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset, default_collate
+from torch.utils.data import Subset
 from torchvision.transforms import v2
 
-from . import image_folder
-from .catalog import DATA
-from ..processes.distributed import local_rank, share, wait_for_all, world_size
 from ..errors import UserError, unknown
-from .images import Images, InMemory
 from ..memory.machine import check_fits
 from ..options import Options
-from ..randomness import epoch_order
+from ..processes.distributed import local_rank, wait_for_all
+from . import image_folder
+from .catalog import DATA
+from .images import Images, InMemory
 
 TORCHVISION: dict[str, tuple[Callable[..., Any], str]] = {  # class, folder inside the root
     "mnist": (torchvision.datasets.MNIST, "MNIST/raw"),

@@ -24,10 +24,10 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from ..errors import UserError
+from ..monitor.progress import Progress
+from ..options import Options
 from .image_files import LEAVE_OUT, open_image, problem
 from .images import Contents, Images
-from ..options import Options
-from ..monitor.progress import Progress
 
 NAMED = 5  # files left out, classes that differ: more are counted only
 
