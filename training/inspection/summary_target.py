@@ -52,10 +52,10 @@ def find(
         UserError: there is no such network, or it cannot be built; says what to write.
     """
     path, (source, colon, _) = Path(name), name.rpartition(":")
-    ours = is_pattern(name) or name in models.MODELS or path.exists()
-    if ours and arguments:
+    is_named = is_pattern(name) or name in models.MODELS
+    if arguments and (is_named or path.exists()):
         raise UserError(f"--args are of the constructor of a network of yours, and {name} is ours")
-    if is_pattern(name) or name in models.MODELS:
+    if is_named:
         return _ours(name, layers or "custom", image_size)
     if path.exists():
         return _checkpoint(path, layers, image_size)
